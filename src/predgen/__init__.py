@@ -1,0 +1,21 @@
+"""Predicting with language models by generating (PredGen)."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "PredGenClassifier": "predgen.estimators",
+    "PredGenRegressor": "predgen.estimators",
+    "RunConfig": "predgen.config",
+    "load": "predgen.saved_model",
+    "train": "predgen.training.run",
+}
+__all__ = ["PredGenClassifier", "PredGenRegressor", "RunConfig", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'predgen' has no attribute {name!r}")

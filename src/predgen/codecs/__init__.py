@@ -1,0 +1,1 @@
+"""Codecs: answer value <-> token ids, and the space of legal answers."""

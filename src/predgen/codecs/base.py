@@ -1,0 +1,108 @@
+"""What a codec is: the two-way map answer value <-> token ids, and the space of its legal answers (SPEC 3)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from predgen.core import Target
+
+
+class AnswerSpace(ABC):
+    """The legal answers as an automaton over token ids.
+
+    A *state* stands for the content tokens written so far. The stop token is an edge that ends an answer; it leads to
+    no state. Decoding, sampling and scoring know answers only through this interface.
+
+    Attributes:
+        stop: Id of the stop token.
+        is_finite: Whether the answers can be enumerated (a trie); False with free text inside.
+    """
+
+    stop: int
+    is_finite: bool
+
+    @property
+    @abstractmethod
+    def start(self) -> Hashable:
+        """State of the empty answer."""
+
+    @abstractmethod
+    def legal(self, state: Hashable) -> tuple[int, ...] | None:
+        """Token ids that may come next, ascending, the stop among them where the answer may end.
+
+        None: every token but the stop is legal (free text). Never empty.
+        """
+
+    @abstractmethod
+    def advance(self, state: Hashable, token: int) -> Hashable:
+        """State after writing content token `token`.
+
+        Raises:
+            CodecError: If `token` is not legal at `state`, or is the stop.
+        """
+
+    def is_forced(self, state: Hashable) -> bool:
+        """Whether exactly one token may come next."""
+        legal = self.legal(state)
+        return legal is not None and len(legal) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An answer read back from its tokens.
+
+    Attributes:
+        value: Label text or number.
+        flags: See `core.Prediction.flags`.
+    """
+
+    value: str | float
+    flags: frozenset[str] = frozenset()
+
+
+class Codec(ABC):
+    """Answer value <-> token ids. Ids are fixed when the codec is made; text is never tokenised again later.
+
+    Attributes:
+        name: Registry name.
+        space: The legal answers.
+        max_tokens: Longest answer in tokens, stop included.
+    """
+
+    name: ClassVar[str]
+    space: AnswerSpace
+    max_tokens: int
+
+    @abstractmethod
+    def encode(self, target: Target) -> tuple[int, ...]:
+        """Return the answer's content tokens followed by the stop token.
+
+        Raises:
+            CodecError: If the value is not one this codec can write.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> Decoded:
+        """Read content tokens (without the stop) back into a value.
+
+        Raises:
+            CodecError: If the ids are not a legal answer.
+        """
+
+    @abstractmethod
+    def parse(self, text: str) -> str | float | None:
+        """Read freely generated text; None where it cannot be read (a parse failure, never a guess)."""
+
+    @abstractmethod
+    def weighed_positions(self, ids: Sequence[int]) -> tuple[bool, ...]:
+        """Mark, for each of the answer's tokens (stop included), those that director `ordered` weighs (SPEC 2.2)."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data from which `from_dict` makes an equal codec."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Codec":
+        """Rebuild a codec from `to_dict`'s data."""

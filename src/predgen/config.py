@@ -1,0 +1,180 @@
+"""Every setting of a run, in one place: type, default, unit and range.
+
+The command line, YAML files, the docs table and the saved model are all made from `RunConfig`.
+"""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from predgen import registries
+from predgen.errors import ConfigError
+from predgen.registry import Registry, near_matches
+
+
+def option(
+    default: Any,  # noqa: ANN401
+    help: str,  # noqa: A002
+    *,
+    group: str,
+    choices: Registry | tuple[str, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:  # noqa: ANN401
+    """Declare one setting: default, help (with its unit), allowed names or range."""
+    metadata = {"help": help, "group": group, "choices": choices, "low": low, "high": high}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of one training run. See `predgen train --help` for the same list.
+
+    Raises:
+        ConfigError: On a value out of range, an unknown name, or settings that contradict each other.
+
+    Example:
+        >>> RunConfig(task="sick", director="linaer")
+        Traceback (most recent call last):
+        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: linear, ordered, value.
+    """
+
+    # What to learn
+    task: str | None = option(None, "A task that predgen knows (`predgen ls tasks`).", group="Data", choices=registries.tasks)
+    data_dir: str | None = option(None, "Folder with the task's files as its publisher names them; without it the task is read from the hub.", group="Data")
+    data: str | None = option(None, "Your own file: .csv, .tsv, .jsonl, .json or .parquet.", group="Data")
+    validation_data: str | None = option(None, "Your validation file; without it a seeded 10 % of the rows is held out.", group="Data")
+    prompt: str | None = option(None, r"Prompt template with {column} fields, e.g. 'Review: {text}\nScore:'.", group="Data")
+    target: str | None = option(None, "Column to predict.", group="Data")
+    kind: str | None = option(None, "What the target is.", group="Data", choices=("classification", "regression", "math"))
+    weight_column: str | None = option(None, "Column with row weights (> 0).", group="Data")
+    decimals: int | None = option(None, "Decimals written for numbers; default: the fewest (at most 3) that keep rounding under 1 % of the target's std.", group="Data", low=0, high=6)
+    limit: int | None = option(None, "Use only this many training rows (a seeded choice).", group="Data", low=1)
+    bad_rows: str = option("error", "Rows whose target is missing or unreadable: stop, or skip them into a side file.", group="Data", choices=("error", "skip"))
+    truncate_field: str | None = option(None, "Prompt field to shorten where a row is too long; default: the longest field of that row.", group="Data")
+    max_length: int = option(512, "Longest prompt + answer, in tokens (also bounded by the model's context).", group="Data", low=8)
+    rationale: bool = option(True, "Math: write the worked solution before the answer.", group="Data")
+
+    # Which model
+    model: str = option("embedded", "Base model: a hub id, a local folder, or 'embedded'.", group="Model")
+    method: str = option("predgen", "Prediction method.", group="Model", choices=registries.methods)
+    peft: str = option("lora", "Parameter-efficient fine-tuning method.", group="Model", choices=registries.peft_methods)
+    rank: int = option(8, "Rank of the adapter (LoRA paper: 8).", group="Model", low=1)
+    alpha: float = option(16.0, "Scale of the adapter; the update is multiplied by alpha / rank.", group="Model", low=0.0)
+    director: str | None = option(None, "PredGen's task adapter; default: linear for classes, value for numbers, ordered for math.", group="Model", choices=registries.directors)
+    pooling: str = option("last", "Predictor: how prompt states become one vector.", group="Model", choices=("last", "mean", "first"))
+    dtype: str = option("float32", "Type of the base model's weights; heads and adapters stay float32.", group="Model", choices=("float32", "bfloat16"))
+    trust_remote_code: bool = option(False, "Let a hub model run its own Python code. Read that code first.", group="Model")
+
+    # How to learn
+    loss: str = option("wdal_shifted", "How PredGen joins writer and director loss.", group="Loss", choices=registries.losses)
+    reduction: str = option("example", "Join the losses per example (default), or per batch as the paper's code does.", group="Loss", choices=("example", "batch"))
+    ordered_last_weight: float = option(2.0, "Director 'ordered': weight of the last digit before normalising (paper D.2: 2).", group="Loss", low=0.0)
+    class_weight: str = option("none", "'balanced' weighs rows by n / (classes * rows of the class).", group="Loss", choices=("none", "balanced"))
+    sampling: str = option("token", "Scheduled sampling.", group="Sampling", choices=registries.sampling)
+    sampling_schedule: str = option("linear", "How the sampling probability p grows.", group="Sampling", choices=registries.schedules)
+    p_min: float = option(0.0, "Sampling probability at the first optimizer step.", group="Sampling", low=0.0, high=1.0)
+    p_max: float = option(1.0, "Highest sampling probability.", group="Sampling", low=0.0, high=1.0)
+    max_steps_for_sampling: int | None = option(None, "Optimizer steps until p reaches p_max; default: half of the run, at most 500 (the paper's 500).", group="Sampling", low=1)
+    epochs: float = option(3.0, "Passes over the training rows.", group="Training", low=0.0)
+    max_steps: int | None = option(None, "Optimizer steps; overrides --epochs.", group="Training", low=1)
+    batch_size: int = option(16, "Rows per micro-batch and process.", group="Training", low=1)
+    gradient_accumulation: int = option(1, "Micro-batches per optimizer step.", group="Training", low=1)
+    learning_rate: float = option(2e-3, "Peak learning rate (paper: 2e-3).", group="Training", low=0.0)
+    lr_schedule: str = option("cosine", "Learning-rate schedule (paper: cosine).", group="Training", choices=("cosine", "linear", "constant"))
+    warmup_ratio: float = option(0.06, "Share of the optimizer steps spent warming up.", group="Training", low=0.0, high=1.0)
+    weight_decay: float = option(0.0, "Decoupled weight decay.", group="Training", low=0.0)
+    optimizer: str = option("adamw", "Optimizer.", group="Training", choices=("adamw", "sgd"))
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 switches clipping off.", group="Training", low=0.0)
+    bf16: bool = option(False, "Run the matrix products in bfloat16.", group="Training")
+    gradient_checkpointing: bool = option(False, "Recompute activations to save memory.", group="Training")
+    seed: int = option(0, "Seed of the split, the adapter, the data order and the sampling.", group="Training", low=0)
+
+    # When to look and stop
+    eval_steps: int | None = option(None, "Evaluate and checkpoint every N optimizer steps; default: once per epoch.", group="Evaluation", low=1)
+    eval_rows: int | None = option(None, "Use only this many validation rows while training (a seeded choice).", group="Evaluation", low=1)
+    eval_batch_size: int = option(32, "Rows per batch when predicting.", group="Evaluation", low=1)
+    metric: str | None = option(None, "Validation metric that picks the best checkpoint; default: the task's first.", group="Evaluation", choices=registries.metrics)
+    patience: int | None = option(None, "Stop after this many evaluations without a better metric.", group="Evaluation", low=1)
+    report_to: str = option("none", "Trackers of transformers, comma separated, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            object.__setattr__(self, f.name, _checked(f, hints[f.name], getattr(self, f.name)))
+        if (self.task is None) == (self.data is None):
+            raise ConfigError("give either `task` (a task predgen knows, see `predgen ls tasks`) or `data` (your own file), not both and not neither.")
+        if self.data is not None:
+            missing = [name for name in ("prompt", "target", "kind") if getattr(self, name) is None]
+            if missing:
+                raise ConfigError(f"`data` also needs {', '.join(f'`{m}`' for m in missing)}: predgen does not guess what to predict.")
+        if self.p_min > self.p_max:
+            raise ConfigError(f"`p_min` is {self.p_min:g}, above `p_max` {self.p_max:g}; p grows from p_min to p_max.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain data."""
+        return dataclasses.asdict(self)
+
+
+def _checked(f: "dataclasses.Field[Any]", hint: object, value: Any) -> Any:  # noqa: ANN401
+    """Return `value` converted to the field's type, or raise naming field, value and what is allowed."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None:
+        if type(None) not in options:
+            raise ConfigError(f"`{f.name}` cannot be empty; {f.metadata['help']}")
+        return None
+    wanted = next(option for option in options if option is not type(None))
+    if wanted is float and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            value = float(value)
+        except ValueError:
+            raise ConfigError(f"`{f.name}` is {value!r}, but must be a number.") from None
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise ConfigError(f"`{f.name}` is {value!r}, but must be of type {wanted.__name__}.")
+    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
+    if isinstance(choices, Registry):
+        value = choices.canonical(value)
+    elif choices is not None and value not in choices:
+        raise ConfigError(f"`{f.name}` is {value!r}.{near_matches(value, choices)} Allowed: {', '.join(choices)}.")
+    if wanted in (int, float) and not ((low is None or value >= low) and (high is None or value <= high)):
+        bounds = f"{'-inf' if low is None else f'{low:g}'}..{'inf' if high is None else f'{high:g}'}"
+        raise ConfigError(f"`{f.name}` is {value!r}, outside {bounds}. {f.metadata['help']}")
+    return value
+
+
+def config_from(*sources: Mapping[str, Any]) -> RunConfig:
+    """Build a `RunConfig` from mappings, later ones overriding earlier ones.
+
+    Raises:
+        ConfigError: On a key that is not a setting; near matches are named.
+    """
+    merged: dict[str, Any] = {}
+    known = [f.name for f in fields(RunConfig)]
+    for source in sources:
+        for key, value in source.items():
+            if key not in known:
+                raise ConfigError(f"unknown setting {key!r}.{near_matches(key, known)} See `predgen train --help` for all settings.")
+            merged[key] = value
+    return RunConfig(**merged)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of settings. YAML holds data, never code.
+
+    Raises:
+        ConfigError: If the file is missing, is not YAML, or is not a mapping of settings.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config file {str(path)!r}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {str(path)!r} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {str(path)!r} must hold `setting: value` lines, but holds {type(data).__name__}.")
+    return {str(key).replace("-", "_"): value for key, value in data.items()}

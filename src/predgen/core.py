@@ -1,0 +1,137 @@
+"""The types that flow through the package. No torch here.
+
+row of a file -> `Example` (prompt fields + target) -> token ids -> model -> `Prediction`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["classification", "regression", "math"]
+Label = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a row's answer should say.
+
+    Attributes:
+        value: The label's text (classification) or the number (regression, math).
+        rationale: Free text to write before the answer (math only).
+    """
+
+    value: str | float
+    rationale: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row, ready to be put into a prompt.
+
+    Attributes:
+        row_id: Position of the row in its source, counted from 0; names the row in errors and keys its random draws.
+        fields: Text of each field of the prompt template.
+        target: The answer; None for rows to predict.
+        weight: Weight of the row's loss, > 0.
+    """
+
+    row_id: int
+    fields: Mapping[str, str]
+    target: Target | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says about one row.
+
+    Attributes:
+        value: The label (its text) or the number.
+        probabilities: P(label), in the order of the model's labels, summing to 1; None for numbers.
+        answer: The text the model wrote; None for the Predictor, which writes none.
+        flags: Things to count and report: "out_of_budget", "parse_failure", "truncated".
+    """
+
+    value: str | float
+    probabilities: tuple[float, ...] | None = None
+    answer: str | None = None
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """Files of one split in a publisher's own format.
+
+    Attributes:
+        paths: File names below the data folder; a glob may match several, read in sorted order.
+        reader: "csv", "tsv" (quotes honoured), "tsv_plain" (quotes are ordinary characters), "jsonl" or "json".
+        header: Column names, where the file has no header line; None: the first line names them.
+        columns: Renames, published name -> name used by the task, where this file differs.
+    """
+
+    paths: tuple[str, ...]
+    reader: str
+    header: tuple[str, ...] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSpec:
+    """Where the same task lies on the Hugging Face hub.
+
+    Attributes:
+        dataset: Repository id.
+        config: Configuration name, or None.
+        splits: Our split name -> the hub's.
+        columns: Hub column -> our column.
+    """
+
+    dataset: str
+    config: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A prediction task, declared as data.
+
+    Attributes:
+        name: Registry name, or "custom" for a user's own file.
+        kind: "classification", "regression" or "math".
+        prompt: Template with `{column}` fields; ends without blanks (the separator belongs to the answer).
+        target: Column with the target.
+        labels: Published label -> text to write, in class order; empty: taken from the training rows.
+        scale: Lowest and highest possible number (regression); None: taken from the training rows.
+        metrics: Names of metrics, the first is the one that selects models.
+        files: Split -> files in the publisher's format.
+        hub: The same task on the hub.
+        rationale: Column with free text before the answer (math).
+        group: Columns whose shared text keeps rows in one split (SPEC 6).
+        weight: Column with row weights.
+        unescape: Decode HTML entities and backslash-n in text columns.
+        licence: As the publisher states it.
+        source: Citation or address of the publisher.
+        version: Raised whenever prompt, scale, splits or labels change.
+    """
+
+    name: str
+    kind: Kind
+    prompt: str
+    target: str
+    metrics: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    scale: tuple[float, float] | None = None
+    files: Mapping[str, tuple[FileSpec, ...]] = field(default_factory=dict)
+    hub: HubSpec | None = None
+    rationale: str | None = None
+    group: tuple[str, ...] = ()
+    weight: str | None = None
+    unescape: bool = False
+    licence: str = "not stated"
+    source: str = ""
+    version: int = 1
+
+
+Row = Mapping[str, Any]
+"""A row as read: column -> str for text files; other types only from parquet, pandas and `datasets`."""

@@ -1,0 +1,1 @@
+"""The demonstration: data, training runs and table."""

@@ -1,0 +1,1 @@
+"""Task adapters over the states of generated tokens."""

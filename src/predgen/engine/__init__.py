@@ -1,0 +1,1 @@
+"""Language model + prompts + answer space -> log-probabilities and states."""

@@ -1,0 +1,29 @@
+"""Errors a user can repair. Each message says what, where, what is allowed and how to repair it."""
+
+
+class PredgenError(ValueError):
+    """Base class of all errors that `predgen` raises on purpose."""
+
+
+class ConfigError(PredgenError):
+    """A setting is unknown, out of range or contradicts another one."""
+
+
+class DataError(PredgenError):
+    """A file, a column or a row cannot be used as it is."""
+
+
+class CodecError(PredgenError):
+    """A value cannot be written with the codec's tokens, or a tokenizer cannot spell it."""
+
+
+class ModelError(PredgenError):
+    """A base model is missing, damaged, or lacks something that the method needs."""
+
+
+class SavedModelError(PredgenError):
+    """A saved run is incomplete, damaged, or belongs to another base model."""
+
+
+class TrainingError(PredgenError):
+    """Training had to stop, for instance because the loss was no longer finite."""

@@ -1,0 +1,1 @@
+"""Predicting files of any size."""

@@ -1,0 +1,1 @@
+"""Ways to join writer and director loss."""

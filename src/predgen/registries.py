@@ -1,0 +1,68 @@
+"""All registries of the package. One line adds a thing; third parties call `register` on the same objects.
+
+Example:
+    >>> from predgen.registries import losses
+    >>> losses.register("mean", "my_package.losses:MeanLoss", "arithmetic mean of both losses")  # doctest: +SKIP
+"""
+
+from predgen.registry import Registry
+
+methods = Registry("method")
+methods.register("predictor", "predgen.models.predictor:Predictor", "pooled prompt state + linear head")
+methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding")
+methods.register("predgen", "predgen.models.predgen:PredGen", "writes the answer; a director reads the written tokens' states")
+
+directors = Registry("director")
+directors.register("linear", "predgen.directors.linear:LinearDirector", "classes: Linear(H, K) on the mean content state")
+directors.register("value", "predgen.directors.value:ValueDirector", "numbers: Linear(H, 1) on the mean content state, squared error")
+directors.register("ordered", "predgen.directors.ordered:OrderedDirector", "numbers: token cross-entropy, earlier digits weigh more; no head")
+
+losses = Registry("loss")
+losses.register("wdal", "predgen.losses.wdal:Wdal", "L_W * L_D, the paper's writer-director alignment loss", aliases=("multiplicative",))
+losses.register("wdal_shifted", "predgen.losses.wdal_shifted:WdalShifted", "log((1+L_W)(1+L_D)) + (1+L_W)(1+L_D), what the authors' code computes")
+losses.register("sum", "predgen.losses.sum:SumLoss", "L_W + L_D")
+losses.register("adaptive", "predgen.losses.adaptive:AdaptiveLoss", "learned uncertainty weights (Kendall et al. 2018)")
+losses.register("director_only", "predgen.losses.director_only:DirectorOnly", "L_D alone")
+
+sampling = Registry("sampling mode")
+sampling.register("off", "predgen.sampling.mix:feed_gold", "teacher forcing: gold tokens are fed")
+sampling.register("sequence", "predgen.sampling.mix:feed_by_sequence", "per row: the whole greedy answer, or gold")
+sampling.register("token", "predgen.sampling.mix:feed_by_token", "per token, left to right: own token, or gold")
+
+schedules = Registry("sampling schedule")
+schedules.register("linear", "predgen.sampling.schedule:linear", "p grows evenly")
+schedules.register("exponential", "predgen.sampling.schedule:exponential", "gold share decays exponentially (Bengio et al. 2015)")
+schedules.register("inverse_sigmoid", "predgen.sampling.schedule:inverse_sigmoid", "gold share follows an inverse sigmoid (Bengio et al. 2015)")
+
+peft_methods = Registry("PEFT method")
+peft_methods.register("lora", "predgen.peft_methods.lora:LORA", "low-rank update of the linear layers")
+peft_methods.register("dora", "predgen.peft_methods.dora:DORA", "LoRA with a learned magnitude per output row")
+peft_methods.register("adalora", "predgen.peft_methods.adalora:ADALORA", "SVD-form update whose rank budget is moved between layers")
+peft_methods.register("lora_fa", "predgen.peft_methods.lora_fa:LORA_FA", "LoRA with A frozen")
+peft_methods.register("none", "predgen.peft_methods.none:NONE", "the base stays frozen; only a head trains")
+peft_methods.register("full", "predgen.peft_methods.full:FULL", "every weight trains")
+
+codecs = Registry("codec")
+codecs.register("label", "predgen.codecs.label:LabelCodec", "class labels as token sequences")
+codecs.register("number", "predgen.codecs.number:NumberCodec", "fixed-width decimals, one token per character")
+codecs.register("answer", "predgen.codecs.answer:AnswerCodec", "free rationale, a cue, then a number")
+
+metrics = Registry("metric")
+metrics.register("accuracy", "predgen.metrics.classification:ACCURACY", "share of right labels")
+metrics.register("macro_f1", "predgen.metrics.classification:MACRO_F1", "F1, mean over classes")
+metrics.register("log_loss", "predgen.metrics.classification:LOG_LOSS", "-mean log P(right label), nats")
+metrics.register("mse", "predgen.metrics.regression:MSE", "mean squared error")
+metrics.register("rmse", "predgen.metrics.regression:RMSE", "root of the mean squared error")
+metrics.register("mae", "predgen.metrics.regression:MAE", "mean absolute error")
+metrics.register("pearson", "predgen.metrics.regression:PEARSON", "linear correlation")
+metrics.register("spearman", "predgen.metrics.regression:SPEARMAN", "rank correlation")
+metrics.register("r2", "predgen.metrics.regression:R2", "share of variance explained")
+metrics.register("exact_match", "predgen.metrics.math:EXACT_MATCH", "share of answers within 1e-4")
+
+tasks = Registry("task")
+tasks.register("sst2", "predgen.tasks.sst2:SST2", "movie review sentiment, 2 classes")
+tasks.register("boolq", "predgen.tasks.boolq:BOOLQ", "yes/no questions about a passage, 2 classes")
+tasks.register("stsb", "predgen.tasks.stsb:STSB", "sentence similarity, 0..5")
+tasks.register("sick", "predgen.tasks.sick:SICK", "sentence relatedness, 1..5")
+tasks.register("wassa", "predgen.tasks.wassa:WASSA", "emotion intensity of tweets, 0..1")
+tasks.register("gsm8k", "predgen.tasks.gsm8k:GSM8K", "grade-school word problems")

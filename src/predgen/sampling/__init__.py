@@ -1,0 +1,1 @@
+"""Scheduled sampling: which tokens the model is fed."""

@@ -1,0 +1,1 @@
+"""Tasks, each declared as data in one short file."""
