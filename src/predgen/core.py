@@ -63,16 +63,18 @@ class FileSpec:
     """Files of one split in a publisher's own format.
 
     Attributes:
-        paths: File names below the data folder; a glob may match several, read in sorted order.
+        paths: File names below the dataset's folder, all of them needed; a glob may match several, read in sorted order.
         reader: "csv", "tsv" (quotes honoured), "tsv_plain" (quotes are ordinary characters), "jsonl" or "json".
         header: Column names, where the file has no header line; None: the first line names them.
         columns: Renames, published name -> name used by the task, where this file differs.
+        optional: How many of `header`'s last columns a row may lack; they are read as "".
     """
 
     paths: tuple[str, ...]
     reader: str
     header: tuple[str, ...] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    optional: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class HubSpec:
     Attributes:
         dataset: Repository id.
         config: Configuration name, or None.
-        splits: Our split name -> the hub's.
+        splits: Published split ("train", "validation", "test"), where it has labels -> its name on the hub.
         columns: Hub column -> our column.
     """
 
@@ -104,11 +106,15 @@ class TaskSpec:
         labels: Published label -> text to write, in class order; empty: taken from the training rows.
         scale: Lowest and highest possible number (regression); None: taken from the training rows.
         metrics: Names of metrics, the first is the one that selects models.
-        files: Split -> files in the publisher's format.
+        files: Published split ("train", "validation", "test") -> its files, as alternatives: the first one that is there
+            is read. What `predgen` trains and measures on follows from which are there (SPEC 6, `data/tables.py`).
+        folder: Name of the dataset's own folder among others; empty: the task's name.
         hub: The same task on the hub.
         rationale: Column with free text before the answer (math).
         group: Columns whose shared text keeps rows in one split (SPEC 6).
         weight: Column with row weights.
+        extract: "module:function" from a row as published to a row with the task's columns. It returns a new row, leaves
+            alone what it does not find, and changes nothing when applied again.
         unescape: Decode HTML entities and backslash-n in text columns.
         licence: As the publisher states it.
         source: Citation or address of the publisher.
@@ -127,6 +133,8 @@ class TaskSpec:
     rationale: str | None = None
     group: tuple[str, ...] = ()
     weight: str | None = None
+    folder: str = ""
+    extract: str | None = None
     unescape: bool = False
     licence: str = "not stated"
     source: str = ""

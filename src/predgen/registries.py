@@ -25,9 +25,9 @@ losses.register("adaptive", "predgen.losses.adaptive:AdaptiveLoss", "learned unc
 losses.register("director_only", "predgen.losses.director_only:DirectorOnly", "L_D alone")
 
 sampling = Registry("sampling mode")
-sampling.register("off", "predgen.sampling.mix:feed_gold", "teacher forcing: gold tokens are fed")
-sampling.register("sequence", "predgen.sampling.mix:feed_by_sequence", "per row: the whole greedy answer, or gold")
-sampling.register("token", "predgen.sampling.mix:feed_by_token", "per token, left to right: own token, or gold")
+sampling.register("off", "predgen.sampling.modes:own_nowhere", "teacher forcing: gold tokens are fed")
+sampling.register("sequence", "predgen.sampling.modes:own_by_sequence", "per row: the whole greedy answer, or gold")
+sampling.register("token", "predgen.sampling.modes:own_by_token", "per token, left to right: own token, or gold")
 
 schedules = Registry("sampling schedule")
 schedules.register("linear", "predgen.sampling.schedule:linear", "p grows evenly")

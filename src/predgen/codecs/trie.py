@@ -1,9 +1,23 @@
 """The finite set of legal answers of a codec, as a trie over content tokens."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 from predgen.codecs.base import AnswerSpace
 from predgen.errors import CodecError
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One answer's way through a trie.
+
+    Attributes:
+        nodes: The root, then the node of each content token.
+        tokens: The token taken at each of these nodes; the last is the stop.
+    """
+
+    nodes: tuple[int, ...]
+    tokens: tuple[int, ...]
 
 
 class Trie(AnswerSpace):
@@ -84,3 +98,17 @@ class Trie(AnswerSpace):
     def __len__(self) -> int:
         """Number of nodes, the root included."""
         return len(self.tokens)
+
+    def paths(self) -> list["Path"]:
+        """Path of every answer, in the order of the answers."""
+        ends = sorted(self._answer_at, key=self._answer_at.__getitem__)
+        return [self._path(node) for node in ends]
+
+    def _path(self, node: int) -> "Path":
+        """Nodes and tokens from the root to the stop edge of `node`."""
+        nodes, tokens = [node], [self.stop]
+        while node:
+            tokens.append(self.tokens[node])
+            node = self.parents[node]
+            nodes.append(node)
+        return Path(tuple(reversed(nodes)), tuple(reversed(tokens)))

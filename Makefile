@@ -1,0 +1,47 @@
+# make install | demo | test | check | docs | clean -- every target makes .venv first where it is missing or outdated.
+
+# The first Python >= 3.11 that runs; choose another with `make install PYTHON=python3.12`.
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+CONSTRAINTS ?= constraints.txt
+# Extra arguments for pip, for instance where the CPU build of torch has an index of its own.
+PIP_ARGS ?=
+# Extra arguments for pytest, for instance PYTEST_ARGS='-m slow'.
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test check docs clean
+.DEFAULT_GOAL := install
+
+install: $(STAMP)
+
+# torch first: it is the largest part, and a wrong build of it shows at once.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; install one or set PYTHON=/path/to/python." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	HF_HUB_OFFLINE=1 $(BIN)/predgen demo --out demo-runs
+
+# Two workers with one thread each: tiny models gain nothing from more threads.
+test: $(STAMP)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(STAMP)
+	HF_HUB_OFFLINE=1 $(BIN)/python tools/make_docs.py
+
+# Keeps .venv, whose making takes minutes; delete it by hand for a fresh one.
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-runs
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

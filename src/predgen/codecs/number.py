@@ -1,0 +1,223 @@
+"""Fixed-width decimal numbers, one token per character (SPEC 3, `number`).
+
+A number of the range -1.5..12.0 is written as separator, sign, two integer digits, point, one decimal: " +09.5".
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from predgen.codecs.base import Codec, Decoded
+from predgen.codecs.decimals import (
+    MAX_DIGITS,
+    choose_decimals,
+    declared_bounds,
+    from_grid,
+    read_plain,
+    rounding_rmse,
+    to_decimal,
+    to_grid,
+    widened_bounds,
+)
+from predgen.codecs.number_space import DIGITS, NumberSpace, NumberState
+from predgen.codecs.spelling import char_ids, separator_ids, stop_id
+from predgen.core import Target
+from predgen.errors import CodecError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["NumberCodec", "NumberSpace", "NumberState"]
+
+# A bound of 0.7 stored as float32 comes back as 0.69999999: such noise is not outside. Relative to the wider bound.
+BOUND_TOLERANCE = Decimal("1e-6")
+_PLAIN = re.compile(r"\s*([+-]?)([0-9]+)(?:\.([0-9]+))?\s*")
+
+
+class NumberCodec(Codec):
+    """Number <-> token ids on a grid of step 10^-decimals.
+
+    Attributes:
+        low: Lowest number that can be written.
+        high: Highest number that can be written.
+        step: Distance of neighbouring numbers.
+        decimals: Number of decimals.
+        scale: Range in which `encode` accepts values. Declared bounds need not lie on the grid.
+        rounding_rmse: Root mean squared error of rounding the training targets, in their unit.
+        size: Number of legal answers.
+        space: The legal answers.
+
+    Args:
+        space: The legal answers.
+        scale: Lowest and highest value to accept.
+        rounding_rmse: Reported, not used.
+
+    Example:
+        >>> characters = {character: 10 + i for i, character in enumerate("0123456789.")}
+        >>> codec = NumberCodec(NumberSpace(0, 125, 1, characters, (5,), stop=0), (0.0, 12.5), 0.0)
+        >>> codec.encode(Target(9.54)), codec.decode([5, 10, 19, 20, 15]).value
+        ((5, 10, 19, 20, 15, 0), 9.5)
+    """
+
+    name: ClassVar[str] = "number"
+    space: NumberSpace
+
+    def __init__(self, space: NumberSpace, scale: tuple[float, float], rounding_rmse: float) -> None:
+        self.space = space
+        self.scale = scale
+        self.rounding_rmse = rounding_rmse
+        self.decimals = space.decimals
+        self.low, self.high = from_grid(space.low, space.decimals), from_grid(space.high, space.decimals)
+        self.step = from_grid(1, space.decimals)
+        self.max_tokens = space.length + 1
+        self._texts = {token: character for character, token in space.characters.items()}
+
+    @classmethod
+    def fit(
+        cls,
+        targets: Sequence[float],
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        scale: tuple[float, float] | None = None,
+        decimals: int | None = None,
+    ) -> "NumberCodec":
+        """Choose the grid for training targets and look up the tokens of its characters.
+
+        Args:
+            targets: Training targets, at least one.
+            tokenizer: Tokenizer of the base model.
+            scale: Declared lowest and highest value; None: min..max of `targets` widened by 5 % of the span.
+            decimals: Number of decimals, 0..15; None: the smallest that rounds well (`decimals.choose_decimals`).
+
+        Returns:
+            The codec.
+
+        Raises:
+            CodecError: If a target is no number or outside a declared scale, the grid has fewer than two numbers or
+                more than 15 digits, or the tokenizer cannot spell a character.
+        """
+        values = [to_decimal(target, f"target {index}") for index, target in enumerate(targets)]
+        if not values:
+            raise CodecError(
+                "`targets` is empty, but the number codec is made from training targets. Pass at least one."
+            )
+        if decimals is None:
+            decimals = choose_decimals(values)
+        elif isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= MAX_DIGITS:
+            raise CodecError(
+                f"`decimals` is {decimals!r}, but must be a whole number 0..{MAX_DIGITS}, or None to choose it."
+            )
+        if scale is None:
+            low, high = widened_bounds(values, decimals)
+            scale = from_grid(low, decimals), from_grid(high, decimals)
+        else:
+            low, high = declared_bounds(*_check_scale(scale, values), decimals)
+        characters = char_ids(tokenizer, DIGITS + ("." if decimals else "") + ("+-" if low < 0 else ""))
+        space = NumberSpace(low, high, decimals, characters, separator_ids(tokenizer), stop_id(tokenizer))
+        return cls(space, scale, rounding_rmse(values, decimals))
+
+    @property
+    def size(self) -> int:
+        """Number of legal answers."""
+        return self.space.size
+
+    def answers(self) -> Iterator[float]:
+        """Yield every number of the grid, ascending."""
+        return (from_grid(k, self.decimals) for k in range(self.space.low, self.space.high + 1))
+
+    def nearest(self, value: float) -> float:
+        """Number of the grid that is closest to any finite `value`, inside the range or not."""
+        return from_grid(self._to_grid(to_decimal(value)), self.decimals)
+
+    def encode(self, target: Target) -> tuple[int, ...]:
+        value = to_decimal(target.value)
+        if not _is_within(value, *map(to_decimal, self.scale)):
+            raise CodecError(
+                f"value {target.value} is outside the range {self.scale[0]}..{self.scale[1]} of the number codec. Declare a "
+                "wider `scale` for training, or score the row with `nearest(value)`."
+            )
+        return (*self.space.write(self._to_grid(value)), self.space.stop)
+
+    def _to_grid(self, value: Decimal) -> int:
+        """Grid integer of the nearest number of the range."""
+        return min(max(to_grid(value, self.decimals), self.space.low), self.space.high)
+
+    def decode(self, ids: Sequence[int]) -> Decoded:
+        state = self._walk(ids)[-1]
+        if state.position < self.space.length:
+            raise CodecError(f"tokens {tuple(ids)} end inside a number: it has {self.space.length} content tokens.")
+        return Decoded(from_grid(-state.digits if state.is_negative else state.digits, self.decimals))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the characters that content tokens spell, without the separator; CodecError where they are illegal."""
+        self._walk(ids)
+        return "".join(self._texts[token] for token in ids[len(self.space.separator) :])
+
+    def parse(self, text: str) -> float | None:
+        """Read one plain number: sign, digits, point and digits, with blanks around it; None for all else."""
+        match = _PLAIN.fullmatch(text)
+        return read_plain(match[2], match[3] or "", match[1]) if match else None
+
+    def weighed_positions(self, ids: Sequence[int]) -> tuple[bool, ...]:
+        if not ids or ids[-1] != self.space.stop:
+            raise CodecError(
+                f"answer {tuple(ids)} must end with the stop token {self.space.stop}. Pass what `encode` returns."
+            )
+        self.decode(ids[:-1])
+        states = self._walk(ids[:-1])[:-1]
+        return (*(not self.space.is_forced(state) for state in states), False)
+
+    def _walk(self, ids: Sequence[int]) -> list[NumberState]:
+        """States before each token and after the last."""
+        states = [self.space.start]
+        for token in ids:
+            states.append(self.space.advance(states[-1], token))
+        return states
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "codec": self.name,
+            "low": self.space.low,
+            "high": self.space.high,
+            "decimals": self.decimals,
+            "characters": dict(self.space.characters),
+            "separator": list(self.space.separator),
+            "stop": self.space.stop,
+            "scale": list(self.scale),
+            "rounding_rmse": self.rounding_rmse,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "NumberCodec":
+        names = ("low", "high", "decimals", "characters", "separator", "stop")
+        try:
+            space = NumberSpace(**{name: data[name] for name in names})
+            low, high = data["scale"]
+            return cls(space, (low, high), data["rounding_rmse"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CodecError(
+                f"saved number codec is damaged ({error!r}). Save the model again, or copy it anew."
+            ) from error
+
+
+def _check_scale(scale: tuple[float, float], values: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
+    """Bounds of a declared scale that holds all training targets."""
+    low, high = to_decimal(scale[0], "lowest value of `scale`"), to_decimal(scale[1], "highest value of `scale`")
+    if low >= high:
+        raise CodecError(
+            f"`scale` is {scale[0]}..{scale[1]}, but its first bound must be the lower one. Swap or correct them."
+        )
+    for index, value in enumerate(values):
+        if not _is_within(value, low, high):
+            raise CodecError(
+                f"target {index} is {float(value)}, outside the declared `scale` {scale[0]}..{scale[1]}. Correct the row, or "
+                "declare a scale that holds it."
+            )
+    return low, high
+
+
+def _is_within(value: Decimal, low: Decimal, high: Decimal) -> bool:
+    """Whether a value lies in low..high, up to float32 noise."""
+    slack = BOUND_TOLERANCE * max(abs(low), abs(high))
+    return low - slack <= value <= high + slack

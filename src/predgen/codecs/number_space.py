@@ -1,0 +1,143 @@
+"""The legal fixed-width numbers as an automaton that is computed as needed (SPEC 3, `number`)."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+from predgen.codecs.base import AnswerSpace
+from predgen.codecs.decimals import MAX_DIGITS
+from predgen.errors import CodecError
+
+DIGITS = "0123456789"
+
+
+class NumberState(NamedTuple):
+    """What has been written of a number.
+
+    Attributes:
+        position: Number of tokens written.
+        is_negative: Whether a minus was written.
+        digits: The digits written so far, read as one integer.
+    """
+
+    position: int
+    is_negative: bool
+    digits: int
+
+
+class NumberSpace(AnswerSpace):
+    """All grid numbers low/10^d .. high/10^d in steps of 10^-d. Computed as needed: a billion answers cost nothing.
+
+    A state belongs to one prefix only, as a trie's node does. Zero is written with a plus, never with a minus.
+
+    Args:
+        low: Lowest grid integer.
+        high: Highest grid integer, > low.
+        decimals: Number of decimals d, >= 0; 0: no point is written.
+        characters: Token id of each character in use: digits; "." if d > 0; "+" and "-" if low < 0.
+        separator: Token ids before the number.
+        stop: Id of the stop token.
+
+    Raises:
+        CodecError: If low >= high, more than 15 digits are needed, or a character has no token.
+
+    Example:
+        >>> space = NumberSpace(9, 11, 0, {c: 10 + int(c) for c in "0123456789"}, (5,), stop=0)
+        >>> tens = space.advance(space.advance(space.start, 5), 11)
+        >>> space.legal(tens), space.size
+        ((10, 11), 3)
+    """
+
+    is_finite = True
+
+    def __init__(
+        self, low: int, high: int, decimals: int, characters: Mapping[str, int], separator: Sequence[int], stop: int
+    ) -> None:
+        self.low, self.high, self.decimals = low, high, decimals
+        self.characters, self.separator, self.stop = dict(characters), tuple(separator), stop
+        if low >= high:
+            raise CodecError(
+                f"the range has {max(0, high - low + 1)} number(s) of {decimals} decimals (low {low}, high {high} times "
+                f"10^-{decimals}), but a choice needs two. Raise `decimals`, or declare a wider `scale`."
+            )
+        self.width = max(len(str(max(abs(low), abs(high)))), decimals + 1)
+        if self.width > MAX_DIGITS:
+            raise CodecError(
+                f"the range's numbers have {self.width} digits, but at most {MAX_DIGITS} can be told apart. Lower "
+                "`decimals`, declare a smaller `scale`, or rescale the targets."
+            )
+        self._picture = "s" * len(self.separator) + self._paint(low if low < 0 else high)
+        self._check_characters()
+
+    def _check_characters(self) -> None:
+        """Every character that some answer uses needs a token of its own."""
+        needed = DIGITS + ("." if self.decimals else "") + ("+-" if self.low < 0 else "")
+        ids = [self.characters.get(character) for character in needed]
+        if None in ids or len({*ids, self.stop}) <= len(needed):
+            raise CodecError(
+                f"characters {self.characters} with stop {self.stop} must give each of {needed!r} a token of its own. "
+                "Save the model again, or copy it anew."
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of legal answers."""
+        return self.high - self.low + 1
+
+    @property
+    def length(self) -> int:
+        """Content tokens of every answer."""
+        return len(self._picture)
+
+    @property
+    def start(self) -> NumberState:
+        return NumberState(0, False, 0)
+
+    def legal(self, state: Hashable) -> tuple[int, ...]:
+        assert isinstance(state, NumberState)
+        return tuple(sorted(self._next(state))) or (self.stop,)
+
+    def advance(self, state: Hashable, token: int) -> NumberState:
+        assert isinstance(state, NumberState)
+        try:
+            return self._next(state)[token]
+        except KeyError:
+            raise CodecError(
+                f"token {token} is not legal after {state.position} tokens of a number; legal are {self.legal(state)}."
+            ) from None
+
+    def write(self, k: int) -> tuple[int, ...]:
+        """Content tokens of grid integer `k`, low <= k <= high."""
+        assert self.low <= k <= self.high
+        return (*self.separator, *(self.characters[character] for character in self._paint(k)))
+
+    def _paint(self, k: int) -> str:
+        """Characters of grid integer `k`."""
+        digits = str(abs(k)).zfill(self.width)
+        whole, fraction = digits[: self.width - self.decimals], digits[self.width - self.decimals :]
+        sign = ("-" if k < 0 else "+") if self.low < 0 else ""
+        return sign + whole + ("." + fraction if fraction else "")
+
+    def _next(self, state: NumberState) -> dict[int, NumberState]:
+        """Legal tokens and the states they lead to; none after the last token."""
+        position, is_negative, digits = state
+        if position == self.length:
+            return {}
+        slot = self._picture[position]
+        if slot == "s":
+            return {self.separator[position]: NumberState(position + 1, False, 0)}
+        if slot == ".":
+            return {self.characters["."]: NumberState(position + 1, is_negative, digits)}
+        if slot in "+-":
+            signs = ("-", "+") if self.high >= 0 else ("-",)
+            return {self.characters[sign]: NumberState(position + 1, sign == "-", 0) for sign in signs}
+        return {
+            self.characters[digit]: NumberState(position + 1, is_negative, 10 * digits + int(digit))
+            for digit in DIGITS
+            if self._can_become(position + 1, is_negative, 10 * digits + int(digit))
+        }
+
+    def _can_become(self, position: int, is_negative: bool, digits: int) -> bool:
+        """Whether some number of the range starts with `digits`: do two intervals of |k| overlap?"""
+        unit: int = 10 ** len(self._picture[position:].replace(".", ""))
+        lowest, highest = (max(1, -self.high), -self.low) if is_negative else (max(0, self.low), self.high)
+        return digits * unit <= highest and (digits + 1) * unit > lowest

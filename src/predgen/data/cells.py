@@ -1,0 +1,139 @@
+"""Single cells: missing or not, and what text, number, label or weight they hold."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from predgen.registry import near_matches
+
+_LARGEST_NAMED = 12  # labels listed in one message
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
+
+
+class CellError(ValueError):
+    """A cell that cannot be used; the message says why, without row and column."""
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """Return a numpy scalar as the Python value it stands for, anything else as it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def is_missing(value: Any) -> bool:  # noqa: ANN401
+    """Whether a cell holds nothing: None, NaN, pandas' NA and NaT. An empty text is a text."""
+    value = plain(value)
+    # By name: pandas is optional, and `pd.NA == pd.NA` is neither true nor false.
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
+
+
+def field_text(value: Any) -> str:  # noqa: ANN401
+    """Return a prompt field's text.
+
+    Raises:
+        CellError: If it is missing, is bytes, or holds half of a surrogate pair, which no tokenizer can read.
+    """
+    value = plain(value)
+    if is_missing(value):
+        raise CellError("missing")
+    if isinstance(value, bytes):
+        raise CellError("bytes, not text")
+    text = str(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CellError(f"not valid Unicode (lone surrogate at character {error.start + 1})") from None
+    return text
+
+
+def number_of(value: Any, *, with_commas: bool = False) -> float:  # noqa: ANN401
+    """Return a finite number.
+
+    Args:
+        value: The cell.
+        with_commas: Accept thousands commas in text.
+
+    Raises:
+        CellError: If the cell is missing, or not a finite number. True and false are labels, not numbers.
+
+    Example:
+        >>> number_of(" -1.5e1 "), number_of("1,250", with_commas=True)
+        (-15.0, 1250.0)
+    """
+    value = plain(value)
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        raise CellError("missing" if not isinstance(value, str) else "empty")
+    if isinstance(value, bool):
+        raise CellError("true/false is a label, not a number")
+    if isinstance(value, str):
+        # Not float() alone: it also takes "1_000", "nan" and "infinity".
+        if _THOUSANDS.fullmatch(value.strip()):
+            if not with_commas:
+                raise CellError("a number with commas; write it without")
+            value = value.replace(",", "")
+        if not _NUMBER.fullmatch(value.strip()):
+            raise CellError("not finite" if value.strip().lstrip("+-").casefold() in ("inf", "infinity", "nan") else "not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise CellError("too large for a number") from None
+    except (TypeError, ValueError):
+        raise CellError("not a number") from None
+    if not math.isfinite(number):
+        raise CellError("not finite")
+    return number
+
+
+def label_of(value: Any, labels: Mapping[str, str]) -> str:  # noqa: ANN401
+    """Return a class label's text.
+
+    Args:
+        value: Text, whole number or true/false; surrounding blanks are no part of a label.
+        labels: Published label -> text; empty: any label is allowed.
+
+    Raises:
+        CellError: If the cell is missing, is no label, or is not among `labels`.
+
+    Example:
+        >>> label_of(1.0, {}), label_of(True, {}), label_of("0", {"0": "negative", "1": "positive"})
+        ('1', 'true', 'negative')
+    """
+    text = _label_text(plain(value))
+    if not labels or text in labels.values():
+        return text
+    if text not in labels:
+        known = [*labels, *labels.values()]
+        some = ", ".join(dict.fromkeys(repr(name) for name in known[:_LARGEST_NAMED]))
+        raise CellError(f"not among the labels {some}.{near_matches(text, known)}".rstrip("."))
+    return labels[text]
+
+
+def _label_text(value: Any) -> str:  # noqa: ANN401
+    """Return the text of a label of any type."""
+    if is_missing(value):
+        raise CellError("missing")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise CellError("a fraction, not a label; for numbers use kind 'regression'")
+        return str(int(value))
+    if not isinstance(value, str | int):
+        raise CellError(f"of type {type(value).__name__}; a label is text, a whole number or true/false")
+    text = field_text(value).strip()
+    if not text:
+        raise CellError("empty")
+    return text
+
+
+def weight_of(value: Any) -> float:  # noqa: ANN401
+    """Return a row's weight.
+
+    Raises:
+        CellError: If it is not a number above 0.
+    """
+    weight = number_of(value)
+    if weight <= 0:
+        raise CellError("not above 0; leave the row out instead")
+    return weight

@@ -1,0 +1,73 @@
+"""Encoded rows -> padded tensors. Prompts are padded on the left, answers on the right; masks mark positions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from predgen.data.encode import Encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as tensors. What stands under a False mask never influences a result.
+
+    Attributes:
+        prompt_ids: Prompt tokens, left-padded.
+        prompt_mask: True for prompt tokens.
+        answer_ids: Gold content tokens and the stop, right-padded; T may be 0.
+        answer_mask: True for answer tokens, the stop included.
+        weighed: True for the answer tokens that director `ordered` weighs.
+        target: Class index or raw number; nan without a target.
+        weight: Row weights; 0 for rows that only fill the last batch of an epoch.
+        row_id: Key of the row's random draws.
+    """
+
+    prompt_ids: Int[Tensor, "B P"]
+    prompt_mask: Bool[Tensor, "B P"]
+    answer_ids: Int[Tensor, "B T"]
+    answer_mask: Bool[Tensor, "B T"]
+    weighed: Bool[Tensor, "B T"]
+    target: Float[Tensor, " B"]
+    weight: Float[Tensor, " B"]
+    row_id: Int[Tensor, " B"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors by name, as a data loader hands them on."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def rows(self, index: Int[Tensor, " S"]) -> "Batch":
+        """Return the batch of some rows."""
+        return Batch(**{name: tensor[index] for name, tensor in self.tensors().items()})
+
+
+def collate(rows: Sequence[Encoded], pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """Pad rows into a `Batch`; `pad_id` only has to be a valid token id."""
+    prompt_width = max(len(row.prompt_ids) for row in rows)
+    answer_width = max(len(row.answer_ids) for row in rows)
+    prompt_ids = torch.full((len(rows), prompt_width), pad_id)
+    prompt_mask = torch.zeros((len(rows), prompt_width), dtype=torch.bool)
+    answer_ids = torch.full((len(rows), answer_width), pad_id)
+    answer_mask = torch.zeros((len(rows), answer_width), dtype=torch.bool)
+    weighed = torch.zeros((len(rows), answer_width), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        start = prompt_width - len(row.prompt_ids)
+        prompt_ids[i, start:] = torch.tensor(row.prompt_ids)
+        prompt_mask[i, start:] = True
+        end = len(row.answer_ids)
+        answer_ids[i, :end] = torch.tensor(row.answer_ids, dtype=torch.long)
+        answer_mask[i, :end] = True
+        weighed[i, :end] = torch.tensor(row.weighed, dtype=torch.bool)
+    batch = Batch(
+        prompt_ids,
+        prompt_mask,
+        answer_ids,
+        answer_mask,
+        weighed,
+        torch.tensor([row.target for row in rows], dtype=torch.float32),
+        torch.tensor([row.weight for row in rows], dtype=torch.float32),
+        torch.tensor([row.row_id for row in rows]),
+    )
+    return Batch(**{name: tensor.to(device) for name, tensor in batch.tensors().items()})

@@ -1,0 +1,179 @@
+"""Examples -> token ids: prompt by template, answer by codec; only a named prompt field is ever shortened."""
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from predgen.codecs.base import Codec
+from predgen.core import Example
+from predgen.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row as token ids.
+
+    Attributes:
+        row_id: See `core.Example.row_id`.
+        prompt_ids: BOS (where the tokenizer's family uses one) and the rendered template.
+        answer_ids: Content tokens and the stop; empty for rows without a target, or without a codec.
+        weighed: Per answer token: whether director `ordered` weighs it.
+        target: Class index, or the raw number; nan without a target.
+        weight: Weight of the row's loss.
+        is_truncated: Whether a prompt field was shortened.
+    """
+
+    row_id: int
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    weighed: tuple[bool, ...]
+    target: float
+    weight: float
+    is_truncated: bool
+
+
+def uses_bos(tokenizer: Any) -> bool:  # noqa: ANN401  (tokenizers of transformers are untyped)
+    """Whether this tokenizer's family starts a text with BOS."""
+    bos = tokenizer.bos_token_id
+    with_special = tokenizer.encode("a", add_special_tokens=True)
+    return bos is not None and with_special[:1] == [bos]
+
+
+class Encoder:
+    """Turns `Example`s into `Encoded` rows.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        template: Prompt template with `{field}`s, ending without blanks.
+        codec: Writes the answer; None for the Predictor.
+        labels: Class labels in order; empty for numbers.
+        max_length: Longest prompt + answer, in tokens.
+        truncate_field: Field to shorten in rows that are too long; None: that row's longest field.
+
+    Attributes:
+        pieces: The template as (literal text, field name or None).
+        max_prompt_tokens: What is left of `max_length` beside the longest answer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,  # noqa: ANN401
+        template: str,
+        codec: Codec | None,
+        *,
+        labels: tuple[str, ...] = (),
+        max_length: int = 512,
+        truncate_field: str | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.template = template
+        self.codec = codec
+        self.labels = labels
+        self.max_length = max_length
+        self.max_prompt_tokens = max_length - (codec.max_tokens if codec else 0)
+        self.truncate_field = truncate_field
+        self.pieces = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
+        self._bos = [tokenizer.bos_token_id] if uses_bos(tokenizer) else []
+        self._special = [t for t in tokenizer.all_special_tokens if t]
+        self._classes = {label: index for index, label in enumerate(labels)}
+        names = [name for _, name in self.pieces if name]
+        if truncate_field is not None and truncate_field not in names:
+            raise ConfigError(f"`truncate_field` is {truncate_field!r}, but the prompt has the fields {', '.join(names)}.")
+        if self.max_prompt_tokens < 1:
+            raise ConfigError(
+                f"an answer needs up to {codec.max_tokens if codec else 0} tokens, so `max_length` {max_length} leaves no"
+                " room for a prompt. Raise `max_length`, or take a base model with a longer context."
+            )
+
+    def encode(self, example: Example, *, with_answer: bool = True) -> Encoded:
+        """Return the row's ids.
+
+        Args:
+            example: The row.
+            with_answer: Whether to write the answer's tokens; rows that are only scored need none, and may hold
+                numbers outside the codec's range.
+
+        Raises:
+            DataError: If even an empty field leaves the prompt too long, or the label is not one of the classes.
+            CodecError: If the codec cannot write the target.
+        """
+        prompt, is_truncated = self._prompt_ids(example)
+        answer: tuple[int, ...] = ()
+        weighed: tuple[bool, ...] = ()
+        if with_answer and example.target is not None and self.codec is not None:
+            answer = self.codec.encode(example.target)
+            weighed = self.codec.weighed_positions(answer)
+        return Encoded(
+            example.row_id, tuple(prompt), answer, weighed, self._target(example), example.weight, is_truncated
+        )
+
+    def _target(self, example: Example) -> float:
+        """Class index or number of a row; nan without a target."""
+        if example.target is None:
+            return float("nan")
+        value = example.target.value
+        if not self.labels:
+            return float(value)
+        if value not in self._classes:
+            raise DataError(
+                f"row {example.row_id + 1} has the label {value!r}, which the training rows do not have; "
+                f"known labels: {', '.join(self.labels)}."
+            )
+        return float(self._classes[str(value)])
+
+    def _prompt_ids(self, example: Example) -> tuple[list[int], bool]:
+        """Ids of the rendered prompt, shortened inside one field where it is too long."""
+        ids = self._encode_text(example.fields)
+        if len(ids) <= self.max_prompt_tokens:
+            return ids, False
+        name = self.truncate_field or max(
+            (name for _, name in self.pieces if name), key=lambda name: len(example.fields[name])
+        )
+        return self._shorten(example, name, len(ids) - self.max_prompt_tokens), True
+
+    def _shorten(self, example: Example, name: str, excess: int) -> list[int]:
+        """Drop tokens from the end of one field until the prompt fits."""
+        text = example.fields[name]
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        keep = len(offsets) - excess
+        while keep >= 0:
+            shorter = text[: offsets[keep - 1][1]] if keep else ""
+            ids = self._encode_text({**example.fields, name: shorter})
+            if len(ids) <= self.max_prompt_tokens:
+                return ids
+            keep -= max(1, len(ids) - self.max_prompt_tokens) if keep else 1
+            keep = max(keep, 0) if shorter else -1
+        raise DataError(
+            f"row {example.row_id + 1}: the prompt has {excess} tokens more than the {self.max_prompt_tokens} allowed, and"
+            f" emptying field {name!r} is not enough. Raise `max_length`, choose another `truncate_field`, or shorten"
+            " the template."
+        )
+
+    def _encode_text(self, fields: Mapping[str, str]) -> list[int]:
+        """Tokenise the rendered template; special tokens written inside a row's text stay ordinary text."""
+        parts: list[tuple[str, bool]] = []
+        for literal, name in self.pieces:
+            parts.append((literal, False))
+            if name:
+                parts.append((fields[name], True))
+        while parts and not parts[-1][0].rstrip():
+            parts.pop()
+        if parts:  # a prompt ends without blanks: the separator belongs to the answer
+            parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
+        if any(is_field and any(s in text for s in self._special) for text, is_field in parts):
+            ids = [i for text, is_field in parts for i in self._ids(text, split_special=is_field)]
+        else:
+            ids = self._ids("".join(text for text, _ in parts), split_special=False)
+        return ids if ids[: len(self._bos)] == self._bos else self._bos + ids
+
+    def _ids(self, text: str, *, split_special: bool) -> list[int]:
+        """Tokenise without adding BOS or EOS."""
+        if not split_special:
+            return list(self.tokenizer.encode(text, add_special_tokens=False))
+        backend = self.tokenizer.backend_tokenizer
+        before, backend.encode_special_tokens = backend.encode_special_tokens, True
+        try:
+            return list(backend.encode(text, add_special_tokens=False).ids)
+        finally:
+            backend.encode_special_tokens = before

@@ -1,0 +1,184 @@
+"""A task's rows by split, from the publisher's files or from the hub (SPEC 6).
+
+The splits we use follow from those that are published with labels, so that no split both selects and measures:
+
+| published | train | validation | test |
+|---|---|---|---|
+| train, validation, test | train | validation | test |
+| train, test | 90 % of train | 10 % of train | test |
+| train, validation | 90 % of train | 10 % of train | validation |
+| train or validation alone | 70 % of it | 10 % of it | 20 % of it |
+| test, perhaps validation | none | validation | test |
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from predgen.core import FileSpec, HubSpec, TaskSpec
+from predgen.data.examples import extractor
+from predgen.data.sources import read_rows
+from predgen.data.splits import split_rows
+from predgen.errors import ConfigError, DataError
+from predgen.registry import near_matches
+
+SPLITS = ("train", "validation", "test")
+_HELD_OUT = {"train": 0.9, "validation": 0.1}
+_ONE_FILE = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+_Rows = list[dict[str, Any]]
+
+
+def load_task(task: TaskSpec, split: str, *, data_dir: str | Path, seed: int = 0) -> _Rows:
+    """Return one split's rows from the publisher's files, with the task's column names.
+
+    Args:
+        task: The task.
+        split: "train", "validation" or "test".
+        data_dir: The dataset's own folder, or the folder that holds it among others.
+        seed: Seed of the splits that are not published; texts named by `task.group` never cross them.
+
+    Raises:
+        ConfigError: If `split` is unknown.
+        DataError: If the folder or the files are missing, a file cannot be read, or the files give no such split.
+    """
+    folder = _folder(task, Path(data_dir))
+    published = _published(task, folder)
+    if not published:
+        raise DataError(f"folder {str(folder)!r} has no file of task {task.name!r}. {_looked_for(task)}")
+    return _split(task, split, published, lambda name: _read(task, published[name], folder), seed, f"folder {str(folder)!r}")
+
+
+def available_splits(task: TaskSpec, data_dir: str | Path) -> tuple[str, ...]:
+    """Return the splits that `load_task` can give from a folder, in the order of `SPLITS`.
+
+    Raises:
+        DataError: If the folder is missing, or a split's files are there only in part.
+    """
+    return tuple(_plan(_published(task, _folder(task, Path(data_dir)))))
+
+
+def load_hub(task: TaskSpec, split: str, *, seed: int = 0) -> _Rows:
+    """Return one split's rows from the Hugging Face hub, with the task's column names. No code of the hub is run.
+
+    Raises:
+        ConfigError: If `split` is unknown.
+        DataError: If the task is not on the hub, `datasets` is not installed, or it cannot load the data set.
+    """
+    if task.hub is None:
+        raise DataError(f"task {task.name!r} names no data set on the hub; give `data_dir`. {_looked_for(task)}")
+    hub = task.hub
+    return _split(task, split, hub.splits, lambda name: _download(task, hub, name), seed, f"hub data set {hub.dataset!r}")
+
+
+def _split(
+    task: TaskSpec, split: str, published: Collection[str], read: Callable[[str], _Rows], seed: int, where: str
+) -> _Rows:
+    """Return the rows of a split, reading and, where needed, splitting a published one."""
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}.{near_matches(split, SPLITS)} Allowed: {', '.join(SPLITS)}.")
+    plan = _plan(published)
+    if split not in plan:
+        raise DataError(
+            f"{where} gives no {split!r} split of task {task.name!r}, only {', '.join(plan)}: a published test split is never "
+            f"trained on. {_looked_for(task)}"
+        )
+    source, fractions = plan[split]
+    rows = read(source)
+    return rows if fractions is None else split_rows(rows, fractions, group=task.group, seed=seed)[split]
+
+
+def _plan(published: Collection[str]) -> dict[str, tuple[str, Mapping[str, float] | None]]:
+    """Return split -> (published split it is read from, fractions to split that by, or None for all of it)."""
+    has_train, has_validation, has_test = (name in published for name in SPLITS)
+    plan: dict[str, tuple[str, Mapping[str, float] | None]] = {}
+    if has_test:
+        plan["test"] = ("test", None)
+    elif has_train and has_validation:
+        plan["test"] = ("validation", None)
+    elif has_train or has_validation:
+        return {split: ("train" if has_train else "validation", _ONE_FILE) for split in SPLITS}
+    if has_test and has_validation:
+        plan["validation"] = ("validation", None)
+        if has_train:
+            plan["train"] = ("train", None)
+    elif has_train:
+        plan |= {split: ("train", _HELD_OUT) for split in ("train", "validation")}
+    return {split: plan[split] for split in SPLITS if split in plan}
+
+
+def _folder(task: TaskSpec, data_dir: Path) -> Path:
+    """Return the dataset's own folder."""
+    if not data_dir.is_dir():
+        what = "is a file, not a folder" if data_dir.exists() else "does not exist"
+        raise DataError(f"`data_dir` {str(data_dir)!r} {what}. {_looked_for(task)}")
+    own = data_dir / (task.folder or task.name)
+    return own if own.is_dir() else data_dir
+
+
+def _published(task: TaskSpec, folder: Path) -> dict[str, FileSpec]:
+    """Return the published splits that are there, each with the first alternative that is."""
+    found: dict[str, FileSpec] = {}
+    partly: list[str] = []
+    for split, alternatives in task.files.items():
+        for spec in alternatives:
+            missing = [pattern for pattern in spec.paths if not _matches(folder, pattern)]
+            if not missing:
+                found[split] = spec
+                break
+            if len(missing) < len(spec.paths):
+                partly += missing
+    if partly:
+        raise DataError(f"folder {str(folder)!r} lacks {', '.join(map(repr, partly))} of task {task.name!r}; the others are there.")
+    return found
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """Return the files that match a pattern, sorted by name so that row numbers are the same everywhere."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _looked_for(task: TaskSpec) -> str:
+    """Say which files a task can be read from."""
+    splits = (
+        f"{split}: {' or '.join(' + '.join(spec.paths) for spec in alternatives)}" for split, alternatives in task.files.items()
+    )
+    return f"Looked for, in that folder or in {task.folder or task.name!r} below it: {'; '.join(splits)}."
+
+
+def _read(task: TaskSpec, spec: FileSpec, folder: Path) -> _Rows:
+    """Read all files of a published split."""
+    paths = [path for pattern in spec.paths for path in _matches(folder, pattern)]
+    extract = extractor(task)
+    return [dict(extract(row)) for path in paths for row in _renamed(_file_rows(path, spec), spec.columns, f"file {str(path)!r}")]
+
+
+def _file_rows(path: Path, spec: FileSpec) -> Iterator[dict[str, Any]]:
+    return read_rows(path, reader=spec.reader, header=spec.header, optional=spec.optional)
+
+
+def _renamed(rows: Iterator[dict[str, Any]], columns: Mapping[str, str], where: str) -> Iterator[dict[str, Any]]:
+    """Rename columns; each must be there, and its new name must be free."""
+    for row in rows:
+        for old, new in columns.items():
+            if old not in row or new in row:
+                what = f"has no column {old!r}" if old not in row else f"has both {old!r} and {new!r}"
+                raise DataError(f"{where} {what}; columns: {', '.join(row)}. It is not the published file in the format we know.")
+        yield {columns.get(name, name): value for name, value in row.items()}
+
+
+def _download(task: TaskSpec, hub: HubSpec, split: str) -> _Rows:
+    """Read a published split from the hub."""
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise DataError(f"reading task {task.name!r} from the hub needs `datasets`: pip install datasets; or give `data_dir`.") from error
+    try:
+        data = load_dataset(hub.dataset, hub.config, split=hub.splits[split])
+    except (OSError, ValueError, RuntimeError) as error:  # not found or offline; unknown configuration; needs a script
+        raise DataError(
+            f"hub data set {hub.dataset!r} of task {task.name!r} cannot be loaded: {error}. Check the connection, or download the "
+            f"publisher's files and give `data_dir`. {_looked_for(task)}"
+        ) from error
+    extract = extractor(task)
+    return [dict(extract(row)) for row in _renamed(iter(data), hub.columns, f"hub data set {hub.dataset!r}")]

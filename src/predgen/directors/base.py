@@ -1,0 +1,78 @@
+"""What a director (the paper's task adapter) is: it maps the states of generated content tokens to the prediction."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorSetup:
+    """What a director may need to build itself.
+
+    Attributes:
+        hidden_size: Width H of the states.
+        n_classes: K; 0 for numbers.
+        target_mean: Mean of the training targets (numbers).
+        target_std: Standard deviation of the training targets (numbers), > 0.
+        ordered_last_weight: See director `ordered`.
+    """
+
+    hidden_size: int
+    n_classes: int
+    target_mean: float
+    target_std: float
+    ordered_last_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorInput:
+    """What a director sees in training.
+
+    Attributes:
+        states: Last hidden states, after the final norm, AT the fed content tokens (not where they are predicted).
+        content: True for content tokens, False for padding; the stop is never fed.
+        nll: -log p of the gold token at each answer position, nats.
+        scored: True where the gold token is legal after the fed prefix (SPEC 2.1).
+        weighed: True for gold tokens that are neither forced nor the stop.
+        target: Class index or raw number.
+    """
+
+    states: Float[Tensor, "B T H"]
+    content: Bool[Tensor, "B T"]
+    nll: Float[Tensor, "B U"]
+    scored: Bool[Tensor, "B U"]
+    weighed: Bool[Tensor, "B U"]
+    target: Float[Tensor, " B"]
+
+
+class Director(nn.Module):
+    """Base class. A director without a head (`has_head` False) lets the written answer be the prediction.
+
+    Attributes:
+        has_head: Whether `output` exists.
+        kinds: Kinds of task that the director can serve.
+    """
+
+    has_head: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]]
+
+    def __init__(self, setup: DirectorSetup) -> None:
+        super().__init__()
+        self.setup = setup
+
+    def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
+        """Return L_D per example."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(seen)")
+
+    def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B K"]:
+        """Return class logits, or the number on the raw scale as a column (K = 1)."""
+        raise NotImplementedError(f"{type(self).__name__} has no head, so it has no output")
+
+
+def mean_state(states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B H"]:
+    """Mean of the content states, in float32."""
+    kept = torch.where(content[..., None], states.float(), 0.0)
+    return kept.sum(dim=1) / content.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,0 +1,33 @@
+"""Director `value`: a number from the mean content state."""
+
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from predgen.directors.base import Director, DirectorInput, DirectorSetup, mean_state
+
+
+class ValueDirector(Director):
+    """Linear(H, 1) on the mean of the content states; L_D is the squared error of the standardised target.
+
+    The target is standardised with the training rows' mean and standard deviation, so L_D = 1 is what predicting the
+    mean would cost. The paper reads numbers with director `ordered`.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("regression", "math")
+
+    def __init__(self, setup: DirectorSetup) -> None:
+        super().__init__(setup)
+        self.head = nn.Linear(setup.hidden_size, 1)
+
+    def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
+        standardised = (seen.target - self.setup.target_mean) / self.setup.target_std
+        return (self._standardised(seen.states, seen.content) - standardised).square()
+
+    def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B 1"]:
+        return (self._standardised(states, content) * self.setup.target_std + self.setup.target_mean)[:, None]
+
+    def _standardised(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+        """The head's answer, in standard deviations from the mean."""
+        return self.head(mean_state(states, content)).squeeze(-1)

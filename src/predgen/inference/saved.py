@@ -1,0 +1,257 @@
+"""The folder of a saved model: written atomically, checked when read, without pickles.
+
+    RUN/predgen.json        format, setup, codec, task, config, base model's fingerprint, report, versions; written last
+    RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
+    RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
+    RUN/head.safetensors    weights beside the language model (methods with a head)
+    RUN/README.md           model card
+"""
+
+import copy
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from predgen import __version__, registries
+from predgen.codecs.base import Codec
+from predgen.config import config_from
+from predgen.core import FileSpec, HubSpec, TaskSpec
+from predgen.data.encode import Encoder
+from predgen.errors import ModelError, PredgenError, SavedModelError
+from predgen.inference.model_card import model_card
+from predgen.inference.trained import TrainedModel
+from predgen.models.base import ModelSetup, PredictionModel
+from predgen.models.base_model import BaseModel, fingerprint, load_base
+from predgen.peft_methods.base import load_adapter
+
+FORMAT_VERSION = 1
+MANIFEST = "predgen.json"
+_PARTS = ("adapter", "base", "head.safetensors", "README.md")
+
+
+def save(trained: TrainedModel, folder: str | Path) -> Path:
+    """Write a trained model into a folder; a reader sees the old model, or the new one, never a mixture.
+
+    Raises:
+        SavedModelError: If the folder cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+        try:
+            _write_parts(trained, staging)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for name in _PARTS:
+                _replace(staging / name, folder / name)
+            os.replace(staging / MANIFEST, folder / MANIFEST)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise SavedModelError(f"cannot write the model to {str(folder)!r}: {error}. Choose a folder you may write to.") from error
+    return folder
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Put `source` in the place of `target`; without a source, the target goes."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    elif target.exists():
+        target.unlink()
+    if source.exists():
+        os.replace(source, target)
+
+
+def _write_parts(trained: TrainedModel, folder: Path) -> None:
+    """Write all files of a saved model."""
+    trains = registries.peft_methods.get(trained.config.peft).trains
+    if trains == "adapter":
+        trained.model.lm.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+        (folder / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours lies one level up
+    elif trains == "everything":
+        trained.model.lm.save_pretrained(str(folder / "base"), safe_serialization=True)
+        trained.base.tokenizer.save_pretrained(str(folder / "base"))
+    head = {name: value.detach().cpu().contiguous() for name, value in trained.model.head_state().items()}
+    if head:
+        save_file(head, str(folder / "head.safetensors"))
+    (folder / "README.md").write_text(model_card(trained), encoding="utf-8")
+    text = json.dumps(manifest(trained, folder), indent=1, ensure_ascii=False, allow_nan=True)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def manifest(trained: TrainedModel, folder: Path) -> dict[str, Any]:
+    """Everything about a trained model but its weights, as plain JSON data."""
+    codec = trained.encoder.codec
+    is_full = (folder / "base").is_dir()
+    source = folder / "base" if is_full else trained.base.folder
+    return {
+        "format_version": FORMAT_VERSION,
+        "predgen_version": __version__,
+        "setup": trained.model.setup.to_dict(),
+        "codec": {"name": codec.name, "data": codec.to_dict()} if codec else None,
+        "task": asdict(trained.task),
+        "config": trained.config.to_dict(),
+        "base": {"name": trained.base.name, "fingerprint": fingerprint(source)},
+        "max_length": trained.encoder.max_length,
+        "report": trained.report,
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
+        | {"python": platform.python_version()},
+    }
+
+
+def load(folder: str | Path, *, base: str | None = None) -> TrainedModel:
+    """Read a saved model back; it predicts what it predicted before, bit for bit in float32 on the same machine.
+
+    Args:
+        folder: What `predgen train --out` or `TrainedModel.save` wrote.
+        base: Where the base model lies now, if no longer where it was.
+
+    Raises:
+        SavedModelError: If the folder is no complete saved model, is damaged, or the base model is another one.
+        ModelError: If the base model is missing.
+    """
+    folder = Path(folder)
+    data = read_manifest(folder)
+    try:
+        config = config_from(data["config"])
+        setup = ModelSetup(**{**data["setup"], "labels": tuple(data["setup"]["labels"])})
+        task = _task(data["task"])
+        codec = _codec(data["codec"])
+        found = _load_base(folder, data, base)
+    except (KeyError, TypeError) as error:
+        raise SavedModelError(f"{str(folder / MANIFEST)!r} is incomplete or damaged: {error!r}.") from error
+    model = _model(folder, setup, codec, found, config.peft)
+    encoder = Encoder(
+        found.tokenizer,
+        task.prompt,
+        codec,
+        labels=setup.labels,
+        max_length=data["max_length"],
+        truncate_field=config.truncate_field,
+    )
+    return TrainedModel(model.eval(), found, encoder, task, config, data["report"])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check `predgen.json`.
+
+    Raises:
+        SavedModelError: If it is missing, damaged or of a newer format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise SavedModelError(
+            f"{str(folder)!r} holds no saved model: there is no {MANIFEST}. Give the folder that `predgen train --out`"
+            " wrote; an unfinished run can be resumed with `predgen train --resume`."
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found = data["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SavedModelError(f"{str(path)!r} is damaged: {error}.") from error
+    if found != FORMAT_VERSION:
+        raise SavedModelError(
+            f"{str(path)!r} has format version {found}, but predgen {__version__} reads version {FORMAT_VERSION}."
+            " Use the predgen version that wrote it."
+        )
+    return dict(data)
+
+
+def _load_base(folder: Path, data: Mapping[str, Any], base: str | None) -> BaseModel:
+    """Load the base model and make sure it is the one the run was trained on."""
+    config = data["config"]
+    is_full = (folder / "base").is_dir()
+    name = str(folder / "base") if is_full else base or data["base"]["name"]
+    try:
+        found = load_base(name, dtype=config["dtype"], trust_remote_code=config["trust_remote_code"])
+    except ModelError as error:
+        raise ModelError(f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`.") from error
+    if fingerprint(found.folder) != data["base"]["fingerprint"]:
+        raise SavedModelError(
+            f"the saved model {str(folder)!r} was trained on another base model than the one now in"
+            f" {str(found.folder)!r} (base {data['base']['name']!r}): configuration, tokenizer or weights differ."
+            " Restore the original base, or give its place as `base`."
+        )
+    return BaseModel(found.lm, found.tokenizer, data["base"]["name"], found.folder)
+
+
+def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel, peft: str) -> PredictionModel:
+    """Build the model and put its weights in."""
+    method = registries.peft_methods.get(peft)
+    try:
+        if method.trains == "adapter":
+            base.lm = load_adapter(method, base.lm, str(folder / "adapter"))
+        model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
+        head = folder / "head.safetensors"
+        model.load_head_state(load_file(str(head)) if head.is_file() else {})
+    except PredgenError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise SavedModelError(f"the saved model {str(folder)!r} is damaged: {error}. Train it again, or copy it again.") from error
+    return model
+
+
+def _task(data: Mapping[str, Any]) -> TaskSpec:
+    """Rebuild a task from JSON data."""
+    files = {
+        split: tuple(
+            FileSpec(**{**f, "paths": tuple(f["paths"]), "header": tuple(f["header"]) if f["header"] else None})
+            for f in specs
+        )
+        for split, specs in data["files"].items()
+    }
+    changes = {
+        "files": files,
+        "hub": HubSpec(**data["hub"]) if data["hub"] else None,
+        "scale": tuple(data["scale"]) if data["scale"] else None,
+        "metrics": tuple(data["metrics"]),
+        "group": tuple(data["group"]),
+    }
+    return TaskSpec(**{**data, **changes})
+
+
+def _codec(data: Mapping[str, Any] | None) -> Codec | None:
+    """Rebuild a codec from JSON data."""
+    if data is None:
+        return None
+    codec: Codec = registries.codecs.get(data["name"]).from_dict(data["data"])
+    return codec
+
+
+def merge(trained: TrainedModel, folder: str | Path) -> Path:
+    """Write the fine-tuned language model, adapters merged, as a plain Hugging Face folder without predgen's head.
+
+    It serves wherever causal language models do (the Generator's path); a Predictor's or director's head stays behind.
+    """
+    folder = Path(folder)
+    lm = trained.model.lm
+    if hasattr(lm, "merge_and_unload"):
+        lm = copy.deepcopy(lm).merge_and_unload(safe_merge=True)
+    lm.save_pretrained(str(folder), safe_serialization=True)
+    trained.base.tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def push_to_hub(trained: TrainedModel, repo_id: str, *, private: bool = True) -> str:
+    """Upload the saved model, with its card, to the Hugging Face hub; returns its address.
+
+    Private unless asked otherwise: prompts, labels and column names travel with the model.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    address = str(api.create_repo(repo_id, private=private, exist_ok=True))
+    with tempfile.TemporaryDirectory() as folder:
+        save(trained, folder)
+        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload predgen model")
+    return address

@@ -1,0 +1,147 @@
+"""What the three prediction methods share: a language model, a setup that is saved with them, and their losses."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from predgen.codecs.base import Codec
+from predgen.core import Kind, Prediction
+from predgen.data.collate import Batch
+from predgen.engine.backbone import Backbone
+from predgen.losses.base import JointLoss
+from predgen.sampling.draws import SamplingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSetup:
+    """Everything a prediction model is built from, besides its base and its codec; saved with it.
+
+    Attributes:
+        method: "predictor", "generator" or "predgen".
+        kind: Kind of task.
+        labels: Class labels in order; empty for numbers.
+        target_mean: Mean of the training targets (numbers).
+        target_std: Standard deviation of the training targets (numbers), > 0.
+        pooling: Predictor: "last", "mean" or "first".
+        director: PredGen: registry name.
+        loss: PredGen: registry name.
+        sampling: PredGen: registry name.
+        ordered_last_weight: See director `ordered`.
+    """
+
+    method: str
+    kind: Kind
+    labels: tuple[str, ...]
+    target_mean: float
+    target_std: float
+    pooling: str
+    director: str
+    loss: str
+    sampling: str
+    ordered_last_weight: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """Losses of a micro-batch.
+
+    Attributes:
+        total: Sum over rows of weight times joint loss; divide by the global batch's summed weights.
+        writer: L_W of each row, nats per token, detached; None without a writer.
+        director: L_D of each row, detached; None without a director.
+    """
+
+    total: Float[Tensor, ""]
+    writer: Float[Tensor, " B"] | None
+    director: Float[Tensor, " B"] | None
+
+
+Reduction = Literal["example", "batch"]
+
+
+class PredictionModel(nn.Module):
+    """Base class of Predictor, Generator and PredGen.
+
+    Args:
+        setup: What to build.
+        lm: Causal language model, possibly with adapters. It is registered as `lm`; heads stand beside it.
+        codec: Writes and reads answers; None for the Predictor.
+
+    Attributes:
+        needs_codec: Whether the method writes answers.
+    """
+
+    needs_codec: ClassVar[bool] = True
+
+    def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
+        super().__init__()
+        self.setup = setup
+        self.lm = lm
+        self.codec = codec
+        base = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
+        self.backbone = Backbone(base)
+
+    @property
+    def written_by(self) -> Codec:
+        """The codec of a method that writes."""
+        assert self.codec is not None, f"{self.setup.method} has no codec"
+        return self.codec
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Weights of everything beside the language model."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("lm.")}
+
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `head_state` returned; names and shapes have to agree."""
+        expected = self.head_state()
+        if expected.keys() != state.keys() or any(expected[k].shape != state[k].shape for k in state):
+            raise ValueError(f"head weights {sorted(state)} do not fit this model, which has {sorted(expected)}")
+        self.load_state_dict(state, strict=False)
+
+    def forward(self, batch: Batch, plan: SamplingPlan, reduction: Reduction) -> RowLosses:
+        """Return the losses of a micro-batch of rows with targets."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Return a prediction per row; targets in the batch are not looked at."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict")
+
+
+def joined(
+    joint: JointLoss,
+    writer: Float[Tensor, " B"],
+    director: Float[Tensor, " B"],
+    weight: Float[Tensor, " B"],
+    reduction: Reduction,
+) -> RowLosses:
+    """Join both losses and sum over the rows.
+
+    "example" joins the two losses of each row: batch size, accumulation and ranks leave the gradient unchanged.
+    "batch" averages each loss over the micro-batch first, as the paper's code does: it depends on the batch size.
+    """
+    if reduction == "example":
+        total = (weight * joint(writer, director)).sum()
+    else:
+        share = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        means = ((share * writer).sum()[None], (share * director).sum()[None])
+        total = joint(*means)[0] * weight.sum()
+    return RowLosses(total, writer.detach(), director.detach())
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """Context in which heads run: autocast off, so that they compute in float32."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def label_prediction(labels: tuple[str, ...], probabilities: Float[Tensor, " K"], answer: str | None) -> Prediction:
+    """The most probable label, with the probabilities of all."""
+    exact = probabilities.double()
+    exact = exact / exact.sum()  # float32 softmax is off by up to 1e-7
+    return Prediction(labels[int(exact.argmax())], tuple(exact.tolist()), answer)

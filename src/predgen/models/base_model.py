@@ -1,0 +1,146 @@
+"""Find, check and load the base language model. Safetensors only; no code of the model runs unless asked for."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from predgen.engine.backbone import Backbone
+from predgen.errors import ModelError
+
+EMBEDDED = "embedded"
+_MIB = 1 << 20
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(slots=True)
+class BaseModel:
+    """A loaded base.
+
+    Attributes:
+        lm: The causal language model, in eval state.
+        tokenizer: Its fast tokenizer.
+        name: What the user asked for: a hub id, a folder, or "embedded".
+        folder: Where its files are.
+    """
+
+    lm: Any
+    tokenizer: Any
+    name: str
+    folder: Path
+
+
+def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = False) -> BaseModel:
+    """Load a base model and its tokenizer.
+
+    Args:
+        name: A hub id, a local folder, or "embedded".
+        dtype: Type of the weights in memory, "float32" or "bfloat16".
+        trust_remote_code: Let the model's own Python code run.
+
+    Raises:
+        ModelError: If it is missing, damaged, has no fast tokenizer, or is not a causal language model.
+    """
+    folder = find_base(name, trust_remote_code=trust_remote_code)
+    _check_weights(folder, name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        lm = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a causal language model"
+            " with safetensors weights and a tokenizer."
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"the tokenizer of {name!r} has no fast (tokenizer.json) version, which predgen needs.")
+    lm.eval()
+    Backbone(lm).check()
+    return BaseModel(lm, tokenizer, name, folder)
+
+
+def find_base(name: str, *, trust_remote_code: bool = False) -> Path:
+    """Return the local folder of a base model, downloading it from the hub if need be.
+
+    Raises:
+        ModelError: If there is no such folder, or the hub does not give it.
+    """
+    if name == EMBEDDED:
+        return Path(str(files("predgen") / "assets" / "embedded"))
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ModelError(f"base model folder {name!r} has no config.json; give the folder of a Hugging Face model.")
+        return Path(name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep in name[-1:]:
+        raise ModelError(f"base model folder {name!r} does not exist. Give an existing folder, a hub id, or 'embedded'.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED + (["*.py"] if trust_remote_code else [])))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"base model {name!r} is neither a local folder nor to be had from the hub: {reason}"
+            " Give an existing folder, a hub id that is reachable, or 'embedded'."
+        ) from error
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Refuse weights that are missing, are pickles, or whose safetensors header is damaged."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"base model {name!r} in {str(folder)!r} has no .safetensors weights. Pickled weights are refused, because"
+            " loading them can run code; convert the model to safetensors."
+        )
+    for path in weights:
+        _header(path)
+
+
+def _header(path: Path) -> bytes:
+    """Header of a safetensors file, checked against the file's size."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length <= size - 8 else b""
+    try:
+        tensors = json.loads(header)
+        end = max((t["data_offsets"][1] for k, t in tensors.items() if k != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise ModelError(f"weights file {str(path)!r} is damaged: its safetensors header cannot be read.") from None
+    if end + 8 + length != size:
+        raise ModelError(
+            f"weights file {str(path)!r} is damaged: its header announces {end + 8 + length} bytes, but it has {size}."
+            " Download or copy it again."
+        )
+    return header
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 that tells one base model from another without reading all of it.
+
+    Covers config.json, the tokenizer's files, and of every safetensors file its name, header, size and first and last
+    MiB.
+    """
+    digest = hashlib.sha256()
+    names = ["config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt"]
+    for path in [folder / name for name in names]:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(path.name.encode() + size.to_bytes(8, "little") + _header(path))
+        with path.open("rb") as file:
+            digest.update(file.read(_MIB))
+            file.seek(max(0, size - _MIB))
+            digest.update(file.read(_MIB))
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""Predictor: the baseline with a linear head on a pooled prompt state."""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from predgen.codecs.base import Codec
+from predgen.core import Prediction
+from predgen.data.collate import Batch
+from predgen.engine.answer_pass import last_position
+from predgen.models.base import ModelSetup, PredictionModel, Reduction, RowLosses, full_precision, label_prediction
+from predgen.sampling.draws import SamplingPlan
+
+
+def pool(states: Float[Tensor, "B P H"], mask: Bool[Tensor, "B P"], how: str) -> Float[Tensor, "B H"]:
+    """Pool prompt states, whatever the padding side: the last real token, the mean over real ones, or the first.
+
+    "first" exists because the paper names it: a causal model has seen one token there.
+    """
+    rows = torch.arange(len(states), device=states.device)
+    if how == "last":
+        return states[rows, last_position(mask)].float()
+    if how == "first":
+        return states[rows, mask.long().argmax(dim=1)].float()
+    kept = torch.where(mask[..., None], states.float(), 0.0)
+    return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+class Predictor(PredictionModel):
+    """Linear(H, K or 1) on the pooled state; cross-entropy, or squared error of the standardised target (SPEC 2)."""
+
+    needs_codec: ClassVar[bool] = False
+
+    def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
+        super().__init__(setup, lm, codec)
+        self.head = nn.Linear(self.backbone.hidden_size, len(setup.labels) or 1)
+
+    def forward(self, batch: Batch, plan: SamplingPlan, reduction: Reduction) -> RowLosses:
+        output = self._output(batch)
+        if self.setup.labels:
+            losses = functional.cross_entropy(output, batch.target.long(), reduction="none")
+        else:
+            standardised = (batch.target - self.setup.target_mean) / self.setup.target_std
+            losses = (output.squeeze(-1) - standardised).square()
+        return RowLosses((batch.weight * losses).sum(), None, losses.detach())
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        output = self._output(batch).cpu()
+        if self.setup.labels:
+            return [label_prediction(self.setup.labels, row, None) for row in output.softmax(dim=1)]
+        values = output.squeeze(-1).double() * self.setup.target_std + self.setup.target_mean
+        return [Prediction(value) for value in values.tolist()]
+
+    def _output(self, batch: Batch) -> Float[Tensor, "B K"]:
+        """Class logits, or the standardised number as a column."""
+        states, _ = self.backbone.states(batch.prompt_ids, batch.prompt_mask)
+        with full_precision(states.device):
+            return self.head(pool(states, batch.prompt_mask, self.setup.pooling))

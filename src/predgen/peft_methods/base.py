@@ -1,0 +1,72 @@
+"""What a PEFT method is here: what trains, the adapter's configuration, and hooks for what PEFT leaves to callers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from peft import PeftConfig, PeftModel, get_peft_model
+from transformers.pytorch_utils import Conv1D
+
+
+@dataclass(frozen=True, slots=True)
+class PeftSettings:
+    """What adapters are made from.
+
+    Attributes:
+        rank: Rank r of the update (AdaLoRA: the average rank after pruning).
+        alpha: The update is scaled by alpha / rank.
+        total_optimizer_steps: Length of the run; AdaLoRA plans its budget by it.
+        is_conv1d: Whether the base stores linear layers transposed (GPT-2).
+    """
+
+    rank: int
+    alpha: float
+    total_optimizer_steps: int
+    is_conv1d: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeftMethod:
+    """A way to fine-tune the base model.
+
+    Attributes:
+        name: Registry name.
+        trains: What of the base trains: an "adapter", "everything" or "nothing".
+        adapter: Makes the adapter's configuration; None without an adapter.
+        after_injection: Called on the model whenever its adapter was made or loaded.
+        has_rank_allocator: Whether PEFT has to be told of each optimizer step (AdaLoRA).
+    """
+
+    name: str
+    trains: Literal["adapter", "everything", "nothing"]
+    adapter: Callable[[PeftSettings], PeftConfig] | None = None
+    after_injection: Callable[[PeftModel], None] | None = None
+    has_rank_allocator: bool = False
+
+
+def apply_peft(method: PeftMethod, lm: Any, rank: int, alpha: float, total_optimizer_steps: int) -> Any:  # noqa: ANN401
+    """Return the model with the method's trainable weights, everything else frozen.
+
+    Adapters go on the Hugging Face model itself, never on a wrapper with heads: heads train in full.
+    """
+    if method.trains == "everything":
+        return lm.requires_grad_(True)
+    lm.requires_grad_(False)
+    if method.adapter is None:
+        return lm
+    is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
+    settings = PeftSettings(rank, alpha, max(1, total_optimizer_steps), is_conv1d)
+    return _finish(method, get_peft_model(lm, method.adapter(settings)))
+
+
+def load_adapter(method: PeftMethod, lm: Any, folder: str) -> Any:  # noqa: ANN401
+    """Return the model with an adapter that `save_pretrained` wrote; safetensors only."""
+    lm.requires_grad_(False)
+    return _finish(method, PeftModel.from_pretrained(lm, folder, is_trainable=False, use_safetensors=True))
+
+
+def _finish(method: PeftMethod, model: PeftModel) -> PeftModel:
+    """Run the method's hook."""
+    if method.after_injection is not None:
+        method.after_injection(model)
+    return model

@@ -1,0 +1,281 @@
+"""transformers' Trainer, taught to train prediction models: exact weighting, exact resume, evaluation by prediction."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from predgen.data.collate import Batch, collate
+from predgen.data.encode import Encoded
+from predgen.errors import TrainingError
+from predgen.models.base import PredictionModel, Reduction, RowLosses
+from predgen.peft_methods.adalora import ORTHOGONALITY_WEIGHT, allocator_state, orthogonality, restore_allocator
+from predgen.peft_methods.base import PeftMethod
+from predgen.sampling.draws import SamplingPlan
+from predgen.sampling.schedule import SamplingSchedule
+
+WEIGHTS, ADAPTER_STATE, ALLOCATOR = "trainable.safetensors", "adapter_state.json", "rank_allocator.safetensors"
+
+
+class TrainingRows(Dataset[Encoded]):
+    """Training rows, followed by fillers of weight 0 that make every rank's batches equally many.
+
+    Duplicated tail rows (accelerate's `even_batches`) would count twice; fillers count nothing.
+    """
+
+    def __init__(self, rows: Sequence[Encoded], rows_per_global_batch: int, world_size: int) -> None:
+        self.rows = rows
+        full = math.ceil(len(rows) / rows_per_global_batch) * rows_per_global_batch
+        self.total = full if world_size > 1 else len(rows)
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, index: int) -> Encoded:
+        if index < len(self.rows):
+            return self.rows[index]
+        return replace(self.rows[index % len(self.rows)], weight=0.0)
+
+
+class EpochSampler(Sampler[int]):
+    """Row order that depends on (seed, epoch) alone; fillers come last."""
+
+    def __init__(self, data: TrainingRows, seed: int, trainer: "PredictionTrainer") -> None:
+        self.data = data
+        self.seed = seed
+        self.trainer = trainer
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, self.trainer.epoch], counter=[1, 0, 0, 0]))
+        yield from generator.permutation(len(self.data.rows)).tolist()
+        yield from range(len(self.data.rows), len(self.data))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+class PredictionTrainer(Trainer):
+    """Trains a `PredictionModel`.
+
+    Differs from Trainer: the loss is a sum over rows divided by the summed weights of the *global* batch, so that
+    accumulation, ranks and batch size leave gradients unchanged; evaluation predicts as users do; checkpoints hold what
+    trains, are written atomically, and resume bit for bit on a CPU; a loss that is not finite stops the run.
+
+    Args:
+        model: The model.
+        args: transformers' arguments.
+        rows: Training rows with targets.
+        pad_id: Any valid token id.
+        method: PEFT method of the model.
+        schedule: Sampling schedule, in optimizer steps.
+        reduction: See `models.base.joined`.
+        evaluator: Returns validation metrics by predicting; None without validation rows.
+        callbacks: Further callbacks.
+    """
+
+    def __init__(
+        self,
+        model: PredictionModel,
+        args: TrainingArguments,
+        rows: Sequence[Encoded],
+        *,
+        pad_id: int,
+        method: PeftMethod,
+        schedule: SamplingSchedule,
+        reduction: Reduction,
+        evaluator: Any,  # noqa: ANN401  (a callable of the trainer; typed where it is made)
+        callbacks: list[Any],
+    ) -> None:
+        self.method = method
+        self.schedule = schedule
+        self.reduction: Reduction = reduction
+        self.evaluator = evaluator
+        self._checkpoint_root: str | None = None
+        self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
+        data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=data,
+            eval_dataset=rows if evaluator is not None else None,  # only its presence matters: see `evaluate`
+            data_collator=lambda some: collate(some, pad_id).tensors(),
+            callbacks=callbacks,
+        )
+        self.loss_is_scaled_for_ga = True  # `compute_loss` divides by the global batch's weights itself
+
+    @property
+    def epoch(self) -> int:
+        """Passes over the data completed so far."""
+        return int((self.state.epoch or 0.0) + 1e-9)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:  # noqa: ANN401
+        return EpochSampler(self.train_dataset, self.args.seed, self)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        """Summed row weights over all micro-batches and ranks of this optimizer step."""
+        total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
+        return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Sum of the rows' weighted losses over the global batch's summed weights."""
+        batch = Batch(**inputs)
+        plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
+        losses = model(batch, plan, self.reduction)
+        total = losses.total
+        if self.method.has_rank_allocator:
+            total = total + ORTHOGONALITY_WEIGHT * orthogonality(self.model.lm) * batch.weight.sum()
+        loss: Tensor = total / num_items_in_batch * self.accelerator.num_processes  # DDP averages over ranks
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(self._diagnosis(batch, losses))
+        self._note(batch, losses)
+        return loss
+
+    def _diagnosis(self, batch: Batch, losses: RowLosses) -> str:
+        """Explain a loss that is not finite."""
+        parts = []
+        for name, values in (("L_W", losses.writer), ("L_D", losses.director)):
+            if values is not None:
+                rows = batch.row_id[~torch.isfinite(values)].tolist()
+                parts.append(f"{name} is not finite in rows {[r + 1 for r in rows[:5]]}" if rows else f"{name} is finite")
+        broken = [n for n, p in self.model.named_parameters() if p.requires_grad and not bool(torch.isfinite(p).all())]
+        parts.append(f"weights that are not finite: {', '.join(broken[:3])}" if broken else "all weights are finite")
+        return self._stopped(f"the loss is no longer finite ({'; '.join(parts)})")
+
+    def _stopped(self, reason: str) -> str:
+        """Say where a run stopped and what to do."""
+        kept = last_checkpoint(Path(self.args.output_dir))
+        return (
+            f"training stopped at optimizer step {self.state.global_step}: {reason}. "
+            f"{f'The last good checkpoint is kept in {str(kept)!r}. ' if kept else ''}"
+            "Lower `learning_rate` or `max_grad_norm`, or look at these rows."
+        )
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:  # noqa: ANN401
+        """Stop before a step would write values that are not finite into the weights."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise TrainingError(self._stopped(f"the gradient norm is {float(norm)}"))
+        return norm
+
+    def _note(self, batch: Batch, losses: RowLosses) -> None:
+        """Add a micro-batch to the running means of L_W and L_D."""
+        for name, values in (("writer_loss", losses.writer), ("director_loss", losses.director)):
+            if values is not None:
+                self._logged[name][0] += float((values * batch.weight).sum())
+                self._logged[name][1] += float(batch.weight.sum())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add L_W, L_D (means over the rows since the last log, all ranks) and p to training logs."""
+        if "loss" in logs:
+            for name, pair in self._logged.items():
+                total, weight = self.accelerator.reduce(torch.tensor(pair, device=self.args.device)).tolist()
+                if weight:
+                    logs[name] = total / weight
+                self._logged[name] = [0.0, 0.0]
+            logs["p"] = self.schedule.probability(max(0, self.state.global_step - 1))
+        super().log(logs, start_time)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"  # noqa: ANN401
+    ) -> dict[str, float]:
+        """Predict the validation rows as users would, and return their metrics."""
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluator(self).items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _get_output_dir(self, trial: Any) -> str:  # noqa: ANN401
+        return self._checkpoint_root or self.args.output_dir
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401
+        """Write a checkpoint beside the others, then move it into place: a kill leaves no half checkpoint."""
+        run, staging = Path(self.args.output_dir), Path(self.args.output_dir) / ".writing"
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.is_world_process_zero():
+            shutil.rmtree(staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self._checkpoint_root = str(staging)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._checkpoint_root = None
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            shutil.rmtree(run / name, ignore_errors=True)
+            os.replace(staging / name, run / name)
+            self._prune(run)
+        self.accelerator.wait_for_everyone()
+
+    def _prune(self, run: Path) -> None:
+        """Keep the last two checkpoints and the best."""
+        best = self.state.best_global_step
+        for path in checkpoints(run)[:-2]:
+            if path.name != f"{PREFIX_CHECKPOINT_DIR}-{best}":
+                shutil.rmtree(path)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401
+        """Save everything that trains, and what AdaLoRA's budget needs to go on; no pickles of arguments."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trainable_state(self.model), str(folder / WEIGHTS))
+        if self.method.has_rank_allocator:
+            save_file(allocator_state(self.model.lm), str(folder / ALLOCATOR))
+            pattern = self.model.lm.peft_config["default"].rank_pattern
+            (folder / ADAPTER_STATE).write_text(json.dumps({"rank_pattern": pattern}), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        load_trainable(self.model, folder)
+        if self.method.has_rank_allocator:
+            pattern = json.loads((folder / ADAPTER_STATE).read_text(encoding="utf-8"))["rank_pattern"]
+            restore_allocator(self.model.lm, load_file(str(folder / ALLOCATOR)), pattern)
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all weights that train, by name."""
+    return {n: p.detach().cpu().clone().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def load_trainable(model: nn.Module, folder: Path) -> None:
+    """Put a checkpoint's weights back.
+
+    Raises:
+        TrainingError: If the checkpoint does not fit the model.
+    """
+    state = load_file(str(folder / WEIGHTS))
+    expected = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if state.keys() != expected.keys() or any(state[n].shape != p.shape for n, p in expected.items()):
+        raise TrainingError(f"checkpoint {str(folder)!r} was made with other settings; resume with the same config.")
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            parameter.copy_(state[name])
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    found = [p for p in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (p / "trainer_state.json").is_file()]
+    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint, or None."""
+    found = checkpoints(run)
+    return found[-1] if found else None

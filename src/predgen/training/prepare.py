@@ -1,0 +1,217 @@
+"""Settings and rows -> everything a training run needs: examples, codec, encoder, setup. No model is loaded here."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from predgen import registries
+from predgen.codecs.base import Codec
+from predgen.codecs.spelling import stop_id
+from predgen.config import RunConfig
+from predgen.core import Example, TaskSpec
+from predgen.data.encode import Encoder
+from predgen.data.examples import custom_task, to_examples
+from predgen.data.sources import rows_of
+from predgen.data.splits import limit_rows, split_rows
+from predgen.data.tables import load_hub, load_task
+from predgen.errors import ConfigError, DataError
+from predgen.models.base import ModelSetup
+
+DEFAULT_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
+_HELD_OUT = {"train": 0.9, "validation": 0.1}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """A task with its examples.
+
+    Attributes:
+        task: The task.
+        train: Training rows.
+        validation: Rows that select the checkpoint; may be empty.
+        skipped: Bad rows that were left out (`bad_rows="skip"`).
+    """
+
+    task: TaskSpec
+    train: list[Example]
+    validation: list[Example]
+    skipped: int = 0
+
+
+def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingData:
+    """Read, check and split the rows a config names.
+
+    Args:
+        config: The settings.
+        side_folder: Where `bad_rows="skip"` writes the rows it leaves out.
+
+    Raises:
+        DataError: If files, columns, rows or targets cannot be used.
+    """
+    task = task_of(config)
+    parts: dict[str, list[Example]] = {}
+    skipped = 0
+    for split, rows in _raw_splits(config, task).items():
+        side = side_folder / f"bad-rows.{split}.jsonl" if side_folder and config.bad_rows == "skip" else None
+        parts[split] = to_examples(rows, task, bad_rows=config.bad_rows, side_file=side)
+        skipped += len(rows) - len(parts[split])
+    if "validation" not in parts:
+        parts = _hold_out(parts["train"], config.seed)
+    train = limit_rows(parts["train"], config.limit, config.seed) if config.limit else parts["train"]
+    return TrainingData(task, train, parts["validation"], skipped)
+
+
+def task_of(config: RunConfig) -> TaskSpec:
+    """The task a config names, or one made from the user's flags."""
+    if config.task is None:
+        assert config.prompt is not None and config.target is not None and config.kind is not None
+        return custom_task(
+            prompt=config.prompt.replace("\\n", "\n"),
+            target=config.target,
+            kind=config.kind,
+            weight=config.weight_column,
+        )
+    task: TaskSpec = registries.tasks.get(config.task)
+    for name in ("target", "kind", "weight_column", "validation_data"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"`{name}` belongs to your own file (`data`); task {config.task!r} declares its own.")
+    if config.prompt is not None:
+        task = replace(task, prompt=config.prompt.replace("\\n", "\n"))
+    return task
+
+
+def load_split(task: TaskSpec, split: str, data_dir: str | None, seed: int) -> list[dict[str, Any]]:
+    """One split of a known task, from its publisher's files or from the hub."""
+    if data_dir is not None:
+        return load_task(task, split, data_dir=data_dir, seed=seed)
+    return load_hub(task, split, seed=seed)
+
+
+def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each split that the sources give."""
+    if config.task is not None:
+        return {s: load_split(task, s, config.data_dir, config.seed) for s in ("train", "validation")}
+    assert config.data is not None
+    splits = {"train": list(rows_of(config.data))}
+    if config.validation_data is not None:
+        splits["validation"] = list(rows_of(config.validation_data))
+    return splits
+
+
+def _hold_out(examples: list[Example], seed: int) -> dict[str, list[Example]]:
+    """Hold out a seeded 10 % as validation; rows with equal prompts stay together."""
+    keyed = [{"text": "\0".join(e.fields.values()), "index": i} for i, e in enumerate(examples)]
+    parts = split_rows(keyed, _HELD_OUT, group=["text"], seed=seed)
+    return {name: [examples[int(row["index"])] for row in rows] for name, rows in parts.items()}
+
+
+def class_labels(task: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Labels in order: as the task declares them, else those of the training rows, numbers in numeric order.
+
+    Raises:
+        DataError: If there is one class only.
+    """
+    if task.kind != "classification":
+        return ()
+    found = {str(e.target.value) for e in examples if e.target is not None}
+    labels = tuple(task.labels.values()) or tuple(sorted(found, key=_label_order))
+    if len(found) < 2:
+        raise DataError(
+            f"all {len(examples)} training rows have the same label {next(iter(found))!r}; a classifier needs at least"
+            " two classes. Check the target column, or raise `limit`."
+        )
+    return labels
+
+
+def _label_order(label: str) -> tuple[float, str]:
+    """Numbers by value, then texts."""
+    try:
+        return float(label), label
+    except ValueError:
+        return float("inf"), label
+
+
+def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -> ModelSetup:
+    """Derive what the model is built from.
+
+    Raises:
+        ConfigError: If settings do not fit the task, or nothing would train.
+        DataError: If there is one class only, or all numbers are equal.
+    """
+    director = config.director or DEFAULT_DIRECTOR[task.kind]
+    registered = registries.directors.get(director)
+    if config.method == "predgen" and task.kind not in registered.kinds:
+        raise ConfigError(f"director {director!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task.")
+    heads = {"predictor": True, "generator": False, "predgen": registered.has_head}
+    if registries.peft_methods.get(config.peft).trains == "nothing" and not heads.get(config.method, True):
+        which = f"predgen with the headless director {director!r}" if config.method == "predgen" else f"method {config.method!r}"
+        raise ConfigError(f"{which} with peft 'none' has nothing to train; choose another `peft`.")
+    mean, std = 0.0, 1.0
+    if task.kind != "classification":
+        values = [float(e.target.value) for e in examples if e.target is not None]
+        mean, std = statistics.fmean(values), statistics.pstdev(values)
+        if std == 0:
+            raise DataError(f"all {len(values)} training targets are {mean:g}; there is nothing to learn. Check the target column.")
+    return ModelSetup(
+        config.method,
+        task.kind,
+        class_labels(task, examples),
+        mean,
+        std,
+        config.pooling,
+        director,
+        config.loss,
+        config.sampling,
+        config.ordered_last_weight,
+    )
+
+
+def make_codec(config: RunConfig, task: TaskSpec, labels: tuple[str, ...], examples: Sequence[Example], tokenizer: Any) -> Codec:  # noqa: ANN401
+    """Fix the answer format by the training rows."""
+    targets = [e.target for e in examples if e.target is not None]
+    codec: Codec
+    if task.kind == "classification":
+        codec = registries.codecs.get("label").fit(labels, tokenizer)
+    elif task.kind == "regression":
+        numbers = [float(t.value) for t in targets]
+        codec = registries.codecs.get("number").fit(numbers, tokenizer, scale=task.scale, decimals=config.decimals)
+    else:
+        if not config.rationale:
+            targets = [replace(t, rationale=None) for t in targets]
+        codec = registries.codecs.get("answer").fit(targets, tokenizer)
+    return codec
+
+
+def make_encoder(config: RunConfig, task: TaskSpec, codec: Codec | None, labels: tuple[str, ...], tokenizer: Any, context: int | None) -> Encoder:  # noqa: ANN401
+    """Bring prompt template, codec and length limits together."""
+    stop_id(tokenizer)
+    return Encoder(
+        tokenizer,
+        task.prompt,
+        codec,
+        labels=labels,
+        max_length=min(config.max_length, context or config.max_length),
+        truncate_field=config.truncate_field,
+    )
+
+
+def weigh(config: RunConfig, setup: ModelSetup, examples: Sequence[Example]) -> list[Example]:
+    """Multiply row weights by class weights n / (K n_c) where the config asks for them.
+
+    Raises:
+        ConfigError: If class weights are asked for numbers.
+    """
+    if not config.rationale:
+        examples = [replace(e, target=replace(e.target, rationale=None)) if e.target else e for e in examples]
+    if config.class_weight == "none":
+        return list(examples)
+    if not setup.labels:
+        raise ConfigError("`class_weight` 'balanced' needs a classification task.")
+    counts = Counter(str(e.target.value) for e in examples if e.target is not None)
+    return [
+        replace(e, weight=e.weight * len(examples) / (len(counts) * counts[str(e.target.value)])) if e.target else e
+        for e in examples
+    ]

@@ -1,0 +1,305 @@
+"""One training run, from settings to a trained model."""
+
+import json
+import math
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from accelerate.utils import gather_object
+from rich.console import Console
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+
+from predgen import registries
+from predgen.config import RunConfig
+from predgen.core import Example, Prediction
+from predgen.data.encode import Encoded
+from predgen.data.splits import limit_rows
+from predgen.errors import ConfigError, TrainingError
+from predgen.inference.trained import TrainedModel, count_flags
+from predgen.metrics.base import evaluate_metrics
+from predgen.models.base import PredictionModel
+from predgen.models.base_model import load_base
+from predgen.peft_methods.base import PeftMethod, apply_peft
+from predgen.sampling.schedule import SamplingSchedule
+from predgen.training import callbacks as cb
+from predgen.training.loop import PredictionTrainer, checkpoints, last_checkpoint, load_trainable
+from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, weigh
+
+PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
+_CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """How long a run is, in optimizer steps."""
+
+    per_epoch: int
+    total: int
+
+    @classmethod
+    def of(cls, config: RunConfig, rows: int, world_size: int) -> "_Lengths":
+        """Count as Trainer does: the last, smaller batch of an epoch is a step too."""
+        micro = math.ceil(rows / (config.batch_size * world_size))
+        per_epoch = math.ceil(micro / config.gradient_accumulation)
+        return cls(per_epoch, config.max_steps or math.ceil(config.epochs * per_epoch))
+
+
+def train(
+    config: RunConfig,
+    out: str | Path | None = None,
+    *,
+    data: TrainingData | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> TrainedModel:
+    """Fine-tune a model as the settings say.
+
+    Args:
+        config: The settings.
+        out: Folder for checkpoints, log and saved model; None: the model is only returned.
+        data: Rows already in memory; None: read what the config names.
+        resume: Go on from the folder's last checkpoint, bit for bit as if the run had not stopped (on a CPU).
+        overwrite: Replace a run that is already in the folder.
+        console: Where progress is shown; None: nowhere.
+
+    Returns:
+        The trained model, its best checkpoint loaded.
+
+    Raises:
+        PredgenError: If settings, data or base model cannot be used, or training had to stop.
+        KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="predgen-") as folder:
+            return _Run(config, Path(folder), data, console).train(None)
+    folder = Path(out)
+    checkpoint = _open_folder(folder, config, resume=resume, overwrite=overwrite)
+    trained = _Run(config, folder, data, console).train(checkpoint)
+    return trained
+
+
+def _open_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:
+    """Make or reopen a run's folder; return the checkpoint to resume from."""
+    stored = folder / _CONFIG
+    if resume:
+        return _resumable(folder, stored, config)
+    if folder.is_file():
+        raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            if not overwrite:
+                raise ConfigError(f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite.")
+            if not stored.is_file():
+                raise ConfigError(f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder.")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stored.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose a folder you may write to.") from error
+    return None
+
+
+def _resumable(folder: Path, stored: Path, config: RunConfig) -> Path | None:
+    """Make sure that a folder holds an unfinished run with the same settings."""
+    if not stored.is_file():
+        raise ConfigError(f"there is no run to resume in {str(folder)!r}.")
+    before = yaml.safe_load(stored.read_text(encoding="utf-8"))
+    now = config.to_dict()
+    changed = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+    if changed:
+        raise ConfigError(f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones.")
+    return last_checkpoint(folder / "checkpoints")
+
+
+class _Run:
+    """The steps of one run; each method is one of them."""
+
+    def __init__(self, config: RunConfig, folder: Path, data: TrainingData | None, console: Console | None) -> None:
+        self.config = config
+        self.folder = folder
+        self.console = console or Console(quiet=True)
+        self.data = data or load_data(config, folder)
+        self.method: PeftMethod = registries.peft_methods.get(config.peft)
+        self.metric: str = config.metric or self.data.task.metrics[0]
+
+    def train(self, checkpoint: Path | None) -> TrainedModel:
+        """Run everything."""
+        setup = make_setup(self.config, self.data.task, self.data.train)
+        args = self._arguments()
+        set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
+        base = load_base(self.config.model, dtype=self.config.dtype, trust_remote_code=self.config.trust_remote_code)
+        wants_codec = registries.methods.get(setup.method).needs_codec
+        codec = make_codec(self.config, self.data.task, setup.labels, self.data.train, base.tokenizer) if wants_codec else None
+        examples = weigh(self.config, setup, self.data.train)
+        lengths = _Lengths.of(self.config, len(examples), args.world_size)
+        context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
+        encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context)
+        base.lm = apply_peft(self.method, base.lm, self.config.rank, self.config.alpha, lengths.total)
+        model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
+        if self.config.gradient_checkpointing:
+            model.backbone.lm.gradient_checkpointing_enable({"use_reentrant": False})
+        trained = TrainedModel(model, base, encoder, self.data.task, self.config)
+        rows = [encoder.encode(example) for example in examples]
+        self._fit(trained, rows, args, lengths, checkpoint)
+        return trained
+
+    def _fit(
+        self, trained: TrainedModel, rows: list[Encoded], args: TrainingArguments, lengths: _Lengths, checkpoint: Path | None
+    ) -> None:
+        """Train, load the best checkpoint, measure it, save."""
+        start = time.perf_counter()
+        validation = self._validation_rows()
+        encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
+        trainer = self._trainer(trained, rows, encoded, args, lengths)
+        _train_quietly(trainer, checkpoint)
+        if any(isinstance(c, cb.Interrupt) and c.requested for c in trainer.callback_handler.callbacks):
+            raise KeyboardInterrupt(f"stopped at optimizer step {trainer.state.global_step}; go on with --resume")
+        best = trainer.state.best_global_step
+        if best and best != trainer.state.global_step:
+            load_trainable(trained.model, Path(args.output_dir) / f"checkpoint-{best}")
+        trained.model.eval()
+        trained.report = self._report(trained, rows, trainer, time.perf_counter() - start)
+        if trainer.is_world_process_zero() and (self.folder / _CONFIG).is_file():
+            trained.save(self.folder)
+            shutil.rmtree(args.output_dir, ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
+
+    def _validation_rows(self) -> list[Example]:
+        """Validation rows to look at while training."""
+        rows = self.data.validation
+        return limit_rows(rows, self.config.eval_rows, self.config.seed) if self.config.eval_rows and rows else rows
+
+    def _arguments(self) -> TrainingArguments:
+        """transformers' arguments for this run."""
+        config = self.config
+        evaluates = bool(self.data.validation)
+        by = "steps" if config.eval_steps else "epoch"
+        metric = registries.metrics.get(self.metric)
+        return TrainingArguments(
+            output_dir=str(self.folder / "checkpoints"),
+            num_train_epochs=config.epochs,
+            max_steps=config.max_steps or -1,
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type=config.lr_schedule,
+            warmup_steps=config.warmup_ratio,  # a float below 1 is a share of all steps
+            weight_decay=config.weight_decay,
+            optim={"adamw": "adamw_torch", "sgd": "sgd"}[config.optimizer],
+            max_grad_norm=config.max_grad_norm,
+            bf16=config.bf16,
+            seed=config.seed,
+            eval_strategy=by if evaluates else "no",
+            eval_steps=config.eval_steps,
+            save_strategy=by,
+            save_steps=config.eval_steps or 500,
+            metric_for_best_model=self.metric if evaluates else None,
+            greater_is_better=metric.greater_is_better,
+            restore_callback_states_from_checkpoint=True,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            report_to=[] if config.report_to == "none" else config.report_to.split(","),
+            remove_unused_columns=False,
+            label_names=[],
+            accelerator_config={"even_batches": False, "use_seedable_sampler": False},
+            ddp_find_unused_parameters=False,
+            average_tokens_across_devices=False,
+            log_level="error",
+        )
+
+    def _trainer(
+        self, trained: TrainedModel, rows: list[Encoded], validation: list[Encoded], args: TrainingArguments, lengths: _Lengths
+    ) -> PredictionTrainer:
+        """Bring the trainer's parts together."""
+        config = self.config
+        steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
+        title = f"{config.method} {self.data.task.name}"
+        rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
+        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.EvaluateAtEnd(), cb.LogFile(self.folder / "log.jsonl")]
+        hooks.append(cb.ProgressDisplay(self.console, rows_per_step, title))
+        if self.method.has_rank_allocator:
+            hooks.append(cb.RankBudget())
+        if config.patience and validation:
+            hooks.append(EarlyStoppingCallback(config.patience))
+        return PredictionTrainer(
+            trained.model,
+            args,
+            rows,
+            pad_id=trained.pad_id,
+            method=self.method,
+            schedule=SamplingSchedule(config.sampling_schedule, config.p_min, config.p_max, steps),
+            reduction=config.reduction,  # type: ignore[arg-type]  # checked by RunConfig
+            evaluator=self._evaluator(trained, validation) if validation else None,
+            callbacks=hooks,
+        )
+
+    def _evaluator(self, trained: TrainedModel, rows: list[Encoded]) -> Callable[[PredictionTrainer], dict[str, float]]:
+        """Metrics of validation rows, each rank predicting its share."""
+        names = list(dict.fromkeys([self.metric, *self.data.task.metrics]))
+
+        def evaluate(trainer: PredictionTrainer) -> dict[str, float]:
+            rank, size = trainer.args.process_index, trainer.args.world_size
+            share = [(i, trained.predict_encoded([rows[i]])[0]) for i in ()]  # typed empty start
+            mine = list(range(rank, len(rows), size))
+            share += list(zip(mine, trained.predict_encoded([rows[i] for i in mine]), strict=True))
+            if size > 1:
+                share = gather_object(share)
+            predictions = [prediction for _, prediction in sorted(share, key=lambda pair: pair[0])]
+            return measure(names, rows, predictions, trained.labels)
+
+        return evaluate
+
+    def _report(self, trained: TrainedModel, rows: Sequence[Encoded], trainer: PredictionTrainer, seconds: float) -> dict[str, Any]:
+        """Facts of the run."""
+        predictions_of = self._evaluator
+        validation = [trained.encoder.encode(e, with_answer=False) for e in self.data.validation]
+        measured = predictions_of(trained, validation)(trainer) if validation else {}
+        trainable = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
+        return {
+            "validation": measured,
+            "validation_rows": len(validation),
+            "train_rows": len(rows),
+            "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
+            "truncated_rows": sum(r.is_truncated for r in rows),
+            "skipped_rows": self.data.skipped,
+            "optimizer_steps": trainer.state.global_step,
+            "best_step": trainer.state.best_global_step,
+            "trainable_parameters": trainable,
+            "parameters": sum(p.numel() for p in trained.model.parameters()),
+            "seconds": round(seconds, 1),
+        }
+
+
+def measure(
+    names: Sequence[str], rows: Sequence[Encoded], predictions: Sequence[Prediction], labels: tuple[str, ...]
+) -> dict[str, float]:
+    """Metrics of predicted rows."""
+    targets: list[Any] = [labels[int(r.target)] if labels else r.target for r in rows]
+    probabilities = [p.probabilities for p in predictions]
+    complete = bool(labels) and all(p is not None for p in probabilities)
+    kept = [n for n in names if complete or not registries.metrics.get(n).needs_probabilities]
+    return evaluate_metrics(
+        kept, targets, [p.value for p in predictions], np.array(probabilities) if complete else None, labels or None
+    )
+
+
+def _train_quietly(trainer: PredictionTrainer, checkpoint: Path | None) -> None:
+    """Train, and leave signals and the display as they were, whatever happens."""
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, cb.Interrupt):
+                callback.restore()
+            if isinstance(callback, cb.ProgressDisplay):
+                callback.close()

@@ -1,0 +1,37 @@
+"""What holds for all tests: no network, checked shapes and types, the same random numbers, one thread."""
+
+import os
+
+# Before the first import of huggingface_hub, which reads it once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from jaxtyping import install_import_hook
+
+# Before the first import of predgen: from here on beartype checks every annotated call in it.
+install_import_hook("predgen", "type_checks.checked")
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import predgen
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Seed every global generator before each test, so that its outcome does not depend on the order of tests."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def embedded_folder() -> Path:
+    """Folder of the base model that the package ships."""
+    return Path(predgen.__file__).parent / "assets" / "embedded"

@@ -1,0 +1,204 @@
+"""Settings: defaults, ranges, types, names, sources and YAML files."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predgen.config import RunConfig, config_from, read_config
+from predgen.errors import ConfigError
+from predgen.registry import Registry
+
+FIELDS = dataclasses.fields(RunConfig)
+LOW = [pytest.param(f.name, f.metadata["low"], id=f.name) for f in FIELDS if f.metadata["low"] is not None]
+HIGH = [pytest.param(f.name, f.metadata["high"], id=f.name) for f in FIELDS if f.metadata["high"] is not None]
+CHOSEN = [f for f in FIELDS if f.metadata["choices"] is not None]
+
+
+def make(**settings: Any) -> RunConfig:  # noqa: ANN401
+    """Make a configuration for a known task, whatever else is given."""
+    return RunConfig(**{"task": "sst2", **settings})
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.name)
+def test_field_has_help_and_group(field: Any) -> None:  # noqa: ANN401
+    assert field.metadata["help"].strip()
+    assert field.metadata["group"].strip()
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.name)
+def test_default_lies_in_its_own_range_and_choices(field: Any) -> None:  # noqa: ANN401
+    value, low, high, choices = field.default, *(field.metadata[key] for key in ("low", "high", "choices"))
+    if value is None:
+        return
+    assert low is None or value >= low
+    assert high is None or value <= high
+    assert choices is None or value in choices
+
+
+def test_defaults_survive_the_checks_unchanged() -> None:
+    config = make()
+    defaults = {f.name: f.default for f in FIELDS} | {"task": "sst2"}
+    assert config.to_dict() == defaults
+    assert RunConfig(**config.to_dict()) == config
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make().seed = 1  # type: ignore[misc]
+
+
+def test_paper_defaults() -> None:
+    # Table 3 of the paper: learning rate 2e-3, cosine schedule, p from 0 to 1, linear.
+    config = make()
+    assert (config.learning_rate, config.lr_schedule) == (2e-3, "cosine")
+    assert (config.p_min, config.p_max, config.sampling_schedule) == (0.0, 1.0, "linear")
+
+
+@pytest.mark.parametrize(("name", "bound"), LOW)
+def test_lower_bound_is_legal_and_below_is_not(name: str, bound: float) -> None:
+    # p_max may not fall below p_min; its lower bound is legal because p_min's default is the same.
+    assert getattr(make(**{name: bound}), name) == bound
+    with pytest.raises(ConfigError, match=f"`{name}` is {bound - 1!r}, outside"):
+        make(**{name: bound - 1})
+
+
+@pytest.mark.parametrize(("name", "bound"), HIGH)
+def test_upper_bound_is_legal_and_above_is_not(name: str, bound: float) -> None:
+    assert getattr(make(**{name: bound}), name) == bound
+    with pytest.raises(ConfigError, match=f"`{name}` is {bound + 1!r}, outside"):
+        make(**{name: bound + 1})
+
+
+@pytest.mark.parametrize("field", CHOSEN, ids=lambda f: f.name)
+def test_unknown_choice_is_refused_naming_the_value(field: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ConfigError, match="'nonsense'"):
+        make(**{field.name: "nonsense"})
+
+
+@pytest.mark.parametrize("field", CHOSEN, ids=lambda f: f.name)
+def test_every_choice_is_legal(field: Any) -> None:  # noqa: ANN401
+    for choice in field.metadata["choices"]:
+        assert getattr(make(**{field.name: choice}), field.name) == choice
+
+
+def test_aliases_become_the_registered_name() -> None:
+    assert make(loss="multiplicative").loss == "wdal"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"director": "linaer"}, r"unknown director 'linaer'. Did you mean 'linear'"),
+        ({"task": "sst-2"}, r"unknown task 'sst-2'. Did you mean 'sst2'"),
+        ({"lr_schedule": "cosin"}, r"`lr_schedule` is 'cosin'. Did you mean 'cosine'"),
+        ({"peft": "dorra"}, r"Did you mean 'dora'"),
+    ],
+)
+def test_misspelt_name_gets_near_matches(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 8.5}, "`batch_size` is 8.5, but must be of type int"),
+        ({"batch_size": "8"}, "`batch_size` is '8', but must be of type int"),
+        ({"batch_size": True}, "`batch_size` is True, but must be of type int"),
+        ({"learning_rate": "fast"}, "`learning_rate` is 'fast', but must be a number"),
+        ({"learning_rate": True}, "`learning_rate` is True, but must be of type float"),
+        ({"learning_rate": float("nan")}, "`learning_rate` is nan, outside"),
+        ({"rationale": "no"}, "`rationale` is 'no', but must be of type bool"),
+        ({"rationale": 1}, "`rationale` is 1, but must be of type bool"),
+        ({"model": None}, "`model` cannot be empty"),
+        ({"model": 7}, "`model` is 7, but must be of type str"),
+    ],
+)
+def test_wrong_type_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**settings)
+
+
+def test_numbers_are_converted_to_float() -> None:
+    # YAML 1.1 reads 2e-3, without a point, as text.
+    config = make(learning_rate="2e-3", epochs=2)
+    assert config.learning_rate == 2e-3
+    assert isinstance(config.epochs, float)
+
+
+def test_task_and_data_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="not both and not neither"):
+        RunConfig()
+    with pytest.raises(ConfigError, match="not both and not neither"):
+        RunConfig(task="sst2", data="rows.csv")
+
+
+def test_own_data_needs_prompt_target_and_kind() -> None:
+    with pytest.raises(ConfigError, match="`data` also needs `target`, `kind`"):
+        RunConfig(data="rows.csv", prompt="{text}\nScore:")
+    assert RunConfig(data="rows.csv", prompt="{text}\nScore:", target="score", kind="regression").task is None
+
+
+def test_sampling_probability_may_not_fall() -> None:
+    with pytest.raises(ConfigError, match=r"`p_min` is 0.8, above `p_max` 0.5"):
+        make(p_min=0.8, p_max=0.5)
+
+
+def test_later_sources_override_earlier_ones() -> None:
+    config = config_from({"task": "sst2", "seed": 1, "rank": 4}, {"seed": 2})
+    assert (config.seed, config.rank) == (2, 4)
+
+
+def test_unknown_setting_is_refused_with_near_matches() -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'lerning_rate'. Did you mean 'learning_rate'"):
+        config_from({"task": "sst2"}, {"lerning_rate": 1e-3})
+
+
+def test_yaml_is_read_and_dashes_become_underscores(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "task: stsb\nbatch-size: 4\nlearning_rate: 2e-3\npatience: null\nrationale: false\n", encoding="utf-8"
+    )
+    settings = read_config(path)
+    assert settings == {"task": "stsb", "batch_size": 4, "learning_rate": "2e-3", "patience": None, "rationale": False}
+    assert config_from(settings).learning_rate == 2e-3
+
+
+def test_settings_round_trip_through_yaml(tmp_path: Path) -> None:
+    import yaml
+
+    config = make(loss="sum", rank=3, weight_decay=0.1)
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config.to_dict()), encoding="utf-8")
+    assert config_from(read_config(path)) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"task: [sst2", "is not valid YAML"),
+        (b"task: \xff\xfe", "is not valid YAML"),
+        (b"- task\n- sst2\n", "must hold `setting: value` lines, but holds list"),
+        (b"", "but holds NoneType"),
+        (b"task: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
+    ],
+    ids=["broken", "not-utf8", "list", "empty", "code"],
+)
+def test_bad_yaml_is_refused_naming_the_file(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_yaml_is_refused_naming_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read config file '.*none.yaml'"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_registries_are_the_choices_of_named_settings() -> None:
+    named = {f.name for f in FIELDS if isinstance(f.metadata["choices"], Registry)}
+    assert {"task", "method", "peft", "director", "loss", "sampling", "sampling_schedule", "metric"} <= named

@@ -1,0 +1,207 @@
+"""How the package is built: who imports whom, what importing costs, sizes, docstrings, shipped files."""
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import predgen
+
+PACKAGE = Path(predgen.__file__).parent
+ROOT = PACKAGE.parent.parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 500
+
+LEVELS = [
+    {"__init__", "core", "errors", "registry", "registries", "config"},
+    {"codecs", "tasks", "metrics"},
+    {"data", "losses", "directors", "sampling", "engine", "peft_methods"},
+    {"models"},
+    {"training", "inference", "saved_model"},
+    {"estimators", "evaluation", "demo"},
+    {"cli", "__main__"},
+]
+LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def unit_of(module: str) -> str:
+    """First name below predgen: the folder or file whose level counts. The package itself is "__init__"."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imported_modules(tree: ast.AST, module: str, is_package: bool = False) -> Iterator[str]:
+    """Yield the modules of predgen that a file imports, at its top or inside functions.
+
+    `from predgen import x` counts as the module x, or as the module behind the lazy export x.
+    """
+    exports: dict[str, str] = predgen._EXPORTS
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "predgen")
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")[: None if is_package and node.level == 1 else is_package - node.level]
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+            if base == "predgen":
+                yield from (exports.get(alias.name, f"predgen.{alias.name}") for alias in node.names)
+            elif base.startswith("predgen."):
+                yield base
+
+
+def forbidden_imports(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return what a module imports from its own level or above, outside its own folder."""
+    own, wrong = unit_of(module), []
+    for imported in imported_modules(ast.parse(source), module, is_package):
+        unit = unit_of(imported)
+        if unit.startswith("__") and unit.endswith("__"):
+            unit = "__init__"  # predgen.__version__ and the like
+        is_below = LEVEL_OF[unit] < LEVEL_OF[own] or LEVEL_OF[own] == LEVEL_OF[unit] == 0
+        if unit != own and not is_below:
+            wrong.append(f"{module} (level {LEVEL_OF[own]}) imports {imported} (level {LEVEL_OF[unit]})")
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_every_module_has_a_level(path: Path) -> None:
+    assert unit_of(module_name(path)) in LEVEL_OF, "add the new folder or file to LEVELS and to CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_come_from_lower_levels_only(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert forbidden_imports(source, module_name(path), path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "n_wrong"),
+    [
+        ("from predgen.engine.tree_pass import run", "predgen.codecs.trie", 1),
+        ("from predgen.codecs.base import Codec", "predgen.codecs.trie", 0),
+        ("from predgen.tasks import sst2", "predgen.codecs.trie", 1),
+        ("def f():\n    import predgen.cli.main", "predgen.models.predgen", 1),
+        ("from predgen import RunConfig, __version__, registries", "predgen.codecs.trie", 0),
+        ("from predgen import train", "predgen.models.predgen", 1),
+        ("from ..training import run", "predgen.models.predgen", 1),
+        ("from .base import Method", "predgen.models.predgen", 0),
+        ("from .predgen import PredGen", "predgen.models", 0),
+    ],
+)
+def test_import_check_sees_what_it_should(source: str, module: str, n_wrong: int) -> None:
+    assert len(forbidden_imports(source, module, is_package=module == "predgen.models")) == n_wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_file_is_short_and_says_what_it_holds(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= MAX_LINES, "look for the second subject in this file"
+    assert ast.get_docstring(ast.parse(source)), "a module starts with a docstring"
+    # jaxtyping and beartype need the annotations themselves.
+    assert "from __future__ import annotations" not in source
+
+
+def public_members(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """Yield the public functions, classes and methods that a module defines."""
+    for name, value in vars(module).items():
+        is_own = getattr(value, "__module__", None) == module.__name__
+        if name.startswith("_") or not is_own or not (inspect.isfunction(value) or inspect.isclass(value)):
+            continue
+        yield name, value
+        for member in vars(value) if inspect.isclass(value) else ():
+            attribute = getattr(value, member, None)
+            if not member.startswith("_") and (inspect.isroutine(attribute) or isinstance(attribute, property)):
+                yield f"{name}.{member}", attribute
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__main__.py"], ids=module_name)
+def test_public_names_have_docstrings_their_own_or_inherited(path: Path) -> None:
+    module = importlib.import_module(module_name(path))
+    assert [name for name, value in public_members(module) if not inspect.getdoc(value)] == []
+
+
+def test_all_modules_are_found_by_the_import_system() -> None:
+    found = {info.name for info in pkgutil.walk_packages([str(PACKAGE)], "predgen.")} | {"predgen"}
+    assert found == {module_name(path) for path in FILES}, "a folder lacks its __init__.py"
+
+
+HEAVY = "[name for name in ('torch', 'transformers', 'peft', 'sklearn', 'pandas') if name in sys.modules]"
+HELP = """
+import sys
+from predgen.cli.main import app
+sys.argv = ['predgen', '--help']
+try:
+    app()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+@pytest.mark.parametrize("code", ["import sys, predgen; predgen.RunConfig", HELP], ids=["import", "help"])
+def test_light_start_does_not_import_torch(code: str) -> None:
+    script = f"{code}\nprint('heavy:', {HEAVY})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+@pytest.mark.parametrize("name", predgen.__all__)
+def test_lazy_exports_resolve(name: str) -> None:
+    assert getattr(predgen, name) is not None
+
+
+def test_unknown_attribute_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'predgen' has no attribute 'tran'"):
+        _ = predgen.tran
+
+
+def test_one_version_number() -> None:
+    assert f"version: {predgen.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## [{predgen.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_constraints_pin_every_line() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line)] == []
+    assert "torch==2.13.0" in pins
+
+
+def test_contributing_lists_the_same_levels() -> None:
+    table = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {name: int(level) for level, names in table for name in re.findall(r"`(\w+)`", names)}
+    assert listed == {unit: level for unit, level in LEVEL_OF.items() if not unit.startswith("__")}
+
+
+def test_package_ships_a_whole_base_model(embedded_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder)
+    model = AutoModelForCausalLM.from_pretrained(embedded_folder)
+    assert sum(p.numel() for p in model.parameters()) == 4_984_064
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode(" 13.4")) == ["Ġ", "1", "3", ".", "4"]
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (0, 1)
+
+
+def test_model_card_states_the_measured_figures(embedded_folder: Path) -> None:
+    card = (embedded_folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    facts = json.loads((embedded_folder / "training.json").read_text(encoding="utf-8"))
+    assert f"{facts['valid_bits_per_byte']:.3f} bits per byte" in card
+    assert f"{facts['valid_loss_nats_per_token']:.3f} nats per token" in card
+    assert f"{facts['steps']:,} steps" in card

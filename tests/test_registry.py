@@ -1,0 +1,111 @@
+"""The registry itself, then every entry of every registry of the package."""
+
+import pytest
+
+from predgen import registries
+from predgen.core import TaskSpec
+from predgen.errors import ConfigError
+from predgen.metrics.base import Metric
+from predgen.registry import Registry, near_matches
+
+ALL = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
+ENTRIES = [pytest.param(registry, name, id=f"{kind}-{name}") for kind, registry in ALL.items() for name in registry]
+
+
+@pytest.fixture
+def shapes() -> Registry:
+    registry = Registry("shape")
+    registry.register("square", "math:sqrt", "four equal sides", aliases=("quad",))
+    registry.register("circle", "no_such_module:thing", "round")
+    return registry
+
+
+def test_registering_imports_nothing(shapes: Registry) -> None:
+    assert "circle" in shapes
+    with pytest.raises(ModuleNotFoundError):
+        shapes.get("circle")
+
+
+def test_alias_gives_the_same_object_and_summary(shapes: Registry) -> None:
+    assert shapes.get("quad") is shapes.get("square")
+    assert shapes.canonical("quad") == "square"
+    assert shapes.summary("quad") == "four equal sides"
+    assert shapes.aliases("square") == ["quad"]
+    assert "quad" in shapes
+
+
+def test_iteration_and_length_leave_aliases_out(shapes: Registry) -> None:
+    assert list(shapes) == ["square", "circle"]
+    assert len(shapes) == 2
+
+
+def test_unknown_name_names_near_matches_and_all_known(shapes: Registry) -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown shape 'sqare'. Did you mean 'square'\? Known: circle, quad, square."
+    ):
+        shapes.get("sqare")
+
+
+def test_far_name_has_no_suggestion(shapes: Registry) -> None:
+    with pytest.raises(ConfigError, match=r"unknown shape 'xyz'\. Known:"):
+        shapes.summary("xyz")
+
+
+@pytest.mark.parametrize("name", ["square", "quad"])
+def test_taken_name_is_refused(shapes: Registry, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"shape '{name}' is already registered"):
+        shapes.register(name, "math:cos", "another")
+
+
+def test_same_registration_twice_is_harmless(shapes: Registry) -> None:
+    shapes.register("square", "math:sqrt", "four equal sides", aliases=("quad",))
+    assert len(shapes) == 2
+
+
+@pytest.mark.parametrize("target", ["math.sqrt", "a:b:c", ""])
+def test_malformed_target_is_refused(shapes: Registry, target: str) -> None:
+    with pytest.raises(ConfigError, match="must look like 'module:object'"):
+        shapes.register("new", target, "?")
+
+
+def test_near_matches_are_closest_first() -> None:
+    assert near_matches("linaer", ["linear", "ordered"]) == " Did you mean 'linear'?"
+    assert near_matches("q", ["linear"]) == ""
+
+
+def test_package_has_all_registries() -> None:
+    expected = "methods directors losses sampling schedules peft_methods codecs metrics tasks".split()
+    assert set(expected) <= set(ALL)
+    assert all(len(registry) for registry in ALL.values())
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_entry_resolves(registry: Registry, name: str) -> None:
+    assert registry.get(name) is not None
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES)
+def test_entry_has_a_one_line_summary(registry: Registry, name: str) -> None:
+    summary = registry.summary(name)
+    assert summary.strip() == summary != ""
+    assert "\n" not in summary
+
+
+@pytest.mark.parametrize("name", registries.metrics)
+def test_metric_is_registered_under_its_own_name(name: str) -> None:
+    metric = registries.metrics.get(name)
+    assert isinstance(metric, Metric)
+    assert metric.name == name
+
+
+@pytest.mark.parametrize("name", registries.tasks)
+def test_task_is_registered_under_its_own_name_with_known_metrics_of_its_kind(name: str) -> None:
+    task = registries.tasks.get(name)
+    assert isinstance(task, TaskSpec)
+    assert task.name == name
+    assert task.metrics
+    assert {registries.metrics.get(metric).kind for metric in task.metrics} == {task.kind}
+
+
+def test_wdal_and_multiplicative_are_one_loss() -> None:
+    assert registries.losses.get("multiplicative") is registries.losses.get("wdal")
