@@ -46,13 +46,13 @@ class Prediction:
     """What a model says about one row.
 
     Attributes:
-        value: The label (its text) or the number.
+        value: The label (its text) or the number; None where freely written text could not be read.
         probabilities: P(label), in the order of the model's labels, summing to 1; None for numbers.
         answer: The text the model wrote; None for the Predictor, which writes none.
         flags: Things to count and report: "out_of_budget", "parse_failure", "truncated".
     """
 
-    value: str | float
+    value: str | float | None
     probabilities: tuple[float, ...] | None = None
     answer: str | None = None
     flags: frozenset[str] = frozenset()

@@ -10,9 +10,11 @@ from predgen.core import Example, Prediction, Row, TaskSpec
 from predgen.data.encode import Encoded, Encoder
 from predgen.data.examples import iter_examples
 from predgen.data.sources import rows_of
-from predgen.inference.batching import predict_encoded
+from predgen.errors import ConfigError
+from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.models.base import PredictionModel
 from predgen.models.base_model import BaseModel
+from predgen.registry import near_matches
 
 
 @dataclass
@@ -68,22 +70,39 @@ class TrainedModel:
         examples: Sequence[Example],
         *,
         batch_size: int | None = None,
+        decode: str = "constrained",
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
-        """Predict examples; targets they may have are not looked at."""
+        """Predict examples; targets they may have are not looked at.
+
+        Args:
+            examples: Rows.
+            batch_size: Rows per batch; None: `config.eval_batch_size`.
+            decode: "constrained", or "free": let a Generator write without constraint, and count what cannot be read.
+            on_batch: Called with the number of rows after each batch.
+        """
         encoded = [self.encoder.encode(example, with_answer=False) for example in examples]
-        return self.predict_encoded(encoded, batch_size=batch_size, on_batch=on_batch)
+        return self.predict_encoded(encoded, batch_size=batch_size, decode=decode, on_batch=on_batch)
 
     def predict_encoded(
         self,
         rows: Sequence[Encoded],
         *,
         batch_size: int | None = None,
+        decode: str = "constrained",
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
-        """Predict encoded rows."""
-        size = batch_size or self.config.eval_batch_size
-        return predict_encoded(self.model, rows, pad_id=self.pad_id, batch_size=size, on_batch=on_batch)
+        """Predict encoded rows; see `predict_examples`."""
+        if decode not in ("constrained", "free"):
+            raise ConfigError(f"`decode` is {decode!r}.{near_matches(decode, ('constrained', 'free'))} Allowed: constrained, free.")
+        return predict_encoded(
+            self.model,
+            rows,
+            pad_id=self.pad_id,
+            batch_size=batch_size or self.config.eval_batch_size,
+            predict=free_decoding(self.model, self.base.tokenizer) if decode == "free" else None,
+            on_batch=on_batch,
+        )
 
 
     # Saving and loading stand in `saved`, which knows the folder; imported late because it builds on this class.

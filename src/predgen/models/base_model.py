@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from predgen.engine.backbone import Backbone
 from predgen.errors import ModelError
@@ -50,6 +51,8 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     """
     folder = find_base(name, trust_remote_code=trust_remote_code)
     _check_weights(folder, name)
+    shows_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # "Loading weights" would break into our own progress display
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         lm = AutoModelForCausalLM.from_pretrained(
@@ -60,6 +63,9 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
             f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a causal language model"
             " with safetensors weights and a tokenizer."
         ) from error
+    finally:
+        if shows_bars:
+            logging.enable_progress_bar()
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"the tokenizer of {name!r} has no fast (tokenizer.json) version, which predgen needs.")
     lm.eval()

@@ -10,6 +10,7 @@ from predgen.codecs.base import AnswerSpace
 from predgen.core import Prediction
 from predgen.data.collate import Batch
 from predgen.engine.answer_pass import answer_states
+from predgen.engine.free_text import FreeText
 from predgen.engine.sequential import Written, write
 from predgen.losses.token_nll import token_nll
 from predgen.models.base import PredictionModel
@@ -98,6 +99,13 @@ class WritingModel(PredictionModel):
         """Write every row's answer greedily under the codec's constraint."""
         codec = self.written_by
         return write(self.backbone, batch.prompt_ids, batch.prompt_mask, codec.space, codec.max_tokens)
+
+    def write_freely(self, batch: Batch) -> Written:
+        """Write every row's answer greedily without a constraint, in at most twice the codec's longest answer."""
+        codec, vocabulary = self.written_by, self.backbone.vocabulary_size
+        budget = 2 * codec.max_tokens
+        space = FreeText(vocabulary, codec.space.stop, budget)
+        return write(self.backbone, batch.prompt_ids, batch.prompt_mask, space, budget + 1)
 
     def read_back(self, written: Written) -> list[Prediction]:
         """Predictions that the written answers themselves state."""

@@ -1,6 +1,8 @@
 """What a PEFT method is here: what trains, the adapter's configuration, and hooks for what PEFT leaves to callers."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,13 +58,23 @@ def apply_peft(method: PeftMethod, lm: Any, rank: int, alpha: float, total_optim
         return lm
     is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
     settings = PeftSettings(rank, alpha, max(1, total_optimizer_steps), is_conv1d)
-    return _finish(method, get_peft_model(lm, method.adapter(settings)))
+    with _quiet_peft():
+        return _finish(method, get_peft_model(lm, method.adapter(settings)))
 
 
 def load_adapter(method: PeftMethod, lm: Any, folder: str) -> Any:  # noqa: ANN401
     """Return the model with an adapter that `save_pretrained` wrote; safetensors only."""
     lm.requires_grad_(False)
-    return _finish(method, PeftModel.from_pretrained(lm, folder, is_trainable=False, use_safetensors=True))
+    with _quiet_peft():
+        return _finish(method, PeftModel.from_pretrained(lm, folder, is_trainable=False, use_safetensors=True))
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Silence a deprecation inside PEFT 0.21 with transformers 5.23, which users can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _finish(method: PeftMethod, model: PeftModel) -> PeftModel:

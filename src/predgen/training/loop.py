@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from predgen.data.collate import Batch, collate
@@ -113,6 +113,7 @@ class PredictionTrainer(Trainer):
             data_collator=lambda some: collate(some, pad_id).tensors(),
             callbacks=callbacks,
         )
+        self.remove_callback(PrinterCallback)  # our progress display says it all
         self.loss_is_scaled_for_ga = True  # `compute_loss` divides by the global batch's weights itself
 
     @property

@@ -21,7 +21,6 @@ from predgen.errors import ConfigError, DataError
 from predgen.models.base import ModelSetup
 
 DEFAULT_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
-_HELD_OUT = {"train": 0.9, "validation": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
         parts[split] = to_examples(rows, task, bad_rows=config.bad_rows, side_file=side)
         skipped += len(rows) - len(parts[split])
     if "validation" not in parts:
-        parts = _hold_out(parts["train"], config.seed)
+        parts = hold_out(parts["train"], config.seed)
     train = limit_rows(parts["train"], config.limit, config.seed) if config.limit else parts["train"]
     return TrainingData(task, train, parts["validation"], skipped)
 
@@ -101,10 +100,10 @@ def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, A
     return splits
 
 
-def _hold_out(examples: list[Example], seed: int) -> dict[str, list[Example]]:
-    """Hold out a seeded 10 % as validation; rows with equal prompts stay together."""
+def hold_out(examples: Sequence[Example], seed: int, fraction: float = 0.1) -> dict[str, list[Example]]:
+    """Hold out a seeded share as validation; rows with equal prompts stay together."""
     keyed = [{"text": "\0".join(e.fields.values()), "index": i} for i, e in enumerate(examples)]
-    parts = split_rows(keyed, _HELD_OUT, group=["text"], seed=seed)
+    parts = split_rows(keyed, {"train": 1 - fraction, "validation": fraction}, group=["text"], seed=seed)
     return {name: [examples[int(row["index"])] for row in rows] for name, rows in parts.items()}
 
 

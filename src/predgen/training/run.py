@@ -1,17 +1,16 @@
 """One training run, from settings to a trained model."""
 
-import json
 import math
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from accelerate.utils import gather_object
 from rich.console import Console
@@ -22,8 +21,8 @@ from predgen.config import RunConfig
 from predgen.core import Example, Prediction
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
-from predgen.errors import ConfigError, TrainingError
-from predgen.inference.trained import TrainedModel, count_flags
+from predgen.errors import ConfigError
+from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
 from predgen.models.base import PredictionModel
 from predgen.models.base_model import load_base
@@ -214,6 +213,7 @@ class _Run:
             accelerator_config={"even_batches": False, "use_seedable_sampler": False},
             ddp_find_unused_parameters=False,
             average_tokens_across_devices=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
             log_level="error",
         )
 
@@ -225,8 +225,10 @@ class _Run:
         steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
         title = f"{config.method} {self.data.task.name}"
         rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
-        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.EvaluateAtEnd(), cb.LogFile(self.folder / "log.jsonl")]
+        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / "log.jsonl")]
         hooks.append(cb.ProgressDisplay(self.console, rows_per_step, title))
+        if config.eval_steps and validation:
+            hooks.append(cb.EvaluateAtEnd())
         if self.method.has_rank_allocator:
             hooks.append(cb.RankBudget())
         if config.patience and validation:
@@ -249,9 +251,8 @@ class _Run:
 
         def evaluate(trainer: PredictionTrainer) -> dict[str, float]:
             rank, size = trainer.args.process_index, trainer.args.world_size
-            share = [(i, trained.predict_encoded([rows[i]])[0]) for i in ()]  # typed empty start
             mine = list(range(rank, len(rows), size))
-            share += list(zip(mine, trained.predict_encoded([rows[i] for i in mine]), strict=True))
+            share = list(zip(mine, trained.predict_encoded([rows[i] for i in mine]), strict=True))
             if size > 1:
                 share = gather_object(share)
             predictions = [prediction for _, prediction in sorted(share, key=lambda pair: pair[0])]
@@ -261,9 +262,8 @@ class _Run:
 
     def _report(self, trained: TrainedModel, rows: Sequence[Encoded], trainer: PredictionTrainer, seconds: float) -> dict[str, Any]:
         """Facts of the run."""
-        predictions_of = self._evaluator
         validation = [trained.encoder.encode(e, with_answer=False) for e in self.data.validation]
-        measured = predictions_of(trained, validation)(trainer) if validation else {}
+        measured = self._evaluator(trained, validation)(trainer) if validation else {}
         trainable = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
         return {
             "validation": measured,
