@@ -24,10 +24,13 @@ MAX_LINES = 500
 LEVELS = [
     {"__init__", "core", "errors", "registry", "registries", "config"},
     {"codecs", "tasks", "metrics"},
-    {"data", "losses", "directors", "sampling", "engine", "peft_methods"},
+    {"data", "losses", "sampling", "engine", "peft_methods"},
+    {"directors"},
     {"models"},
-    {"training", "inference", "saved_model"},
-    {"estimators", "evaluation", "demo"},
+    {"inference"},
+    {"training"},
+    {"estimators", "evaluation"},
+    {"demo"},
     {"cli", "__main__"},
 ]
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}

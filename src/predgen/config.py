@@ -17,7 +17,7 @@ from predgen.registry import Registry, near_matches
 
 def option(
     default: Any,  # noqa: ANN401
-    help: str,  # noqa: A002
+    help: str,
     *,
     group: str,
     choices: Registry | tuple[str, ...] | None = None,

@@ -77,7 +77,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
         source = {"data": "(in memory)", "prompt": prompt, "target": _TARGET, "kind": kind, "seed": self.random_state}
         return config_from(own, rest, source)
 
-    def _fit(self, X: Any, targets: Sequence[str | float], weights: Column | None, kind: str) -> None:  # noqa: ANN401, N803
+    def _fit(self, X: Any, targets: Sequence[str | float], weights: Column | None, kind: str) -> None:  # noqa: ANN401
         """Train on rows and their targets."""
         rows = _rows(X)
         if len(rows) != len(targets):
@@ -100,7 +100,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
         self.trained_: TrainedModel = train(config, data=data, console=Console() if self.verbose else None)
         self.feature_names_in_ = np.array(list(rows[0]), dtype=object)
 
-    def _predict(self, X: Any) -> list[Any]:  # noqa: ANN401, N803
+    def _predict(self, X: Any) -> list[Any]:  # noqa: ANN401
         """Predictions of rows."""
         check_is_fitted(self, "trained_")
         return self.trained_.predict(_rows(X))
@@ -192,7 +192,7 @@ class PredGenClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # s
         )
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401, N803
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401
         """Fine-tune on rows and labels.
 
         Args:
@@ -215,11 +215,11 @@ class PredGenClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # s
         self._fit(X, texts, weights, "classification")
         return self
 
-    def predict(self, X: Any) -> Column:  # noqa: ANN401, N803
+    def predict(self, X: Any) -> Column:  # noqa: ANN401
         """Return the label of each row."""
         return self.classes_[[self._label_of_text[p.value] for p in self._predict(X)]]
 
-    def predict_proba(self, X: Any) -> Column:  # noqa: ANN401, N803
+    def predict_proba(self, X: Any) -> Column:  # noqa: ANN401
         """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1."""
         predictions = self._predict(X)
         order = [self.trained_.labels.index(name) for name in self._label_of_text]
@@ -242,7 +242,7 @@ class PredGenRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # sci
         (3,)
     """
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401, N803
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401
         """Fine-tune on rows and numbers.
 
         Args:
@@ -264,12 +264,12 @@ class PredGenRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # sci
         self._fit(X, targets.tolist(), weights, "regression")
         return self
 
-    def predict(self, X: Any) -> Column:  # noqa: ANN401, N803
+    def predict(self, X: Any) -> Column:  # noqa: ANN401
         """Return the number of each row."""
         return np.array([p.value for p in self._predict(X)], dtype=float)
 
 
-def _rows(X: Any) -> list[dict[str, Any]]:  # noqa: ANN401, N803
+def _rows(X: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     """Rows of what scikit-learn passes: texts become `{text}`, tables keep their columns."""
     if hasattr(X, "columns"):
         return list(rows_of(X))

@@ -38,8 +38,7 @@ HELD_OUT_OCCASIONS: dict[str, tuple[str, ...]] = {
     "journey": ("train", "road", "landlord", "coffee"),
 }
 
-OPENINGS = ("At the {0}, ", "As for the {0}, ", "We remember the {0}: ", "I must speak of the {0}: ", "Nobody forgets that {0}: ")
-FRAMES = ("the {n} was {p}", "the {n} seemed {p}", "the {n} proved {p}", "the {n} turned out {p}")
+FRAMES = ("the {n} was {p}", "the {n} seemed {p}")
 
 # How a phrase changes the valence of its adjective, and how often it is drawn. Negation flips and weakens: "not dreadful"
 # is less than good.
@@ -56,15 +55,10 @@ PHRASES: tuple[tuple[str, float, int], ...] = (
 )
 
 # How two clauses are joined: (text, weight of the first, weight of the second, sign of the second relative to the first
-# or 0 for any, how often it is drawn). Order and scope decide, which a bag of words does not see; in the last two the
-# first clause is only hearsay.
+# or 0 for any, how often it is drawn). Order and scope decide, which a bag of words does not see.
 JOINS: tuple[tuple[str, float, float, int, int], ...] = (
-    ("{0}, but {1}.", 1.0, 2.0, -1, 2),
-    ("although {0}, {1}.", 1.0, 2.0, -1, 1),
-    ("{0}, although {1}.", 2.0, 1.0, -1, 1),
+    ("{0}, but {1}.", 1.0, 3.0, -1, 3),
+    ("although {0}, {1}.", 1.0, 3.0, -1, 1),
+    ("{0}, although {1}.", 3.0, 1.0, -1, 1),
     ("{0}, and {1}.", 1.0, 1.0, 1, 3),
-    ("{0}; it matters more that {1}.", 1.0, 3.0, 0, 1),
-    ("{0}; it matters little that {1}.", 3.0, 1.0, 0, 1),
-    ("they had told us that {0}; in truth {1}.", 0.0, 1.0, -1, 1),
-    ("{1}, and yet they had told us that {0}.", 0.0, 1.0, -1, 1),
 )

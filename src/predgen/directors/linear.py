@@ -25,4 +25,5 @@ class LinearDirector(Director):
         return functional.cross_entropy(self.output(seen.states, seen.content), seen.target.long(), reduction="none")
 
     def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B K"]:
-        return self.head(mean_state(states, content))
+        logits: Tensor = self.head(mean_state(states, content))
+        return logits

@@ -30,4 +30,5 @@ class ValueDirector(Director):
 
     def _standardised(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
         """The head's answer, in standard deviations from the mean."""
-        return self.head(mean_state(states, content)).squeeze(-1)
+        numbers: Tensor = self.head(mean_state(states, content)).squeeze(-1)
+        return numbers

@@ -1,6 +1,8 @@
 """A causal language model seen as two functions: tokens -> last hidden states, and states -> vocabulary logits."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +15,18 @@ from predgen.errors import ModelError
 def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
     """Position of every token counted from its row's first real token; 0 under padding."""
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+@contextmanager
+def eval_state(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval state, and afterwards every submodule back into the state in which it was found."""
+    was_training = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in was_training:
+            part.training = training
 
 
 class Backbone:
@@ -36,7 +50,8 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where token ids have to be."""
-        return self.lm.get_input_embeddings().weight.device
+        device: torch.device = self.lm.get_input_embeddings().weight.device
+        return device
 
     def states(
         self,
@@ -64,7 +79,7 @@ class Backbone:
         """Vocabulary logits of states, in float32, with the architecture's own scaling and soft cap."""
         config = self.lm.config.get_text_config()
         head = self.lm.get_output_embeddings()
-        logits = head(states.to(head.weight.dtype)).float()
+        logits: Tensor = head(states.to(head.weight.dtype)).float()
         logits = logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         cap = getattr(config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
@@ -78,11 +93,9 @@ class Backbone:
         """
         ids = torch.arange(2, 8, device=self.device)[None] % self.vocabulary_size
         mask = torch.ones_like(ids, dtype=torch.bool)
-        was_training = self.lm.training
-        self.lm.eval()
-        own = self.lm(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits.float()
-        ours = self.logits(self.states(ids, mask)[0])
-        self.lm.train(was_training)
+        with eval_state(self.lm):
+            own = self.lm(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits.float()
+            ours = self.logits(self.states(ids, mask)[0])
         if own.shape != ours.shape or not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
             raise ModelError(
                 f"{type(self.lm).__name__} computes its logits in a way predgen does not know: they are not its output"

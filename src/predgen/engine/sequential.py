@@ -11,7 +11,7 @@ from torch import Tensor
 from predgen.codecs.base import AnswerSpace
 from predgen.codecs.trie import Trie
 from predgen.engine.answer_pass import last_position
-from predgen.engine.backbone import Backbone
+from predgen.engine.backbone import Backbone, eval_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,8 @@ def write(
         max_tokens: Longest answer in tokens, stop included.
         gold: Scheduled sampling; None: own tokens only.
     """
-    was_training = backbone.lm.training
-    backbone.lm.eval()
-    try:
+    with eval_state(backbone.lm):
         return _write(backbone, prompt_ids, prompt_mask, space, max_tokens, gold)
-    finally:
-        backbone.lm.train(was_training)
 
 
 def _write(
@@ -122,7 +118,7 @@ def _write(
     return Written(
         torch.tensor(progress.tokens, dtype=torch.long, device=device).reshape(-1, batch).T,
         torch.tensor(progress.opens, dtype=torch.bool, device=device).reshape(-1, batch).T,
-        torch.stack(progress.hidden, dim=1),
+        torch.stack(progress.hidden, dim=1) if progress.hidden else states[:, :0],  # free text may stop at once
     )
 
 
@@ -169,17 +165,13 @@ def _choose(own: list[int], space: AnswerSpace, progress: _Writing, gold: GoldFe
 def answer_log_probs(
     backbone: Backbone, prompt_ids: Int[Tensor, "B P"], prompt_mask: Bool[Tensor, "B P"], trie: Trie
 ) -> Float[Tensor, "B A"]:
-    """log P(a|X) of every answer of a trie: what constrained decoding follows; sums to 1 over the answers (SPEC 4).
+    """Log P(a|X) of every answer of a trie: what constrained decoding follows; sums to 1 over the answers (SPEC 4).
 
     log P(a|X) = sum_t log softmax over the legal next tokens (stop included) of a's t-th token. Nodes with one legal
     continuation contribute 0 and are not run unless a later node needs them.
     """
-    was_training = backbone.lm.training
-    backbone.lm.eval()
-    try:
+    with eval_state(backbone.lm):
         return _answer_log_probs(backbone, prompt_ids, prompt_mask, trie)
-    finally:
-        backbone.lm.train(was_training)
 
 
 def _answer_log_probs(backbone: Backbone, prompt_ids: Tensor, prompt_mask: Tensor, trie: Trie) -> Tensor:

@@ -1,10 +1,10 @@
 """The folder of a saved model: written atomically, checked when read, without pickles.
 
-    RUN/predgen.json        format, setup, codec, task, config, base model's fingerprint, report, versions; written last
-    RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
-    RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
-    RUN/head.safetensors    weights beside the language model (methods with a head)
-    RUN/README.md           model card
+RUN/predgen.json        format, setup, codec, task, config, base model's fingerprint, report, versions; written last
+RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
+RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
+RUN/head.safetensors    weights beside the language model (methods with a head)
+RUN/README.md           model card
 """
 
 import copy

@@ -68,8 +68,7 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
             logging.enable_progress_bar()
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"the tokenizer of {name!r} has no fast (tokenizer.json) version, which predgen needs.")
-    lm.eval()
-    Backbone(lm).check()
+    Backbone(lm.eval()).check()
     return BaseModel(lm, tokenizer, name, folder)
 
 

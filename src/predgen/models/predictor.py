@@ -59,4 +59,5 @@ class Predictor(PredictionModel):
         """Class logits, or the standardised number as a column."""
         states, _ = self.backbone.states(batch.prompt_ids, batch.prompt_mask)
         with full_precision(states.device):
-            return self.head(pool(states, batch.prompt_mask, self.setup.pooling))
+            output: Tensor = self.head(pool(states, batch.prompt_mask, self.setup.pooling))
+        return output

@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+# Doubles above 1 - 2^-25 round to 1.0f, which is not below p = 1: a gold token would be fed.
+_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
@@ -28,4 +31,5 @@ class SamplingPlan:
             np.random.Generator(np.random.Philox(key=[self.seed, self.epoch], counter=[0, row, 0, 0])).random(width)
             for row in row_id.tolist()
         ]
-        return torch.from_numpy(np.stack(rows).astype(np.float32)).to(row_id.device)
+        single = np.minimum(np.stack(rows).astype(np.float32), _BELOW_ONE)
+        return torch.from_numpy(single).to(row_id.device)

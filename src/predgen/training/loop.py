@@ -104,11 +104,13 @@ class PredictionTrainer(Trainer):
         self.evaluator = evaluator
         self._checkpoint_root: str | None = None
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
-        data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size)
+        self.prediction_model = model
+        self.run_folder = Path(str(args.output_dir))
+        self.data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=data,
+            train_dataset=self.data,
             eval_dataset=rows if evaluator is not None else None,  # only its presence matters: see `evaluate`
             data_collator=lambda some: collate(some, pad_id).tensors(),
             callbacks=callbacks,
@@ -122,7 +124,7 @@ class PredictionTrainer(Trainer):
         return int((self.state.epoch or 0.0) + 1e-9)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:  # noqa: ANN401
-        return EpochSampler(self.train_dataset, self.args.seed, self)
+        return EpochSampler(self.data, self.args.seed, self)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         """Summed row weights over all micro-batches and ranks of this optimizer step."""
@@ -142,7 +144,7 @@ class PredictionTrainer(Trainer):
         losses = model(batch, plan, self.reduction)
         total = losses.total
         if self.method.has_rank_allocator:
-            total = total + ORTHOGONALITY_WEIGHT * orthogonality(self.model.lm) * batch.weight.sum()
+            total = total + ORTHOGONALITY_WEIGHT * orthogonality(self.prediction_model.lm) * batch.weight.sum()
         loss: Tensor = total / num_items_in_batch * self.accelerator.num_processes  # DDP averages over ranks
         if not bool(torch.isfinite(loss)):
             raise TrainingError(self._diagnosis(batch, losses))
@@ -156,13 +158,13 @@ class PredictionTrainer(Trainer):
             if values is not None:
                 rows = batch.row_id[~torch.isfinite(values)].tolist()
                 parts.append(f"{name} is not finite in rows {[r + 1 for r in rows[:5]]}" if rows else f"{name} is finite")
-        broken = [n for n, p in self.model.named_parameters() if p.requires_grad and not bool(torch.isfinite(p).all())]
+        broken = [n for n, p in self.prediction_model.named_parameters() if p.requires_grad and not bool(torch.isfinite(p).all())]
         parts.append(f"weights that are not finite: {', '.join(broken[:3])}" if broken else "all weights are finite")
         return self._stopped(f"the loss is no longer finite ({'; '.join(parts)})")
 
     def _stopped(self, reason: str) -> str:
         """Say where a run stopped and what to do."""
-        kept = last_checkpoint(Path(self.args.output_dir))
+        kept = last_checkpoint(self.run_folder)
         return (
             f"training stopped at optimizer step {self.state.global_step}: {reason}. "
             f"{f'The last good checkpoint is kept in {str(kept)!r}. ' if kept else ''}"
@@ -171,7 +173,7 @@ class PredictionTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:  # noqa: ANN401
         """Stop before a step would write values that are not finite into the weights."""
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not math.isfinite(float(norm)):
             raise TrainingError(self._stopped(f"the gradient norm is {float(norm)}"))
         return norm
@@ -204,11 +206,11 @@ class PredictionTrainer(Trainer):
         return metrics
 
     def _get_output_dir(self, trial: Any) -> str:  # noqa: ANN401
-        return self._checkpoint_root or self.args.output_dir
+        return self._checkpoint_root or str(self.run_folder)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401
         """Write a checkpoint beside the others, then move it into place: a kill leaves no half checkpoint."""
-        run, staging = Path(self.args.output_dir), Path(self.args.output_dir) / ".writing"
+        run, staging = self.run_folder, self.run_folder / ".writing"
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.is_world_process_zero():
             shutil.rmtree(staging, ignore_errors=True)
@@ -234,20 +236,20 @@ class PredictionTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401
         """Save everything that trains, and what AdaLoRA's budget needs to go on; no pickles of arguments."""
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir) if output_dir else self.run_folder
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(trainable_state(self.model), str(folder / WEIGHTS))
+        save_file(trainable_state(self.prediction_model), str(folder / WEIGHTS))
         if self.method.has_rank_allocator:
-            save_file(allocator_state(self.model.lm), str(folder / ALLOCATOR))
-            pattern = self.model.lm.peft_config["default"].rank_pattern
+            save_file(allocator_state(self.prediction_model.lm), str(folder / ALLOCATOR))
+            pattern = self.prediction_model.lm.peft_config["default"].rank_pattern
             (folder / ADAPTER_STATE).write_text(json.dumps({"rank_pattern": pattern}), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
-        load_trainable(self.model, folder)
+        load_trainable(self.prediction_model, folder)
         if self.method.has_rank_allocator:
             pattern = json.loads((folder / ADAPTER_STATE).read_text(encoding="utf-8"))["rank_pattern"]
-            restore_allocator(self.model.lm, load_file(str(folder / ALLOCATOR)), pattern)
+            restore_allocator(self.prediction_model.lm, load_file(str(folder / ALLOCATOR)), pattern)
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:

@@ -66,7 +66,9 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
 def task_of(config: RunConfig) -> TaskSpec:
     """The task a config names, or one made from the user's flags."""
     if config.task is None:
-        assert config.prompt is not None and config.target is not None and config.kind is not None
+        assert config.prompt is not None, "RunConfig makes sure of it"
+        assert config.target is not None, "RunConfig makes sure of it"
+        assert config.kind is not None, "RunConfig makes sure of it"
         return custom_task(
             prompt=config.prompt.replace("\\n", "\n"),
             target=config.target,
@@ -102,9 +104,9 @@ def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, A
 
 def hold_out(examples: Sequence[Example], seed: int, fraction: float = 0.1) -> dict[str, list[Example]]:
     """Hold out a seeded share as validation; rows with equal prompts stay together."""
-    keyed = [{"text": "\0".join(e.fields.values()), "index": i} for i, e in enumerate(examples)]
+    keyed: list[dict[str, Any]] = [{"text": "\0".join(e.fields.values()), "example": e} for e in examples]
     parts = split_rows(keyed, {"train": 1 - fraction, "validation": fraction}, group=["text"], seed=seed)
-    return {name: [examples[int(row["index"])] for row in rows] for name, rows in parts.items()}
+    return {name: [row["example"] for row in rows] for name, rows in parts.items()}
 
 
 def class_labels(task: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:

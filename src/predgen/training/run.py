@@ -29,7 +29,7 @@ from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.sampling.schedule import SamplingSchedule
 from predgen.training import callbacks as cb
-from predgen.training.loop import PredictionTrainer, checkpoints, last_checkpoint, load_trainable
+from predgen.training.loop import PredictionTrainer, last_checkpoint, load_trainable
 from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, weigh
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
@@ -78,12 +78,11 @@ def train(
         KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
     """
     if out is None:
-        with tempfile.TemporaryDirectory(prefix="predgen-") as folder:
-            return _Run(config, Path(folder), data, console).train(None)
+        with tempfile.TemporaryDirectory(prefix="predgen-") as scratch:
+            return _Run(config, Path(scratch), data, console).train(None)
     folder = Path(out)
     checkpoint = _open_folder(folder, config, resume=resume, overwrite=overwrite)
-    trained = _Run(config, folder, data, console).train(checkpoint)
-    return trained
+    return _Run(config, folder, data, console).train(checkpoint)
 
 
 def _open_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:
@@ -164,12 +163,12 @@ class _Run:
             raise KeyboardInterrupt(f"stopped at optimizer step {trainer.state.global_step}; go on with --resume")
         best = trainer.state.best_global_step
         if best and best != trainer.state.global_step:
-            load_trainable(trained.model, Path(args.output_dir) / f"checkpoint-{best}")
+            load_trainable(trained.model, trainer.run_folder / f"checkpoint-{best}")
         trained.model.eval()
         trained.report = self._report(trained, rows, trainer, time.perf_counter() - start)
         if trainer.is_world_process_zero() and (self.folder / _CONFIG).is_file():
             trained.save(self.folder)
-            shutil.rmtree(args.output_dir, ignore_errors=True)
+            shutil.rmtree(trainer.run_folder, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
 
     def _validation_rows(self) -> list[Example]:
@@ -178,7 +177,7 @@ class _Run:
         return limit_rows(rows, self.config.eval_rows, self.config.seed) if self.config.eval_rows and rows else rows
 
     def _arguments(self) -> TrainingArguments:
-        """transformers' arguments for this run."""
+        """Arguments of transformers for this run."""
         config = self.config
         evaluates = bool(self.data.validation)
         by = "steps" if config.eval_steps else "epoch"

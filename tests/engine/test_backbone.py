@@ -1,0 +1,149 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from predgen.engine.backbone import Backbone, positions_of
+from predgen.errors import ModelError
+from tiny_models import FAMILIES, HIDDEN, SLIDING_WINDOW, tiny_model
+
+TOLERANCE = 1e-5
+# The second row is longer than Gemma 3's sliding window.
+LENGTHS = (5, SLIDING_WINDOW + 7, 1)
+
+
+def random_rows(seed: int = 1, vocab_size: int = 128) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(2, vocab_size, (length,), generator=generator) for length in LENGTHS]
+
+
+def padded(rows: list[Tensor], side: str, width: int, pad: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows as a batch with `side` padding."""
+    ids, mask = torch.full((len(rows), width), pad), torch.zeros((len(rows), width), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        where = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        ids[i, where], mask[i, where] = row, True
+    return ids, mask
+
+
+@torch.no_grad()
+def alone(backbone: Backbone, row: Tensor) -> Tensor:
+    """States of one row, without padding."""
+    return backbone.states(row[None], torch.ones((1, len(row)), dtype=torch.bool))[0][0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_logits_of_states_are_the_models_own(family: str) -> None:
+    model = tiny_model(family)
+    backbone = Backbone(model)
+    backbone.check()
+    for row in random_rows():
+        own = model(input_ids=row[None], use_cache=False).logits[0]
+        assert own.std() > 0.1  # flat logits would be equal to anything
+        torch.testing.assert_close(backbone.logits(alone(backbone, row)), own, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_states_are_the_models_last_hidden_states(family: str) -> None:
+    model = tiny_model(family)
+    row = random_rows()[0]
+    output = model(input_ids=row[None], output_hidden_states=True, use_cache=False)
+    torch.testing.assert_close(alone(Backbone(model), row), output.hidden_states[-1][0], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_padding_side_width_and_token_do_not_matter(family: str, side: str) -> None:
+    backbone = Backbone(tiny_model(family))
+    rows = random_rows()
+    for width, pad in ((max(LENGTHS), 0), (max(LENGTHS) + 9, 77)):
+        ids, mask = padded(rows, side, width, pad)
+        states, _ = backbone.states(ids, mask)
+        assert states.isfinite().all()
+        for i, row in enumerate(rows):
+            torch.testing.assert_close(states[i][mask[i]], alone(backbone, row), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_states_depend_on_a_padded_token_once_it_is_real(family: str) -> None:
+    # Guard: the test above would pass for a model that ignores its past.
+    backbone = Backbone(tiny_model(family))
+    ids = torch.tensor([[9, 5, 6]])
+    seen = backbone.states(ids, torch.tensor([[True, True, True]]))[0][0, 2]
+    hidden = backbone.states(ids, torch.tensor([[False, True, True]]))[0][0, 2]
+    assert (seen - hidden).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("pieces", [(20, 1, 1, 1), (4, 10, 9), (22, 1)])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_cached_equals_uncached(family: str, pieces: tuple[int, ...]) -> None:
+    backbone = Backbone(tiny_model(family))
+    rows = random_rows()
+    width = max(LENGTHS)
+    ids, mask = padded(rows, "left", width)
+    cache, begin, parts = None, 0, []
+    assert sum(pieces) == width
+    for size in pieces:
+        end = begin + size
+        states, cache = backbone.states(ids[:, begin:end], mask[:, :end], cache=cache, use_cache=True)
+        parts.append(states)
+        begin = end
+    cached = torch.cat(parts, dim=1)
+    for i, row in enumerate(rows):
+        torch.testing.assert_close(cached[i][mask[i]], alone(backbone, row), atol=TOLERANCE, rtol=0)
+
+
+def test_positions_count_real_tokens() -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 0, 0, 1], [1, 0, 0, 0, 0]], dtype=torch.bool)
+    # Left padding; padding in the middle (right-padded prompt, then an answer token); right padding.
+    assert positions_of(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 1, 1, 2], [0, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sizes_are_read_from_the_model(family: str) -> None:
+    backbone = Backbone(tiny_model(family, vocab_size=90))
+    assert (backbone.hidden_size, backbone.vocabulary_size, backbone.context) == (HIDDEN, 90, 512)
+    assert backbone.device == torch.device("cpu")
+
+
+def test_soft_cap_is_applied_as_the_model_does() -> None:
+    model = tiny_model("gemma3")
+    model.config.final_logit_softcapping = 0.5
+    row = random_rows()[0]
+    with torch.no_grad():
+        own = model(input_ids=row[None], use_cache=False).logits[0]
+        ours = Backbone(model).logits(alone(Backbone(model), row))
+    assert own.abs().max() <= 0.5
+    torch.testing.assert_close(ours, own, atol=TOLERANCE, rtol=0)
+    Backbone(model).check()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "transform",
+    [lambda logits: 2 * logits, lambda logits: logits + torch.arange(logits.shape[-1]) * 0.1, lambda logits: logits[..., :50]],
+    ids=["scaled", "shifted", "cut"],
+)
+def test_check_refuses_transformed_logits_and_restores_the_state(
+    transform: Callable[[Tensor], Tensor], training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama").train(training)
+    own_forward = model.forward
+
+    def transformed(*args: object, **kwargs: object) -> object:
+        output = own_forward(*args, **kwargs)
+        output.logits = transform(output.logits)
+        return output
+
+    Backbone(model).check()
+    assert model.training is training
+    monkeypatch.setattr(model, "forward", transformed)
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM computes its logits in a way predgen does not know.*base model"):
+        Backbone(model).check()
+    assert model.training is training
