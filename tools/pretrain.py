@@ -180,7 +180,7 @@ def load_or_train_tokenizer(out: Path, documents: Sequence[str], vocab: int) -> 
     backend = Tokenizer.from_file(str(path)) if path.exists() else train_tokenizer(documents, vocab)
     if backend.get_vocab_size() > vocab:
         raise ValueError(f"{str(path)!r} has {backend.get_vocab_size()} tokens, above --vocab {vocab}; delete it.")
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=END, bos_token=END, pad_token=PAD, model_max_length=CONTEXT
     )
     tokenizer.save_pretrained(out)
@@ -299,7 +299,7 @@ def save(model: LlamaForCausalLM, out: Path, facts: dict[str, float]) -> None:
     A float16 copy is written; the weights in training keep their precision.
     """
     with tempfile.TemporaryDirectory(dir=out, prefix=".save-") as folder:
-        copy.deepcopy(model).half().save_pretrained(folder)  # type: ignore[no-untyped-call]
+        copy.deepcopy(model).half().save_pretrained(folder)
         (Path(folder) / "training.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         for path in Path(folder).iterdir():
             os.replace(path, out / path.name)
@@ -331,7 +331,7 @@ def optimizer_step(
     loss = token_loss(model, ids)
     if not torch.isfinite(loss):
         raise FloatingPointError("the training loss is no longer finite; lower --lr. The last saved model is intact.")
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer, peak in zip(optimizers, peak_rates, strict=True):
         for group in optimizer.param_groups:

@@ -68,12 +68,26 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
 
     def _config(self, prompt: str, kind: str) -> RunConfig:
         """The run's settings: this estimator's parameters, and `settings` for the rest."""
-        names = ("model", "method", "peft", "director", "loss", "sampling", "epochs", "max_steps", "batch_size", "learning_rate", "patience")
+        names = (
+            "model",
+            "method",
+            "peft",
+            "director",
+            "loss",
+            "sampling",
+            "epochs",
+            "max_steps",
+            "batch_size",
+            "learning_rate",
+            "patience",
+        )
         own = {name: getattr(self, name) for name in names}
         rest = dict(self.settings or {})
         taken = sorted(rest.keys() & {*own, "seed", "prompt", "data", "task", "target", "kind"})
         if taken:
-            raise ConfigError(f"`settings` has {', '.join(taken)}; give {'it' if len(taken) == 1 else 'them'} as parameters of the estimator.")
+            raise ConfigError(
+                f"`settings` has {', '.join(taken)}; give {'it' if len(taken) == 1 else 'them'} as parameters of the estimator."
+            )
         source = {"data": "(in memory)", "prompt": prompt, "target": _TARGET, "kind": kind, "seed": self.random_state}
         return config_from(own, rest, source)
 
@@ -259,7 +273,9 @@ class PredGenRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # sci
             raise DataError(f"`y` must hold numbers: {error}.") from error
         if not np.isfinite(targets).all():
             row = int(np.argmin(np.isfinite(targets)))
-            raise DataError(f"`y` has {int((~np.isfinite(targets)).sum())} values that are not finite, the first in row {row + 1}.")
+            raise DataError(
+                f"`y` has {int((~np.isfinite(targets)).sum())} values that are not finite, the first in row {row + 1}."
+            )
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
         self._fit(X, targets.tolist(), weights, "regression")
         return self

@@ -64,7 +64,9 @@ class Registry:
         name = self._aliases.get(name, name)
         if name not in self._targets:
             known = ", ".join(sorted([*self._targets, *self._aliases]))
-            raise ConfigError(f"unknown {self.kind} {name!r}.{near_matches(name, [*self._targets, *self._aliases])} Known: {known}.")
+            raise ConfigError(
+                f"unknown {self.kind} {name!r}.{near_matches(name, [*self._targets, *self._aliases])} Known: {known}."
+            )
         return name
 
     def get(self, name: str) -> Any:  # noqa: ANN401  (a registry holds functions, classes and data)

@@ -25,7 +25,11 @@ def is_missing(value: Any) -> bool:  # noqa: ANN401
     """Whether a cell holds nothing: None, NaN, pandas' NA and NaT. An empty text is a text."""
     value = plain(value)
     # By name: pandas is optional, and `pd.NA == pd.NA` is neither true nor false.
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and math.isnan(value))
+    )
 
 
 def field_text(value: Any) -> str:  # noqa: ANN401
@@ -73,7 +77,9 @@ def number_of(value: Any, *, with_commas: bool = False) -> float:  # noqa: ANN40
                 raise CellError("a number with commas; write it without")
             value = value.replace(",", "")
         if not _NUMBER.fullmatch(value.strip()):
-            raise CellError("not finite" if value.strip().lstrip("+-").casefold() in ("inf", "infinity", "nan") else "not a number")
+            raise CellError(
+                "not finite" if value.strip().lstrip("+-").casefold() in ("inf", "infinity", "nan") else "not a number"
+            )
     try:
         number = float(value)
     except OverflowError:

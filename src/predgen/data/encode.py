@@ -75,11 +75,16 @@ class Encoder:
         self.truncate_field = truncate_field
         self.pieces = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
         self._bos = [tokenizer.bos_token_id] if uses_bos(tokenizer) else []
-        self._special = [t for t in tokenizer.all_special_tokens if t]
+        added = (
+            tokenizer.added_tokens_decoder.values()
+        )  # chat marks such as <|turn|> have no name among the special tokens
+        self._special = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)} - {""}
         self._classes = {label: index for index, label in enumerate(labels)}
         names = [name for _, name in self.pieces if name]
         if truncate_field is not None and truncate_field not in names:
-            raise ConfigError(f"`truncate_field` is {truncate_field!r}, but the prompt has the fields {', '.join(names)}.")
+            raise ConfigError(
+                f"`truncate_field` is {truncate_field!r}, but the prompt has the fields {', '.join(names)}."
+            )
         if self.max_prompt_tokens < 1:
             raise ConfigError(
                 f"an answer needs up to {codec.max_tokens if codec else 0} tokens, so `max_length` {max_length} leaves no"
@@ -95,10 +100,16 @@ class Encoder:
                 numbers outside the codec's range.
 
         Raises:
-            DataError: If even an empty field leaves the prompt too long, or the label is not one of the classes.
+            DataError: If even an empty field leaves the prompt too long, the prompt is empty, or the label is not one of
+                the classes.
             CodecError: If the codec cannot write the target.
         """
         prompt, is_truncated = self._prompt_ids(example)
+        if not prompt:
+            raise DataError(
+                f"row {example.row_id + 1}: the prompt is empty, but a model needs a token to start from. Drop the row, or"
+                " put some text into the template."
+            )
         answer: tuple[int, ...] = ()
         weighed: tuple[bool, ...] = ()
         if with_answer and example.target is not None and self.codec is not None:
@@ -135,8 +146,8 @@ class Encoder:
     def _shorten(self, example: Example, name: str, excess: int) -> list[int]:
         """Drop tokens from the end of one field until the prompt fits."""
         text = example.fields[name]
-        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        keep = len(offsets) - excess
+        offsets = self._as_text(text).offsets
+        keep = max(0, len(offsets) - excess)  # alone, a field may have fewer tokens than in the prompt
         while keep >= 0:
             shorter = text[: offsets[keep - 1][1]] if keep else ""
             ids = self._encode_text({**example.fields, name: shorter})
@@ -161,19 +172,31 @@ class Encoder:
             parts.pop()
         if parts:  # a prompt ends without blanks: the separator belongs to the answer
             parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
-        if any(is_field and any(s in text for s in self._special) for text, is_field in parts):
-            ids = [i for text, is_field in parts for i in self._ids(text, split_special=is_field)]
+        joined, marks = (
+            "".join(text for text, _ in parts),
+            sum(self._marks(text) for text, is_field in parts if not is_field),
+        )
+        if self._marks(joined) == marks:
+            ids = self._ids(joined)
+        elif not marks:  # a template without special tokens: all is ordinary text
+            ids = list(self._as_text(joined).ids)
         else:
-            ids = self._ids("".join(text for text, _ in parts), split_special=False)
+            ids = [i for text, is_field in parts for i in (self._as_text(text).ids if is_field else self._ids(text))]
         return ids if ids[: len(self._bos)] == self._bos else self._bos + ids
 
-    def _ids(self, text: str, *, split_special: bool) -> list[int]:
-        """Tokenise without adding BOS or EOS."""
-        if not split_special:
-            return list(self.tokenizer.encode(text, add_special_tokens=False))
+    def _marks(self, text: str) -> int:
+        """How often strings of special tokens stand in a text."""
+        return sum(text.count(mark) for mark in self._special)
+
+    def _ids(self, text: str) -> list[int]:
+        """Tokenise without adding BOS or EOS; strings of special tokens become these."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _as_text(self, text: str) -> Any:  # noqa: ANN401  (an `Encoding` of tokenizers)
+        """Tokenise without adding BOS or EOS; strings of special tokens are ordinary text."""
         backend = self.tokenizer.backend_tokenizer
         before, backend.encode_special_tokens = backend.encode_special_tokens, True
         try:
-            return list(backend.encode(text, add_special_tokens=False).ids)
+            return backend.encode(text, add_special_tokens=False)
         finally:
             backend.encode_special_tokens = before

@@ -37,12 +37,16 @@ def custom_task(*, prompt: str, target: str, kind: str, weight: str | None = Non
         'pearson'
     """
     if kind not in CUSTOM_METRICS:
-        raise ConfigError(f"`kind` is {kind!r}.{near_matches(str(kind), CUSTOM_METRICS)} Allowed: {', '.join(CUSTOM_METRICS)}.")
+        raise ConfigError(
+            f"`kind` is {kind!r}.{near_matches(str(kind), CUSTOM_METRICS)} Allowed: {', '.join(CUSTOM_METRICS)}."
+        )
     if not target:
         raise ConfigError(f"`target` is {target!r}; name the column to predict.")
     for name, column in (("target", target), ("weight_column", weight)):
         if column in prompt_fields(prompt):
-            raise ConfigError(f"`prompt` contains {{{column}}}, the {name}: the model would read what it is to predict. Remove it.")
+            raise ConfigError(
+                f"`prompt` contains {{{column}}}, the {name}: the model would read what it is to predict. Remove it."
+            )
     return TaskSpec("custom", kind, prompt, target, CUSTOM_METRICS[kind], weight=weight)
 
 
@@ -94,7 +98,9 @@ def to_examples(
         predgen.errors.DataError: 1 of 2 rows cannot be used: row 2: column 'score' is '' (empty). Repair these cells, or ...
     """
     if bad_rows not in ("error", "skip"):
-        raise ConfigError(f"`bad_rows` is {bad_rows!r}.{near_matches(str(bad_rows), ('error', 'skip'))} Allowed: error, skip.")
+        raise ConfigError(
+            f"`bad_rows` is {bad_rows!r}.{near_matches(str(bad_rows), ('error', 'skip'))} Allowed: error, skip."
+        )
     if bad_rows == "skip" and side_file is None:
         raise ConfigError("bad_rows='skip' needs `side_file`, the path that the skipped rows are written to.")
     examples: list[Example] = []
@@ -206,7 +212,9 @@ def _repair(task: TaskSpec, *, all_bad: bool = False) -> str:
     wanted = "a label" if task.kind == "classification" else "a finite number"
     if all_bad:
         return f"Check that column {task.target!r} holds {wanted} (kind {task.kind!r}), and that the prompt names the right columns."
-    return f"Repair these cells, or leave such rows out with bad_rows='skip'; column {task.target!r} must hold {wanted}."
+    return (
+        f"Repair these cells, or leave such rows out with bad_rows='skip'; column {task.target!r} must hold {wanted}."
+    )
 
 
 def _write_side_file(bad: Sequence[_Bad], path: Path) -> None:

@@ -28,7 +28,9 @@ def prompt_fields(template: str) -> tuple[str, ...]:
         ) from None
     names = [_checked(name, spec, conversion, template) for _, name, spec, conversion in parts if name is not None]
     if not names:
-        raise ConfigError(f"`prompt` {template!r} has no field; name at least one column, e.g. 'Review: {{text}}\\nScore:'.")
+        raise ConfigError(
+            f"`prompt` {template!r} has no field; name at least one column, e.g. 'Review: {{text}}\\nScore:'."
+        )
     if template != template.rstrip():
         raise ConfigError(
             f"`prompt` ends in blanks: {template[-20:]!r}. Remove them: the separator between prompt and answer belongs to the "
@@ -42,9 +44,13 @@ def _checked(name: str, spec: str | None, conversion: str | None, template: str)
     written = "{" + name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "") + "}"
     where = f"field {written} of `prompt` {template!r}"
     if not name.strip() or name.isdigit():
-        raise ConfigError(f"{where} names no column. Write the column's name inside the braces, or {{{{ and }}}} for literal braces.")
+        raise ConfigError(
+            f"{where} names no column. Write the column's name inside the braces, or {{{{ and }}}} for literal braces."
+        )
     if spec or conversion:
         raise ConfigError(f"{where} has a format or conversion; write only {{{name}}}: cells are put in as they are.")
     if "." in name or "[" in name:
-        raise ConfigError(f"{where} reads an attribute or item; fields are column names. Rename the column if it holds '.' or '['.")
+        raise ConfigError(
+            f"{where} reads an attribute or item; fields are column names. Rename the column if it holds '.' or '['."
+        )
     return name

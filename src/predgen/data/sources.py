@@ -49,12 +49,16 @@ def read_rows(
         {'text': 'A splendid play.', 'score': '9.1'}
     """
     path = Path(path)
+    _check_file(path)
     reader = _reader_of(path) if reader is None else reader
     if reader not in _READ:
-        raise DataError(f"unknown reader {reader!r} for {str(path)!r}.{near_matches(reader, _READ)} Allowed: {_allowed()}.")
+        raise DataError(
+            f"unknown reader {reader!r} for {str(path)!r}.{near_matches(reader, _READ)} Allowed: {_allowed()}."
+        )
     if header is not None and reader not in ("csv", "tsv", "tsv_plain"):
-        raise DataError(f"`header` was given for {str(path)!r}, but reader {reader!r} takes column names from the file.")
-    _check_file(path)
+        raise DataError(
+            f"`header` was given for {str(path)!r}, but reader {reader!r} takes column names from the file."
+        )
     return _not_empty(_READ[reader](path, header, optional), f"file {str(path)!r}")
 
 
@@ -136,7 +140,7 @@ def _read_jsonl(path: Path, _header: Sequence[str] | None, _optional: int) -> It
     """Read one JSON object per line."""
     for number, line in decoded_lines(path):
         if line.strip():
-            yield _object(_parsed(line, path, number), path, f"line {number}")
+            yield _object(_parsed(line.rstrip("\r\n"), path, number), path, f"line {number}")
 
 
 def _read_json(path: Path, _header: Sequence[str] | None, _optional: int) -> Iterator[dict[str, Any]]:
@@ -163,7 +167,9 @@ def _parsed(text: str, path: Path, first_line: int) -> Any:  # noqa: ANN401
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         hint = " One JSON object per line is suffix .jsonl." if error.msg == "Extra data" and error.lineno > 1 else ""
-        raise DataError(f"line {line} of {str(path)!r} is not JSON: {error.msg} at character {error.colno}.{hint}") from error
+        raise DataError(
+            f"line {line} of {str(path)!r} is not JSON: {error.msg} at character {error.colno}.{hint}"
+        ) from error
     except (ValueError, RecursionError) as error:  # numbers of more than 4,300 digits; thousands of nested brackets
         raise DataError(f"JSON from line {first_line} of {str(path)!r} on cannot be read: {error}.") from error
 
@@ -184,14 +190,18 @@ def _read_parquet(path: Path, _header: Sequence[str] | None, _optional: int) -> 
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise DataError(f"reading {str(path)!r} needs pyarrow: pip install pyarrow; or give a .csv or .jsonl file.") from error
+        raise DataError(
+            f"reading {str(path)!r} needs pyarrow: pip install 'predgen[data]'; or give a .csv or .jsonl file."
+        ) from error
     try:
         with pq.ParquetFile(path) as file:
             named_columns(file.schema_arrow.names, path, 1)
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"file {str(path)!r} cannot be read as parquet: {error}. Check that it is one, and whole.") from error
+        raise DataError(
+            f"file {str(path)!r} cannot be read as parquet: {error}. Check that it is one, and whole."
+        ) from error
 
 
 def _read_csv(path: Path, header: Sequence[str] | None, optional: int) -> Iterator[dict[str, Any]]:

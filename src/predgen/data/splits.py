@@ -13,7 +13,9 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Row)
 
 
-def split_rows(rows: Sequence[R], fractions: Mapping[str, float], *, group: Sequence[str], seed: int) -> dict[str, list[R]]:
+def split_rows(
+    rows: Sequence[R], fractions: Mapping[str, float], *, group: Sequence[str], seed: int
+) -> dict[str, list[R]]:
     """Split rows by seed; rows that share a text, even through a chain of other rows, stay in one part.
 
     Texts are compared over all `group` columns together (sentence 1 of one row may be sentence 2 of another), without
@@ -51,7 +53,9 @@ def split_rows(rows: Sequence[R], fractions: Mapping[str, float], *, group: Sequ
     keys = [rng.random() for _ in components]
     # Large groups first: placed last, they could only overshoot a part that is nearly full.
     order = sorted(range(len(components)), key=lambda i: (-len(components[i]), keys[i]))
-    parts = _assigned([components[i] for i in order], {part: share * len(rows) for part, share in fractions.items()}, rng)
+    parts = _assigned(
+        [components[i] for i in order], {part: share * len(rows) for part, share in fractions.items()}, rng
+    )
     return {part: [rows[i] for i in sorted(i for c in parts[part] for i in c)] for part in fractions}
 
 

@@ -46,7 +46,9 @@ def load_task(task: TaskSpec, split: str, *, data_dir: str | Path, seed: int = 0
     published = _published(task, folder)
     if not published:
         raise DataError(f"folder {str(folder)!r} has no file of task {task.name!r}. {_looked_for(task)}")
-    return _split(task, split, published, lambda name: _read(task, published[name], folder), seed, f"folder {str(folder)!r}")
+    return _split(
+        task, split, published, lambda name: _read(task, published[name], folder), seed, f"folder {str(folder)!r}"
+    )
 
 
 def available_splits(task: TaskSpec, data_dir: str | Path) -> tuple[str, ...]:
@@ -68,7 +70,9 @@ def load_hub(task: TaskSpec, split: str, *, seed: int = 0) -> _Rows:
     if task.hub is None:
         raise DataError(f"task {task.name!r} names no data set on the hub; give `data_dir`. {_looked_for(task)}")
     hub = task.hub
-    return _split(task, split, hub.splits, lambda name: _download(task, hub, name), seed, f"hub data set {hub.dataset!r}")
+    return _split(
+        task, split, hub.splits, lambda name: _download(task, hub, name), seed, f"hub data set {hub.dataset!r}"
+    )
 
 
 def _split(
@@ -129,7 +133,9 @@ def _published(task: TaskSpec, folder: Path) -> dict[str, FileSpec]:
             if len(missing) < len(spec.paths):
                 partly += missing
     if partly:
-        raise DataError(f"folder {str(folder)!r} lacks {', '.join(map(repr, partly))} of task {task.name!r}; the others are there.")
+        raise DataError(
+            f"folder {str(folder)!r} lacks {', '.join(map(repr, partly))} of task {task.name!r}; the others are there."
+        )
     return found
 
 
@@ -141,7 +147,8 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 def _looked_for(task: TaskSpec) -> str:
     """Say which files a task can be read from."""
     splits = (
-        f"{split}: {' or '.join(' + '.join(spec.paths) for spec in alternatives)}" for split, alternatives in task.files.items()
+        f"{split}: {' or '.join(' + '.join(spec.paths) for spec in alternatives)}"
+        for split, alternatives in task.files.items()
     )
     return f"Looked for, in that folder or in {task.folder or task.name!r} below it: {'; '.join(splits)}."
 
@@ -150,7 +157,11 @@ def _read(task: TaskSpec, spec: FileSpec, folder: Path) -> _Rows:
     """Read all files of a published split."""
     paths = [path for pattern in spec.paths for path in _matches(folder, pattern)]
     extract = extractor(task)
-    return [dict(extract(row)) for path in paths for row in _renamed(_file_rows(path, spec), spec.columns, f"file {str(path)!r}")]
+    return [
+        dict(extract(row))
+        for path in paths
+        for row in _renamed(_file_rows(path, spec), spec.columns, f"file {str(path)!r}")
+    ]
 
 
 def _file_rows(path: Path, spec: FileSpec) -> Iterator[dict[str, Any]]:
@@ -163,7 +174,9 @@ def _renamed(rows: Iterator[dict[str, Any]], columns: Mapping[str, str], where: 
         for old, new in columns.items():
             if old not in row or new in row:
                 what = f"has no column {old!r}" if old not in row else f"has both {old!r} and {new!r}"
-                raise DataError(f"{where} {what}; columns: {', '.join(row)}. It is not the published file in the format we know.")
+                raise DataError(
+                    f"{where} {what}; columns: {', '.join(row)}. It is not the published file in the format we know."
+                )
         yield {columns.get(name, name): value for name, value in row.items()}
 
 
@@ -172,7 +185,9 @@ def _download(task: TaskSpec, hub: HubSpec, split: str) -> _Rows:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise DataError(f"reading task {task.name!r} from the hub needs `datasets`: pip install datasets; or give `data_dir`.") from error
+        raise DataError(
+            f"reading task {task.name!r} from the hub needs `datasets`: pip install 'predgen[data]'; or give `data_dir`."
+        ) from error
     try:
         data = load_dataset(hub.dataset, hub.config, split=hub.splits[split])
     except (OSError, ValueError, RuntimeError) as error:  # not found or offline; unknown configuration; needs a script

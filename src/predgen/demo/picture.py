@@ -21,7 +21,9 @@ def draw_results(results: Sequence[Measured], path: Path) -> None:
             colour = "tab:blue" if m.method == "predgen" else "0.35"
             axis.plot([m.low, m.high], [y, y], color=colour, linewidth=2)
             axis.plot([m.value], [y], "o", color=colour)
-            axis.annotate(f"{m.value:.3f}", (m.value, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+            axis.annotate(
+                f"{m.value:.3f}", (m.value, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
+            )
         axis.set_yticks([len(methods) - i for i in range(len(methods))], methods)
         axis.set_ylim(0.4, len(methods) + 0.7)
         axis.set_title(f"{task}: {metric}", fontsize=10)

@@ -65,7 +65,9 @@ def run_demo(out: Path, console: Console) -> list[Measured]:
     splits = make_opinions(n_train=1000, n_validation=200, n_test=400, seed=0)
     files = {name: _write_csv(rows, out / "data" / f"{name}.csv") for name, rows in splits.items()}
     console.print(f"Data: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())} rows in {out / 'data'}.")
-    console.print("Validation and test rows have nouns, and 30 % adjectives, that no training row has.", highlight=False)
+    console.print(
+        "Validation and test rows have nouns, and 30 % adjectives, that no training row has.", highlight=False
+    )
     results: list[Measured] = []
     for task in TASKS:
         results += _measure(task, "tf-idf", *_baseline(task, splits), splits["test"])
@@ -93,7 +95,9 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
 def _config(task: DemoTask, method: str, files: Mapping[str, Path]) -> RunConfig:
     """Equal budgets: as many optimizer steps as fit into the training tokens."""
     text = sum(len(str(row["text"])) for row in read_rows(files["train"])) / sum(1 for _ in read_rows(files["train"]))
-    tokens_per_row = (text + len(task.prompt)) / 3.7 + 5  # the embedded tokenizer's 3.7 characters a token, and an answer
+    tokens_per_row = (
+        text + len(task.prompt)
+    ) / 3.7 + 5  # the embedded tokenizer's 3.7 characters a token, and an answer
     steps = int(TRAINING_TOKENS / (SETTINGS["batch_size"] * tokens_per_row))
     return RunConfig(
         data=str(files["train"]),
@@ -167,7 +171,10 @@ def _show(results: Sequence[Measured], console: Console) -> None:
 def _predict(out: Path, trained: TrainedModel, files: Mapping[str, Path], console: Console) -> None:
     """Predict a small file as `predgen predict` does, and say what to do next."""
     sample, target = out / "data" / "new-opinions.csv", out / "predictions.csv"
-    texts = ["At the theatre, the play was not very good, but the actors were splendid.", "The dinner was a dreadful bore."]
+    texts = [
+        "At the theatre, the play was not very good, but the actors were splendid.",
+        "The dinner was a dreadful bore.",
+    ]
     _write_csv([{"text": text} for text in texts], sample)
     predict_file(trained, sample, target, proba=True, overwrite=True)
     console.print(f"\nPredictions for {sample} (model {out / 'label-predgen'}):")

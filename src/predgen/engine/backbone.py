@@ -71,7 +71,12 @@ class Backbone:
         """
         extra = {"position_ids": positions_of(mask)[:, -ids.shape[1] :]} if self._takes_positions else {}
         output = self.decoder(
-            input_ids=ids, attention_mask=mask.long(), past_key_values=cache, use_cache=use_cache, return_dict=True, **extra
+            input_ids=ids,
+            attention_mask=mask.long(),
+            past_key_values=cache,
+            use_cache=use_cache,
+            return_dict=True,
+            **extra,
         )
         return output.last_hidden_state, getattr(output, "past_key_values", None)
 
@@ -80,7 +85,9 @@ class Backbone:
         config = self.lm.config.get_text_config()
         head = self.lm.get_output_embeddings()
         logits: Tensor = head(states.to(head.weight.dtype)).float()
-        logits = logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        logits = (
+            logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        )
         cap = getattr(config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
 

@@ -124,7 +124,11 @@ def _write(
 
 def _own_tokens(logits: Float[Tensor, "B V"], space: AnswerSpace, progress: _Writing) -> list[int]:
     """Best legal token of every open row; the stop for closed rows."""
-    masked = mask_illegal(logits, [space.legal(s) if o else (space.stop,) for s, o in zip(progress.states, progress.is_open, strict=True)], space.stop)
+    masked = mask_illegal(
+        logits,
+        [space.legal(s) if o else (space.stop,) for s, o in zip(progress.states, progress.is_open, strict=True)],
+        space.stop,
+    )
     tokens: list[int] = masked.argmax(dim=1).tolist()
     return tokens
 
@@ -185,7 +189,9 @@ def _answer_log_probs(backbone: Backbone, prompt_ids: Tensor, prompt_mask: Tenso
         if width:
             ids = torch.tensor(path.tokens[:width], device=prompt_ids.device).expand(len(root), -1)
             mask = torch.cat([prompt_mask, torch.ones_like(ids, dtype=torch.bool)], dim=1)
-            predicting = torch.cat([root, backbone.states(ids, mask, cache=copy.deepcopy(cache), use_cache=True)[0]], dim=1)
+            predicting = torch.cat(
+                [root, backbone.states(ids, mask, cache=copy.deepcopy(cache), use_cache=True)[0]], dim=1
+            )
         total = torch.zeros(len(root), device=prompt_ids.device)
         for t in range(width + 1):
             legal = trie.legal(path.nodes[t])

@@ -58,7 +58,9 @@ def save(trained: TrainedModel, folder: str | Path) -> Path:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
-        raise SavedModelError(f"cannot write the model to {str(folder)!r}: {error}. Choose a folder you may write to.") from error
+        raise SavedModelError(
+            f"cannot write the model to {str(folder)!r}: {error}. Choose a folder you may write to."
+        ) from error
     return folder
 
 
@@ -175,7 +177,9 @@ def _load_base(folder: Path, data: Mapping[str, Any], base: str | None) -> BaseM
     try:
         found = load_base(name, dtype=config["dtype"], trust_remote_code=config["trust_remote_code"])
     except ModelError as error:
-        raise ModelError(f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`.") from error
+        raise ModelError(
+            f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`."
+        ) from error
     if fingerprint(found.folder) != data["base"]["fingerprint"]:
         raise SavedModelError(
             f"the saved model {str(folder)!r} was trained on another base model than the one now in"
@@ -197,7 +201,9 @@ def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel
     except PredgenError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise SavedModelError(f"the saved model {str(folder)!r} is damaged: {error}. Train it again, or copy it again.") from error
+        raise SavedModelError(
+            f"the saved model {str(folder)!r} is damaged: {error}. Train it again, or copy it again."
+        ) from error
     return model
 
 

@@ -94,7 +94,9 @@ class TrainedModel:
     ) -> list[Prediction]:
         """Predict encoded rows; see `predict_examples`."""
         if decode not in ("constrained", "free"):
-            raise ConfigError(f"`decode` is {decode!r}.{near_matches(decode, ('constrained', 'free'))} Allowed: constrained, free.")
+            raise ConfigError(
+                f"`decode` is {decode!r}.{near_matches(decode, ('constrained', 'free'))} Allowed: constrained, free."
+            )
         return predict_encoded(
             self.model,
             rows,
@@ -103,7 +105,6 @@ class TrainedModel:
             predict=free_decoding(self.model, self.base.tokenizer) if decode == "free" else None,
             on_batch=on_batch,
         )
-
 
     # Saving and loading stand in `saved`, which knows the folder; imported late because it builds on this class.
     def save(self, folder: str | Path) -> Path:

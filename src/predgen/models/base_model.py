@@ -18,6 +18,7 @@ from predgen.errors import ModelError
 
 EMBEDDED = "embedded"
 _MIB = 1 << 20
+_LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -51,25 +52,39 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     """
     folder = find_base(name, trust_remote_code=trust_remote_code)
     _check_weights(folder, name)
+    tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # "Loading weights" would break into our own progress display
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         lm = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, use_safetensors=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(
             f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a causal language model"
-            " with safetensors weights and a tokenizer."
+            " with safetensors weights."
         ) from error
     finally:
         if shows_bars:
             logging.enable_progress_bar()
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"the tokenizer of {name!r} has no fast (tokenizer.json) version, which predgen needs.")
     Backbone(lm.eval()).check()
     return BaseModel(lm, tokenizer, name, folder)
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:  # noqa: ANN401
+    """Load a base model's fast tokenizer alone.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    folder = find_base(name, trust_remote_code=trust_remote_code)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except _LOADING_ERRORS as error:
+        raise ModelError(f"the tokenizer of {name!r} in {str(folder)!r} cannot be loaded: {error}.") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"the tokenizer of {name!r} has no fast (tokenizer.json) version, which predgen needs.")
+    return tokenizer
 
 
 def find_base(name: str, *, trust_remote_code: bool = False) -> Path:
@@ -85,7 +100,9 @@ def find_base(name: str, *, trust_remote_code: bool = False) -> Path:
             raise ModelError(f"base model folder {name!r} has no config.json; give the folder of a Hugging Face model.")
         return Path(name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep in name[-1:]:
-        raise ModelError(f"base model folder {name!r} does not exist. Give an existing folder, a hub id, or 'embedded'.")
+        raise ModelError(
+            f"base model folder {name!r} does not exist. Give an existing folder, a hub id, or 'embedded'."
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

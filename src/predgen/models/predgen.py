@@ -63,8 +63,6 @@ class PredGen(WritingModel):
         output = self.director.output(written.states.float(), written.mask).cpu()
         if self.setup.labels:
             rows = [label_prediction(self.setup.labels, row, None) for row in output.softmax(dim=1)]
-            return [
-                Prediction(r.value, r.probabilities, s.answer, s.flags) for r, s in zip(rows, stated, strict=True)
-            ]
+            return [Prediction(r.value, r.probabilities, s.answer, s.flags) for r, s in zip(rows, stated, strict=True)]
         values = output[:, 0].tolist()
         return [Prediction(v, None, s.answer, s.flags) for v, s in zip(values, stated, strict=True)]

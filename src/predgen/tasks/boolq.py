@@ -11,7 +11,8 @@ from predgen.core import FileSpec, HubSpec, Row, TaskSpec
 
 # The LLM-Adapters file wraps each question in an instruction.
 _INSTRUCTION = re.compile(
-    r"Please answer the following question with true or false, question: (.*?)\s*Answer format: true/false\s*", re.DOTALL
+    r"Please answer the following question with true or false, question: (.*?)\s*Answer format: true/false\s*",
+    re.DOTALL,
 )
 
 

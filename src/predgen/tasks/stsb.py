@@ -18,7 +18,9 @@ STSB = TaskSpec(
         "test": (FileSpec(("sts-test.csv",), "tsv_plain", header=_COLUMNS, optional=2),),
     },
     # GLUE's test rows have no scores.
-    hub=HubSpec("nyu-mll/glue", "stsb", splits={"train": "train", "validation": "validation"}, columns={"label": "score"}),
+    hub=HubSpec(
+        "nyu-mll/glue", "stsb", splits={"train": "train", "validation": "validation"}, columns={"label": "score"}
+    ),
     group=("sentence1", "sentence2"),  # 43 repeated pairs in train, 5 with more than one score
     licence="scores CC BY-SA 4.0; sentences under the licence of each source",
     source="Cer et al. (2017), SemEval-2017 Task 1, arXiv:1708.00055",

@@ -16,7 +16,11 @@ class RankBudget(TrainerCallback):
     """Tells AdaLoRA of each optimizer step, while gradients are still there (PEFT leaves this to callers)."""
 
     def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         kwargs["model"].lm.base_model.update_and_allocate(state.global_step)
 
@@ -33,7 +37,11 @@ class Interrupt(TrainerCallback):
         self._previous: Any = None
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         try:
             self._previous = signal.signal(signal.SIGINT, self._handle)
@@ -46,14 +54,22 @@ class Interrupt(TrainerCallback):
         self.requested = True
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         self.restore()
 
@@ -68,7 +84,11 @@ class EvaluateAtEnd(TrainerCallback):
     """Evaluates after the last step, so that a run in steps cannot end unmeasured."""
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
@@ -83,7 +103,12 @@ class LogFile(TrainerCallback):
         self._start = time.perf_counter()
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         if state.is_world_process_zero and logs:
             entry = {"step": state.global_step, "time_s": round(time.perf_counter() - self._start, 3), **logs}
@@ -105,7 +130,11 @@ class ProgressDisplay(TrainerCallback):
         self._start = 0.0
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         if not state.is_world_process_zero:
             return
@@ -123,7 +152,11 @@ class ProgressDisplay(TrainerCallback):
         self._progress.start()
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         if self._progress is not None:
             seconds = max(1e-9, time.perf_counter() - self._start)
@@ -131,7 +164,12 @@ class ProgressDisplay(TrainerCallback):
             self._progress.update(self._task, completed=state.global_step, facts=f"{rate:.0f} rows/s {self._facts}")
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         names = {"writer_loss": "L_W", "director_loss": "L_D", "p": "p"}
         if logs and "loss" in logs:
@@ -141,7 +179,11 @@ class ProgressDisplay(TrainerCallback):
             self._progress.console.print(f"  step {state.global_step}: validation {shown}", highlight=False)
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         self.close()
 

@@ -157,8 +157,14 @@ class PredictionTrainer(Trainer):
         for name, values in (("L_W", losses.writer), ("L_D", losses.director)):
             if values is not None:
                 rows = batch.row_id[~torch.isfinite(values)].tolist()
-                parts.append(f"{name} is not finite in rows {[r + 1 for r in rows[:5]]}" if rows else f"{name} is finite")
-        broken = [n for n, p in self.prediction_model.named_parameters() if p.requires_grad and not bool(torch.isfinite(p).all())]
+                parts.append(
+                    f"{name} is not finite in rows {[r + 1 for r in rows[:5]]}" if rows else f"{name} is finite"
+                )
+        broken = [
+            n
+            for n, p in self.prediction_model.named_parameters()
+            if p.requires_grad and not bool(torch.isfinite(p).all())
+        ]
         parts.append(f"weights that are not finite: {', '.join(broken[:3])}" if broken else "all weights are finite")
         return self._stopped(f"the loss is no longer finite ({'; '.join(parts)})")
 
@@ -197,7 +203,10 @@ class PredictionTrainer(Trainer):
         super().log(logs, start_time)
 
     def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"  # noqa: ANN401
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: Any = None,
+        metric_key_prefix: str = "eval",  # noqa: ANN401
     ) -> dict[str, float]:
         """Predict the validation rows as users would, and return their metrics."""
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluator(self).items()}

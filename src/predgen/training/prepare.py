@@ -145,17 +145,25 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
     director = config.director or DEFAULT_DIRECTOR[task.kind]
     registered = registries.directors.get(director)
     if config.method == "predgen" and task.kind not in registered.kinds:
-        raise ConfigError(f"director {director!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task.")
+        raise ConfigError(
+            f"director {director!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task."
+        )
     heads = {"predictor": True, "generator": False, "predgen": registered.has_head}
     if registries.peft_methods.get(config.peft).trains == "nothing" and not heads.get(config.method, True):
-        which = f"predgen with the headless director {director!r}" if config.method == "predgen" else f"method {config.method!r}"
+        which = (
+            f"predgen with the headless director {director!r}"
+            if config.method == "predgen"
+            else f"method {config.method!r}"
+        )
         raise ConfigError(f"{which} with peft 'none' has nothing to train; choose another `peft`.")
     mean, std = 0.0, 1.0
     if task.kind != "classification":
         values = [float(e.target.value) for e in examples if e.target is not None]
         mean, std = statistics.fmean(values), statistics.pstdev(values)
         if std == 0:
-            raise DataError(f"all {len(values)} training targets are {mean:g}; there is nothing to learn. Check the target column.")
+            raise DataError(
+                f"all {len(values)} training targets are {mean:g}; there is nothing to learn. Check the target column."
+            )
     return ModelSetup(
         config.method,
         task.kind,
@@ -170,7 +178,9 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
     )
 
 
-def make_codec(config: RunConfig, task: TaskSpec, labels: tuple[str, ...], examples: Sequence[Example], tokenizer: Any) -> Codec:  # noqa: ANN401
+def make_codec(
+    config: RunConfig, task: TaskSpec, labels: tuple[str, ...], examples: Sequence[Example], tokenizer: Any
+) -> Codec:  # noqa: ANN401
     """Fix the answer format by the training rows."""
     targets = [e.target for e in examples if e.target is not None]
     codec: Codec
@@ -186,7 +196,9 @@ def make_codec(config: RunConfig, task: TaskSpec, labels: tuple[str, ...], examp
     return codec
 
 
-def make_encoder(config: RunConfig, task: TaskSpec, codec: Codec | None, labels: tuple[str, ...], tokenizer: Any, context: int | None) -> Encoder:  # noqa: ANN401
+def make_encoder(
+    config: RunConfig, task: TaskSpec, codec: Codec | None, labels: tuple[str, ...], tokenizer: Any, context: int | None
+) -> Encoder:  # noqa: ANN401
     """Bring prompt template, codec and length limits together."""
     stop_id(tokenizer)
     return Encoder(

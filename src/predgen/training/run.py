@@ -95,14 +95,20 @@ def _open_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
     try:
         if folder.exists() and any(folder.iterdir()):
             if not overwrite:
-                raise ConfigError(f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite.")
+                raise ConfigError(
+                    f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite."
+                )
             if not stored.is_file():
-                raise ConfigError(f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder.")
+                raise ConfigError(
+                    f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder."
+                )
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         stored.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose a folder you may write to.") from error
+        raise ConfigError(
+            f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose a folder you may write to."
+        ) from error
     return None
 
 
@@ -114,7 +120,9 @@ def _resumable(folder: Path, stored: Path, config: RunConfig) -> Path | None:
     now = config.to_dict()
     changed = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
     if changed:
-        raise ConfigError(f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones.")
+        raise ConfigError(
+            f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones."
+        )
     return last_checkpoint(folder / "checkpoints")
 
 
@@ -136,7 +144,11 @@ class _Run:
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
         base = load_base(self.config.model, dtype=self.config.dtype, trust_remote_code=self.config.trust_remote_code)
         wants_codec = registries.methods.get(setup.method).needs_codec
-        codec = make_codec(self.config, self.data.task, setup.labels, self.data.train, base.tokenizer) if wants_codec else None
+        codec = (
+            make_codec(self.config, self.data.task, setup.labels, self.data.train, base.tokenizer)
+            if wants_codec
+            else None
+        )
         examples = weigh(self.config, setup, self.data.train)
         lengths = _Lengths.of(self.config, len(examples), args.world_size)
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
@@ -151,7 +163,12 @@ class _Run:
         return trained
 
     def _fit(
-        self, trained: TrainedModel, rows: list[Encoded], args: TrainingArguments, lengths: _Lengths, checkpoint: Path | None
+        self,
+        trained: TrainedModel,
+        rows: list[Encoded],
+        args: TrainingArguments,
+        lengths: _Lengths,
+        checkpoint: Path | None,
     ) -> None:
         """Train, load the best checkpoint, measure it, save."""
         start = time.perf_counter()
@@ -217,7 +234,12 @@ class _Run:
         )
 
     def _trainer(
-        self, trained: TrainedModel, rows: list[Encoded], validation: list[Encoded], args: TrainingArguments, lengths: _Lengths
+        self,
+        trained: TrainedModel,
+        rows: list[Encoded],
+        validation: list[Encoded],
+        args: TrainingArguments,
+        lengths: _Lengths,
     ) -> PredictionTrainer:
         """Bring the trainer's parts together."""
         config = self.config
@@ -259,7 +281,9 @@ class _Run:
 
         return evaluate
 
-    def _report(self, trained: TrainedModel, rows: Sequence[Encoded], trainer: PredictionTrainer, seconds: float) -> dict[str, Any]:
+    def _report(
+        self, trained: TrainedModel, rows: Sequence[Encoded], trainer: PredictionTrainer, seconds: float
+    ) -> dict[str, Any]:
         """Facts of the run."""
         validation = [trained.encoder.encode(e, with_answer=False) for e in self.data.validation]
         measured = self._evaluator(trained, validation)(trainer) if validation else {}

@@ -1,0 +1,23 @@
+"""`predgen demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from predgen.cli.errors import readable_errors
+
+
+@readable_errors
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for data, models, table and picture.")] = Path("demo-runs"),
+) -> None:
+    """Train Predictor, Generator and PredGen on generated opinions, and compare them with TF-IDF.
+
+    `predgen demo --out demo-runs`
+    """
+    from rich.console import Console
+
+    from predgen.demo.run import run_demo
+
+    run_demo(out, Console())

@@ -1,0 +1,36 @@
+"""Errors on the command line: one readable message, no traceback."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from predgen.errors import PredgenError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+INTERRUPTED = 130  # what shells report after Ctrl-C
+
+
+def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn errors that a user can repair into `error: ...` and exit status 2, and Ctrl-C into 130."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except PredgenError as error:
+            message = str(error)
+        except OSError as error:
+            name = f" {error.filename!r}" if error.filename else ""
+            message = f"cannot read or write{name}: {error.strerror or error}."
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write(f"interrupted: {interrupt or 'stopped at once; finished parts are kept'}.\n")
+            raise typer.Exit(INTERRUPTED) from None
+        sys.stderr.write(f"error: {message}\n")
+        raise typer.Exit(2)
+
+    return run

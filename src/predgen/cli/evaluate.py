@@ -1,0 +1,66 @@
+"""`predgen evaluate`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from predgen.cli.errors import readable_errors
+
+
+@readable_errors
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
+    split: Annotated[Optional[str], typer.Option(help="Split of the run's task: train, validation or test.")] = None,  # noqa: UP045
+    data: Annotated[Optional[str], typer.Option(help="A file with the run's columns instead.")] = None,  # noqa: UP045
+    data_dir: Annotated[Optional[str], typer.Option(help="Folder of the task's files; default: the run's.")] = None,  # noqa: UP045
+    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,  # noqa: UP045
+    base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
+    batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
+    decode: Annotated[
+        str,
+        typer.Option(help="constrained, or free: a Generator writes without constraint; unreadable text is counted."),
+    ] = "constrained",
+) -> None:
+    """Measure a trained model, with 95 % bootstrap intervals over rows.
+
+    `predgen evaluate RUN --split validation --data-dir DIR --json out.json`
+
+    `predgen evaluate RUN --data my.csv`
+    """
+    from rich.console import Console
+
+    from predgen.cli.progress import row_progress
+    from predgen.evaluation import evaluate as measure
+    from predgen.evaluation import rows_to_measure
+    from predgen.inference.saved import load
+
+    trained = load(run, base=base)
+    examples = rows_to_measure(trained, split=split, data=data, data_dir=data_dir)
+    with row_progress(Console(stderr=True), "evaluate", len(examples)) as advance:
+        found = measure(trained, examples, decode=decode, batch_size=batch_size, on_batch=advance)
+    result = {"run": str(run), "split": split, "data": data, "decode": decode, **found.to_dict()}
+    if json_file is not None:
+        draft = Path(f"{json_file}.new")
+        draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        os.replace(draft, json_file)
+    _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Print the figures as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['rows']} rows, 95 % bootstrap intervals over rows", title_justify="left")
+    for column in ("metric", "value", "low", "high"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name, value in result["metrics"].items():
+        low, high = result["intervals"][name]
+        table.add_row(name, f"{value:.4f}", f"{low:.4f}", f"{high:.4f}")
+    console = Console()
+    console.print(table)
+    for name, count in result["counts"].items():
+        console.print(f"{count} rows {name.replace('_', ' ')}", highlight=False)

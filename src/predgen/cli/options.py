@@ -1,0 +1,89 @@
+"""The settings of `RunConfig` as command-line options: one list, in `config.py`, for flags, YAML and docs."""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from predgen.config import RunConfig, config_from, read_config
+from predgen.registry import Registry
+
+ConfigFile = Annotated[
+    Optional[Path],
+    typer.Option("--config", help="YAML file with the same settings; flags override it.", rich_help_panel="Run"),
+]  # noqa: UP045
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting of `RunConfig` (or for `names` only), as keyword `given`.
+
+    `given` holds the settings that were given as flags, and nothing else, so that they can override a YAML file.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        chosen = [f for f in fields(RunConfig) if not names or f.name in names]
+        keys = {f.name for f in chosen}
+
+        @functools.wraps(command)
+        def run(**kwargs: Any) -> None:  # noqa: ANN401
+            given = {k: kwargs.pop(k) for k in list(kwargs) if k in keys}
+            command(**kwargs, given={k: v for k, v in given.items() if v is not None})
+
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "given"]
+        added = [_parameter(f) for f in chosen]
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # typer reads it
+        run.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+        return run
+
+    return decorate
+
+
+def _parameter(f: Any) -> inspect.Parameter:  # noqa: ANN401  (a dataclass field)
+    """One setting as a keyword parameter that typer understands."""
+    kind = _plain_type(get_type_hints(RunConfig)[f.name])
+    flag = "--" + f.name.replace("_", "-")
+    flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
+    option = typer.Option(flags, help=_help(f), rich_help_panel=f.metadata["group"], show_default=False)
+    annotation = Annotated.__class_getitem__((Optional[kind], option))  # noqa: UP045
+    return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _plain_type(hint: Any) -> Any:  # noqa: ANN401
+    """`int` of `int | None`."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(option for option in get_args(hint) if option is not type(None))
+    return hint
+
+
+def _help(f: Any) -> str:  # noqa: ANN401  (a dataclass field)
+    """Help text with names or range, and the default."""
+    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
+    parts = [f.metadata["help"]]
+    if choices is not None:
+        parts.append(f"({' | '.join(choices)})")
+    elif low is not None or high is not None:
+        parts.append(f"({'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'})")
+    if f.default is not None:
+        parts.append(f"[default: {str(f.default).lower() if isinstance(f.default, bool) else f.default}]")
+    return " ".join(parts)
+
+
+def settings(config_file: Path | None, given: Mapping[str, Any]) -> tuple[RunConfig, str | None]:
+    """Bring YAML file and flags together; returns the config and the YAML's `out`, if it has one.
+
+    Raises:
+        ConfigError: On unknown keys and values that are not allowed.
+    """
+    from_file = read_config(config_file) if config_file else {}
+    out = from_file.pop("out", None)
+    return config_from(from_file, given), None if out is None else str(out)
+
+
+def names_of(registry: Registry) -> list[dict[str, Any]]:
+    """Name, summary and aliases of everything in a registry, as plain data."""
+    return [{"name": n, "summary": registry.summary(n), "aliases": registry.aliases(n)} for n in registry]

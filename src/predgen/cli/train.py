@@ -1,0 +1,65 @@
+"""`predgen train`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from predgen.cli.errors import readable_errors
+from predgen.cli.options import ConfigFile, settings, with_settings
+from predgen.errors import ConfigError
+
+
+@with_settings()
+@readable_errors
+def train(
+    out: Annotated[
+        Optional[Path],
+        typer.Option("--out", help="Folder for the run: log, checkpoints, saved model.", rich_help_panel="Run"),
+    ] = None,  # noqa: UP045
+    config: ConfigFile = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with an interrupted run, with the same settings.", rich_help_panel="Run"),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is in the folder.", rich_help_panel="Run")
+    ] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    r"""Fine-tune a model and save it.
+
+    A task that predgen knows, then a file of your own:
+
+    `predgen train --task sick --data-dir DIR --method predgen --loss wdal_shifted --epochs 3 --out RUN`
+
+    `predgen train --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression --out RUN`
+    """
+    run_config, out_of_file = settings(config, given)
+    folder = out or (Path(out_of_file) if out_of_file else None)
+    if folder is None:
+        raise ConfigError("`out` is missing: give --out FOLDER, or `out: FOLDER` in the config file.")
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with the run in the folder, --overwrite replaces it: give one of them.")
+    from rich.console import Console
+
+    from predgen.training.run import train as run_training
+
+    console = Console(stderr=True)
+    trained = run_training(run_config, folder, resume=resume, overwrite=overwrite, console=console)
+    report = trained.report
+    console.print(
+        f"Trained on {report['train_rows']} rows in {report['optimizer_steps']} optimizer steps"
+        f" ({report['trainable_parameters']:,} of {report['parameters']:,} parameters); checkpoint of step"
+        f" {report['best_step'] or report['optimizer_steps']} kept.",
+        highlight=False,
+    )
+    for name, what in (("truncated_rows", "had a prompt field shortened"), ("skipped_rows", "were skipped as bad")):
+        if report[name]:
+            console.print(f"{report[name]} rows {what}.", highlight=False)
+    for name, value in report["validation"].items():
+        console.print(f"  validation {name} {value:.4f}", highlight=False)
+    console.print(
+        f"Saved in {folder}. Next: predgen predict {folder} new.csv -o predictions.csv", highlight=False, soft_wrap=True
+    )

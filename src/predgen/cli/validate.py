@@ -1,0 +1,45 @@
+"""`predgen validate`."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from predgen.cli.errors import readable_errors
+from predgen.cli.options import ConfigFile, settings, with_settings
+
+_SETTINGS = (
+    "task data_dir data validation_data prompt target kind weight_column decimals limit bad_rows truncate_field max_length"
+    " rationale model method trust_remote_code seed"
+).split()
+
+
+@with_settings(*_SETTINGS)
+@readable_errors
+def validate(
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    r"""Check data before training on it: rows, targets, lengths, duplicates. No weights are loaded.
+
+    `predgen validate --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression`
+    """
+    run_config, _ = settings(config, given)
+    from predgen.training.validation import validate_data
+
+    facts = validate_data(run_config)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        table.add_row(
+            name.replace("_", " "),
+            ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
+        )
+    Console().print(table)
