@@ -331,7 +331,7 @@ def optimizer_step(
     loss = token_loss(model, ids)
     if not torch.isfinite(loss):
         raise FloatingPointError("the training loss is no longer finite; lower --lr. The last saved model is intact.")
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch annotates this in part
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer, peak in zip(optimizers, peak_rates, strict=True):
         for group in optimizer.param_groups:

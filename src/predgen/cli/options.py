@@ -49,7 +49,7 @@ def _parameter(f: Any) -> inspect.Parameter:  # noqa: ANN401  (a dataclass field
     flag = "--" + f.name.replace("_", "-")
     flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     option = typer.Option(flags, help=_help(f), rich_help_panel=f.metadata["group"], show_default=False)
-    annotation = Annotated.__class_getitem__((Optional[kind], option))  # noqa: UP045
+    annotation: Any = Annotated[Optional[kind], option]  # noqa: UP045  (made at run time)
     return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -122,7 +122,7 @@ def _baseline(task: DemoTask, splits: Mapping[str, Sequence[Mapping[str, Any]]])
     if task.kind == "regression":
         model = RidgeCV(strengths)
     else:
-        model = LogisticRegressionCV(Cs=strengths, max_iter=2000, l1_ratios=(0.0,), use_legacy_attributes=False)
+        model = LogisticRegressionCV(Cs=strengths, max_iter=2000, l1_ratios=(0.0,), scoring="accuracy", use_legacy_attributes=False)
     pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), model)
     pipeline.fit([r["text"] for r in splits["train"]], [r[task.name] for r in splits["train"]])
     return list(pipeline.predict([r["text"] for r in splits["test"]])), None, None

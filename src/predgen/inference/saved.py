@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from predgen import __version__, registries
 from predgen.codecs.base import Codec
@@ -85,7 +86,7 @@ def _write_parts(trained: TrainedModel, folder: Path) -> None:
         trained.base.tokenizer.save_pretrained(str(folder / "base"))
     head = {name: value.detach().cpu().contiguous() for name, value in trained.model.head_state().items()}
     if head:
-        save_file(head, str(folder / "head.safetensors"))
+        (folder / "head.safetensors").write_bytes(serialise(head))
     (folder / "README.md").write_text(model_card(trained), encoding="utf-8")
     text = json.dumps(manifest(trained, folder), indent=1, ensure_ascii=False, allow_nan=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -81,39 +81,44 @@ def train(
         with tempfile.TemporaryDirectory(prefix="predgen-") as scratch:
             return _Run(config, Path(scratch), data, console).train(None)
     folder = Path(out)
-    checkpoint = _open_folder(folder, config, resume=resume, overwrite=overwrite)
-    return _Run(config, folder, data, console).train(checkpoint)
-
-
-def _open_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:
-    """Make or reopen a run's folder; return the checkpoint to resume from."""
-    stored = folder / _CONFIG
     if resume:
-        return _resumable(folder, stored, config)
+        return _Run(config, folder, data, console).train(_resumable(folder, config))
+    _check_folder(folder, overwrite=overwrite)
+    data = data or load_data(config, folder)  # before anything in the folder is replaced
+    _claim_folder(folder, config)
+    return _Run(config, folder, data, console).train(None)
+
+
+def _check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something else, or a run that is not to be overwritten."""
     if folder.is_file():
         raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
+    if folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise ConfigError(f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite.")
+        if not (folder / _CONFIG).is_file():
+            raise ConfigError(f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder.")
+
+
+def _claim_folder(folder: Path, config: RunConfig) -> None:
+    """Make the run's folder, empty but for its settings and the bad rows that reading has just left out."""
     try:
-        if folder.exists() and any(folder.iterdir()):
-            if not overwrite:
-                raise ConfigError(
-                    f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite."
-                )
-            if not stored.is_file():
-                raise ConfigError(
-                    f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder."
-                )
-            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        stored.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith("bad-rows."):
+                path.unlink()
+        (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose a folder you may write to."
         ) from error
-    return None
 
 
-def _resumable(folder: Path, stored: Path, config: RunConfig) -> Path | None:
-    """Make sure that a folder holds an unfinished run with the same settings."""
+def _resumable(folder: Path, config: RunConfig) -> Path | None:
+    """Make sure that a folder holds an unfinished run with the same settings; return its last checkpoint."""
+    stored = folder / _CONFIG
     if not stored.is_file():
         raise ConfigError(f"there is no run to resume in {str(folder)!r}.")
     before = yaml.safe_load(stored.read_text(encoding="utf-8"))
