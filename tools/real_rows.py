@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 TRAINING_TOKENS = 100_000
 SCORED_ROWS = 400
 EPOCHS = 2
-SETTINGS: dict[str, Any] = {"batch_size": 8, "learning_rate": 2e-3, "rank": 16, "alpha": 32.0, "epochs": EPOCHS}
+SETTINGS: dict[str, Any] = {"batch_size": 8, "learning_rate": 7e-4, "peft": "full", "epochs": EPOCHS}
 SHOWN = {"sick": ("pearson", "mse"), "stsb": ("pearson", "mse"), "wassa": ("pearson", "mse"), "sst2": ("accuracy", "log_loss")}
 
 

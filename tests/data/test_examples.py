@@ -69,7 +69,9 @@ def test_broken_template_is_an_error(template: str, message: str) -> None:
 # A user's own task
 
 
-@pytest.mark.parametrize(("kind", "first"), [("classification", "accuracy"), ("regression", "pearson"), ("math", "exact_match")])
+@pytest.mark.parametrize(
+    ("kind", "first"), [("classification", "accuracy"), ("regression", "pearson"), ("math", "exact_match")]
+)
 def test_custom_task_has_the_metrics_of_its_kind(kind: str, first: str) -> None:
     task = custom_task(prompt="{a}", target="b", kind=kind, weight="w")
     assert (task.name, task.metrics[0], task.weight, task.labels, task.scale) == ("custom", first, "w", {}, None)
@@ -95,7 +97,10 @@ def test_custom_task_refuses_what_cannot_work(settings: dict[str, str], message:
 
 def test_missing_columns_are_named_once_with_near_matches() -> None:
     rows = [{"txt": "x", "scores": 1}] * 3
-    with pytest.raises(DataError, match=r"missing column 'text' \(for `prompt`\) Did you mean 'txt'\?, 'score' \(for the target\) Did you mean 'scores'"):
+    with pytest.raises(
+        DataError,
+        match=r"missing column 'text' \(for `prompt`\) Did you mean 'txt'\?, 'score' \(for the target\) Did you mean 'scores'",
+    ):
         to_examples(rows, SCORED)
 
 
@@ -183,7 +188,15 @@ def test_label_outside_the_declared_ones_names_near_matches() -> None:
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [("1.5", 1.5), (" -2e3 ", -2000.0), ("+.5", 0.5), ("5.", 5.0), (3, 3.0), (np.float32(0.5), 0.5), (Decimal("1.25"), 1.25)],
+    [
+        ("1.5", 1.5),
+        (" -2e3 ", -2000.0),
+        ("+.5", 0.5),
+        ("5.", 5.0),
+        (3, 3.0),
+        (np.float32(0.5), 0.5),
+        (Decimal("1.25"), 1.25),
+    ],
 )
 def test_number_of_any_type_is_read(value: object, number: float) -> None:
     assert score(value) == number
@@ -222,7 +235,10 @@ def test_labels_in_a_regression_target_point_to_the_kind() -> None:
 
 
 def test_math_answers_may_have_commas_and_a_rationale() -> None:
-    rows = [{"question": "q", "answer": "1,250,000", "why": " 5*250000 \n"}, {"question": "q", "answer": "-3", "why": None}]
+    rows = [
+        {"question": "q", "answer": "1,250,000", "why": " 5*250000 \n"},
+        {"question": "q", "answer": "-3", "why": None},
+    ]
     first, second = (example.target for example in to_examples(rows, MATH))
     assert first is not None
     assert second is not None
@@ -230,7 +246,8 @@ def test_math_answers_may_have_commas_and_a_rationale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [(0, "not above 0"), ("-1", "not above 0"), ("much", "not a number"), (None, "missing"), ("inf", "not finite")]
+    ("value", "reason"),
+    [(0, "not above 0"), ("-1", "not above 0"), ("much", "not a number"), (None, "missing"), ("inf", "not finite")],
 )
 def test_unusable_weight_is_named(value: object, reason: str) -> None:
     task = custom_task(prompt="{text}", target="score", kind="regression", weight="w")
@@ -249,7 +266,8 @@ def test_field_values_become_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [(None, "missing"), (float("nan"), "missing"), (b"x", "bytes"), ("a\udcffb", "lone surrogate at character 2")]
+    ("value", "reason"),
+    [(None, "missing"), (float("nan"), "missing"), (b"x", "bytes"), ("a\udcffb", "lone surrogate at character 2")],
 )
 def test_unusable_field_is_named(value: object, reason: str) -> None:
     with pytest.raises(DataError, match=rf"row 1: column 'text' is .*{reason}"):
@@ -287,7 +305,10 @@ def test_skip_writes_rows_aside_and_keeps_row_ids(tmp_path: Path) -> None:
     assert [e.row_id for e in examples] == [0, 2, 3]
     records = [json.loads(line) for line in side.read_text(encoding="utf-8").splitlines()]
     assert records[0] == {"row": 2, "column": "score", "reason": "not a number", "data": {"text": "t1", "score": "?"}}
-    assert [(r["row"], r["column"], r["data"]["text"]) for r in records[1:]] == [(5, "text", None), (6, "text", "\ud800")]
+    assert [(r["row"], r["column"], r["data"]["text"]) for r in records[1:]] == [
+        (5, "text", None),
+        (6, "text", "\ud800"),
+    ]
 
 
 def test_skip_without_bad_rows_writes_nothing(tmp_path: Path) -> None:
@@ -304,7 +325,7 @@ def test_all_rows_bad_is_an_error_always(tmp_path: Path, bad_rows: str) -> None:
 def test_nothing_is_skipped_in_silence() -> None:
     with pytest.raises(ConfigError, match="bad_rows='skip' needs `side_file`"):
         to_examples(some_bad(3, {1}), SCORED, bad_rows="skip")
-    with pytest.raises(ConfigError, match="`bad_rows` is 'skipp'. Did you mean 'skip'"):
+    with pytest.raises(ConfigError, match=r"`bad_rows` is 'skipp'\. Did you mean 'skip'"):
         to_examples(some_bad(3, {1}), SCORED, bad_rows="skipp")
 
 

@@ -38,7 +38,9 @@ def write(folder: Path, name: str, n: int, start: int = 0, column: str = "text")
 
 def write_splits(folder: Path, *splits: str) -> None:
     for split in splits:
-        for start, name in enumerate({"train": ["train.csv"], "validation": ["dev.csv"], "test": ["gold/a1.csv", "gold/b1.csv"]}[split]):
+        for start, name in enumerate(
+            {"train": ["train.csv"], "validation": ["dev.csv"], "test": ["gold/a1.csv", "gold/b1.csv"]}[split]
+        ):
             write(folder, name, {"train": 200, "validation": 60, "test": 20}[split], start=1000 * start)
 
 
@@ -58,7 +60,9 @@ def count(folder: Path, split: str, seed: int = 0) -> int:
         (("test",), {"test": 40}),
     ],
 )
-def test_splits_follow_from_the_published_ones(tmp_path: Path, published: tuple[str, ...], sizes: dict[str, int]) -> None:
+def test_splits_follow_from_the_published_ones(
+    tmp_path: Path, published: tuple[str, ...], sizes: dict[str, int]
+) -> None:
     write_splits(tmp_path, *published)
     assert available_splits(TOY, tmp_path) == tuple(sizes)
     assert {split: count(tmp_path, split) for split in sizes} == sizes
@@ -68,7 +72,8 @@ def test_splits_follow_from_the_published_ones(tmp_path: Path, published: tuple[
 def test_split_rows_share_no_text(tmp_path: Path, published: tuple[str, ...]) -> None:
     write_splits(tmp_path, *published)
     train, validation = (
-        {row["text"].casefold() for row in load_task(TOY, split, data_dir=tmp_path, seed=1)} for split in ("train", "validation")
+        {row["text"].casefold() for row in load_task(TOY, split, data_dir=tmp_path, seed=1)}
+        for split in ("train", "validation")
     )
     assert train
     assert validation
@@ -77,7 +82,11 @@ def test_split_rows_share_no_text(tmp_path: Path, published: tuple[str, ...]) ->
 
 def test_seed_changes_only_splits_that_are_not_published(tmp_path: Path) -> None:
     write_splits(tmp_path, "train", "validation")
-    rows = {(split, seed): load_task(TOY, split, data_dir=tmp_path, seed=seed) for split in ("validation", "test") for seed in (0, 1)}
+    rows = {
+        (split, seed): load_task(TOY, split, data_dir=tmp_path, seed=seed)
+        for split in ("validation", "test")
+        for seed in (0, 1)
+    }
     assert rows["validation", 0] != rows["validation", 1]
     assert rows["test", 0] == rows["test", 1]
 
@@ -112,7 +121,10 @@ def test_rename_of_an_absent_column_is_an_error(tmp_path: Path) -> None:
 
 
 def test_missing_folder_lists_the_files_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"`data_dir` .*nowhere' does not exist\. Looked for, in that folder or in 'toy' below it: train: train\.csv or train\.old\.csv; validation: dev\.csv; test: gold/a\*\.csv \+ gold/b\*\.csv"):
+    with pytest.raises(
+        DataError,
+        match=r"`data_dir` .*nowhere' does not exist\. Looked for, in that folder or in 'toy' below it: train: train\.csv or train\.old\.csv; validation: dev\.csv; test: gold/a\*\.csv \+ gold/b\*\.csv",
+    ):
         load_task(TOY, "train", data_dir=tmp_path / "nowhere")
     write(tmp_path, "file.csv", 1)
     with pytest.raises(DataError, match="is a file, not a folder"):
@@ -133,13 +145,15 @@ def test_part_of_a_splits_files_is_an_error(tmp_path: Path) -> None:
 
 def test_test_file_is_never_trained_on(tmp_path: Path) -> None:
     write_splits(tmp_path, "test")
-    with pytest.raises(DataError, match="gives no 'train' split of task 'toy', only test: a published test split is never"):
+    with pytest.raises(
+        DataError, match="gives no 'train' split of task 'toy', only test: a published test split is never"
+    ):
         load_task(TOY, "train", data_dir=tmp_path)
 
 
 def test_unknown_split_names_near_matches(tmp_path: Path) -> None:
     write_splits(tmp_path, "train")
-    with pytest.raises(ConfigError, match="unknown split 'valid'. Did you mean 'validation'"):
+    with pytest.raises(ConfigError, match=r"unknown split 'valid'\. Did you mean 'validation'"):
         load_task(TOY, "valid", data_dir=tmp_path)
 
 
@@ -170,13 +184,17 @@ def test_task_without_hub_says_so() -> None:
         load_hub(dataclasses.replace(TOY, hub=None), "train")
 
 
-@pytest.mark.parametrize("error", [ConnectionError("offline"), ValueError("no config"), RuntimeError("scripts are no longer supported")])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("offline"), ValueError("no config"), RuntimeError("scripts are no longer supported")]
+)
 def test_hub_failure_names_the_way_out(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_args: object, **_kwargs: object) -> None:
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(DataError, match=rf"'somebody/toy' of task 'toy' cannot be loaded: {error}\. .* give `data_dir`"):
+    with pytest.raises(
+        DataError, match=rf"'somebody/toy' of task 'toy' cannot be loaded: {error}\. .* give `data_dir`"
+    ):
         load_hub(TOY, "train")
 
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -89,7 +90,7 @@ def test_training_lowers_the_loss(name: str) -> None:
         value.backward()
         optimizer.step()
         history.append(value.item())
-    assert all(later < earlier for earlier, later in zip(history, history[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(history))
 
 
 # --- WDAL -------------------------------------------------------------------------------------------------------------

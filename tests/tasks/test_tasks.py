@@ -42,7 +42,9 @@ STSB_LINE = 'main-captions\tMSRvid\t2012test\t00{i}\t3.800\tA "man" {i} runs.\t"
 WASSA_HEADER = "id\ttweet\ttweettype\tscore"
 EMOTIONS = ("anger", "fear", "joy", "sadness")
 QUESTION = "is {i} a number"
-INSTRUCTION = "Please answer the following question with true or false, question: is {i} a number?\n\nAnswer format: true/false"
+INSTRUCTION = (
+    "Please answer the following question with true or false, question: is {i} a number?\n\nAnswer format: true/false"
+)
 
 FILES: dict[str, dict[str, str]] = {
     "sst2": {
@@ -53,7 +55,12 @@ FILES: dict[str, dict[str, str]] = {
     "boolq": {
         "train.llm_adapters.json": json.dumps(
             [
-                {"instruction": INSTRUCTION.replace("{i}", str(i)), "input": "", "output": "the correct answer is true", "answer": "true"}
+                {
+                    "instruction": INSTRUCTION.replace("{i}", str(i)),
+                    "input": "",
+                    "output": "the correct answer is true",
+                    "answer": "true",
+                }
                 for i in range(20)
             ]
         ),
@@ -61,7 +68,8 @@ FILES: dict[str, dict[str, str]] = {
         "test.jsonl": json_lines(6, question=QUESTION, title="Number", answer=True, passage="A number is {i}."),
     },
     "stsb": {
-        "sts-train.csv": lines(19, STSB_LINE) + lines(1, STSB_LINE + "\thttp://source/{i}\thttp://other").replace(" 0", " x"),
+        "sts-train.csv": lines(19, STSB_LINE)
+        + lines(1, STSB_LINE + "\thttp://source/{i}\thttp://other").replace(" 0", " x"),
         "sts-dev.csv": lines(5, STSB_LINE),
         "sts-test.csv": lines(6, STSB_LINE),
     },
@@ -72,12 +80,22 @@ FILES: dict[str, dict[str, str]] = {
     },
     "wassa": {
         # Half of the files have a header line, half have none: copies differ.
-        **{f"training/{e}-ratings-0to1.train.txt": lines(5, r"1{i}" + f"\t{e} {{i}} &lt;3\\n\"so\t{e}\t0.5", WASSA_HEADER * (e < "g")) for e in EMOTIONS},
-        **{f"validation/{e}-ratings-0to1.dev.gold.txt": lines(2, f"2{{i}}\t{e} {{i}}\t{e}\t0.25", WASSA_HEADER) for e in EMOTIONS},
+        **{
+            f"training/{e}-ratings-0to1.train.txt": lines(
+                5, r"1{i}" + f'\t{e} {{i}} &lt;3\\n"so\t{e}\t0.5', WASSA_HEADER * (e < "g")
+            )
+            for e in EMOTIONS
+        },
+        **{
+            f"validation/{e}-ratings-0to1.dev.gold.txt": lines(2, f"2{{i}}\t{e} {{i}}\t{e}\t0.25", WASSA_HEADER)
+            for e in EMOTIONS
+        },
         **{f"testing/{e}-ratings-0to1.test.gold.txt": lines(3, f"3{{i}}\t{e} {{i}}\t{e}\t0.75") for e in EMOTIONS},
     },
     "gsm8k": {
-        "train.jsonl": json_lines(20, question="What is 2*{i}00?", answer="It is 2*{i}00=<<2*{i}00=1200>>1200.\nTotal.\n#### 1,200"),
+        "train.jsonl": json_lines(
+            20, question="What is 2*{i}00?", answer="It is 2*{i}00=<<2*{i}00=1200>>1200.\nTotal.\n#### 1,200"
+        ),
         "test.jsonl": json_lines(6, question="What is {i}-9?", answer="Below zero.\n#### -9"),
     },
 }
@@ -144,7 +162,11 @@ def test_hub_declares_splits_with_labels(name: str) -> None:
 
 
 def test_expected_scales() -> None:
-    assert {name: task_of(name).scale for name in ("stsb", "sick", "wassa")} == {"stsb": (0, 5), "sick": (1, 5), "wassa": (0, 1)}
+    assert {name: task_of(name).scale for name in ("stsb", "sick", "wassa")} == {
+        "stsb": (0, 5),
+        "sick": (1, 5),
+        "wassa": (0, 1),
+    }
 
 
 # Files in the publisher's format
@@ -265,11 +287,17 @@ def test_real_rows_are_all_there_and_readable(name: str) -> None:
 
 
 @needs_real_rows
-@pytest.mark.parametrize("name", list(COUNTS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "sst2" else ()) for name in COUNTS]
+)
 def test_real_splits_share_no_text(name: str) -> None:
     task = task_of(name)
     train, validation = (
-        {" ".join(row[column].casefold().split()) for row in load_task(task, split, data_dir=REAL) for column in task.group}
+        {
+            " ".join(row[column].casefold().split())
+            for row in load_task(task, split, data_dir=REAL)
+            for column in task.group
+        }
         for split in ("train", "validation")
     )
     assert not train & validation

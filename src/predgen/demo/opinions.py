@@ -1,6 +1,6 @@
 """A generated data set of graded opinions: text, score from 0.0 to 10.0, and label negative, mixed or positive.
 
-The score follows from the text by rules (intensifiers, negation, contrast, weighed aspects), plus a little
+The score follows from the text by rules (intensifiers, negation, contrast, several aspects), plus a little
 noise, so the best possible result is known. Validation and test use other nouns than train, and in part other
 adjectives: what is learnt there must come from what the language model knows about words.
 """
@@ -28,7 +28,7 @@ MIXED = (4.0, 6.0)
 """Scores below are "negative", above "positive", between (both ends included) "mixed"."""
 LABELS = ("negative", "mixed", "positive")
 
-HELD_OUT_SHARE = 0.3
+HELD_OUT_SHARE = 0.1
 """Share of the validation and test clauses whose adjective is one that no training row has; their nouns all are."""
 
 _TRIES = 1000  # draws of a new text before giving up

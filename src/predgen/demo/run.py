@@ -66,7 +66,7 @@ def run_demo(out: Path, console: Console) -> list[Measured]:
     files = {name: _write_csv(rows, out / "data" / f"{name}.csv") for name, rows in splits.items()}
     console.print(f"Data: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())} rows in {out / 'data'}.")
     console.print(
-        "Validation and test rows have nouns, and 30 % adjectives, that no training row has.", highlight=False
+        "Validation and test rows have nouns, and 10 % adjectives, that no training row has.", highlight=False
     )
     results: list[Measured] = []
     for task in TASKS:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from predgen.engine.backbone import Backbone
@@ -56,8 +56,13 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # "Loading weights" would break into our own progress display
     try:
+        config = without_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code))
         lm = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, use_safetensors=True
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
         )
     except _LOADING_ERRORS as error:
         raise ModelError(
@@ -69,6 +74,15 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
             logging.enable_progress_bar()
     Backbone(lm.eval()).check()
     return BaseModel(lm, tokenizer, name, folder)
+
+
+def without_dropout(config: Any) -> Any:  # noqa: ANN401
+    """Set all dropout rates of a model configuration to 0, in place (SPEC 2.1: sampling and training agree then)."""
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        for name, value in vars(part).items():
+            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+                setattr(part, name, 0.0)
+    return config
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:  # noqa: ANN401

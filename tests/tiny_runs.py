@@ -1,0 +1,67 @@
+"""Tiny training runs for tests: a random Llama on disk, generated rows, and one call that trains."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from tiny_models import save_tiny
+from tokenizers_for_tests import char_level
+
+from predgen.config import RunConfig
+from predgen.core import Example, Target
+from predgen.data.examples import custom_task
+from predgen.inference.trained import TrainedModel
+from predgen.training.prepare import TrainingData
+from predgen.training.run import train
+
+WORDS = ("the room was warm", "a dull book", "good wine", "the road is long", "no tea", "an old song")
+TARGET = "answer of the row"
+RESUMABLE: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 0.01,
+    "gradient_accumulation": 2,
+    "batch_size": 2,
+    "epochs": 3.0,
+    "eval_steps": 2,  # 16 rows are 4 steps an epoch: checkpoints fall into and between epochs
+}
+
+
+def tiny_base(folder: Path, family: str = "llama") -> Path:
+    """Write a tiny random model with a character tokenizer."""
+    return save_tiny(family, folder, char_level())
+
+
+def tiny_rows(n: int, kind: str, seed: int = 0) -> list[Example]:
+    """Rows whose label or number depends on their words."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(n):
+        chosen = [rng.randrange(len(WORDS)) for _ in range(rng.randint(1, 2))]
+        value = sum(chosen) / 10
+        label = "low" if sum(chosen) < 4 else "high"
+        target = Target(label if kind == "classification" else value)
+        rows.append(Example(i, {"text": " and ".join(WORDS[c] for c in chosen)}, target))
+    return rows
+
+
+def tiny_config(base: Path, kind: str, **settings: Any) -> RunConfig:
+    """Settings of a tiny run; plain SGD, because Adam amplifies rounding."""
+    defaults = {"batch_size": 4, "epochs": 2.0, "learning_rate": 0.01, "rank": 2, "alpha": 4.0, "optimizer": "sgd", "max_grad_norm": 0.0}
+    return RunConfig(
+        data="(in memory)", prompt="{text} =", target=TARGET, kind=kind, model=str(base), **{**defaults, **settings}
+    )
+
+
+def tiny_data(kind: str, n_train: int = 16, n_validation: int = 0, weights: list[float] | None = None) -> TrainingData:
+    """Rows as a training run takes them."""
+    rows = tiny_rows(n_train, kind)
+    if weights is not None:
+        rows = [Example(e.row_id, e.fields, e.target, w) for e, w in zip(rows, weights, strict=True)]
+    task = custom_task(prompt="{text} =", target=TARGET, kind=kind)
+    return TrainingData(task, rows, tiny_rows(n_validation, kind, seed=1))
+
+
+def tiny_run(base: Path, kind: str, data: TrainingData, out: Path | None = None, **settings: Any) -> TrainedModel:
+    """Train."""
+    resume = settings.pop("resume", False)
+    return train(tiny_config(base, kind, **settings), out, data=data, resume=resume)

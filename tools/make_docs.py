@@ -1,0 +1,205 @@
+"""Write the tables of the documentation from the registries and from `RunConfig`.
+
+    python tools/make_docs.py            # rewrite what is stale
+    python tools/make_docs.py --check    # change nothing; exit status 1 if something is stale
+
+A table stands in docs/*.md between `<!-- generated:NAME -->` and `<!-- end -->`; NAME is a key of `TABLES`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from predgen import registries
+from predgen.config import RunConfig
+from predgen.core import FileSpec, TaskSpec
+from predgen.registry import Registry
+
+DOCS = Path(__file__).parent.parent / "docs"
+_MARKED = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; a bar inside a cell is escaped."""
+    lines = [list(header), ["---"] * len(header), *map(list, rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def code(text: str) -> str:
+    """Return text as inline code, line breaks shown as backslash and n; nothing stays nothing."""
+    shown = text.replace("\n", "\\n")
+    return f"`{shown}`" if text else ""
+
+
+def names_table(registry: Registry) -> str:
+    """Table of the names in a registry, with aliases and summaries."""
+    rows = [[", ".join(map(code, [name, *registry.aliases(name)])), registry.summary(name)] for name in registry]
+    return table(["name", "what it is"], rows)
+
+
+def directors_table() -> str:
+    """Table of the directors, with the kinds of task they serve."""
+    rows = []
+    for name in registries.directors:
+        director = registries.directors.get(name)
+        has_head = "yes" if director.has_head else "no"
+        rows.append([code(name), ", ".join(director.kinds), has_head, registries.directors.summary(name)])
+    return table(["name", "kinds of task", "head", "what it is"], rows)
+
+
+def peft_table() -> str:
+    """Table of the PEFT methods, with what of the base model trains."""
+    trains = {"adapter": "an adapter", "everything": "every weight", "nothing": "nothing"}
+    rows = [
+        [code(name), trains[registries.peft_methods.get(name).trains], registries.peft_methods.summary(name)]
+        for name in registries.peft_methods
+    ]
+    return table(["name", "trains in the base", "what it is"], rows)
+
+
+def metrics_table() -> str:
+    """Table of the metrics."""
+    rows = []
+    for name in registries.metrics:
+        metric = registries.metrics.get(name)
+        better = "higher" if metric.greater_is_better else "lower"
+        rows.append([code(name), metric.kind, better, registries.metrics.summary(name)])
+    return table(["name", "kind of task", "better", "what it is"], rows)
+
+
+def all_tasks() -> list[TaskSpec]:
+    """Return every registered task."""
+    return [registries.tasks.get(name) for name in registries.tasks]
+
+
+def tasks_table() -> str:
+    """Table of the tasks: what they predict, how they are measured, where they are from."""
+    rows = [
+        [code(t.name), t.kind, _answers(t), ", ".join(map(code, t.metrics)), t.licence, t.source, str(t.version)]
+        for t in all_tasks()
+    ]
+    return table(["task", "kind", "answers", "metrics", "licence", "source", "version"], rows)
+
+
+def prompts_table() -> str:
+    """Table of the tasks' prompts, target columns and group columns."""
+    rows = [[code(t.name), code(t.prompt), code(t.target), ", ".join(map(code, t.group))] for t in all_tasks()]
+    return table(["task", "prompt", "target column", "texts that stay in one split"], rows)
+
+
+def files_table() -> str:
+    """Table of the files each task is read from."""
+    rows = []
+    for task in all_tasks():
+        splits = [_files(task.files.get(split, ())) for split in ("train", "validation", "test")]
+        hub = " ".join(filter(None, (task.hub.dataset, task.hub.config))) if task.hub else ""
+        rows.append([code(task.name), code(task.folder or task.name), *splits, code(hub)])
+    return table(["task", "folder", "train", "validation", "test", "on the hub"], rows)
+
+
+def _answers(task: TaskSpec) -> str:
+    """Labels or range of a task."""
+    if task.labels:
+        return ", ".join(map(code, task.labels.values()))
+    if task.scale:
+        return f"{task.scale[0]:g} to {task.scale[1]:g}"
+    return "numbers"
+
+
+def _files(alternatives: Sequence[FileSpec]) -> str:
+    """File names of one split."""
+    return ", or ".join(" + ".join(map(code, spec.paths)) for spec in alternatives)
+
+
+def config_table() -> str:
+    """One table per group of settings, with type, default and what is allowed."""
+    hints = get_type_hints(RunConfig)
+    parts = []
+    for group in dict.fromkeys(f.metadata["group"] for f in fields(RunConfig)):
+        rows = [
+            [code(f.name), _type(hints[f.name]), _default(f.default), _allowed(f.metadata), f.metadata["help"]]
+            for f in fields(RunConfig)
+            if f.metadata["group"] == group
+        ]
+        parts.append(f"### {group}\n\n" + table(["setting", "type", "default", "allowed", "meaning"], rows))
+    return "\n".join(parts)
+
+
+def _type(hint: Any) -> str:  # noqa: ANN401
+    """`int` of `int` and of `int | None`."""
+    return str(next(option for option in get_args(hint) or (hint,) if option is not type(None)).__name__)
+
+
+def _default(value: Any) -> str:  # noqa: ANN401
+    """A default as it is written in YAML; nothing where there is none."""
+    return "" if value is None else code(str(value).lower() if isinstance(value, bool) else f"{value}")
+
+
+def _allowed(metadata: Any) -> str:  # noqa: ANN401
+    """Names or range of a setting."""
+    if metadata["choices"] is not None:
+        return ", ".join(map(code, metadata["choices"]))
+    low, high = metadata["low"], metadata["high"]
+    if high is not None:
+        return f"{low:g} to {high:g}"
+    return "" if low is None else f"{low:g} or more"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "codecs": lambda: names_table(registries.codecs),
+    "config": config_table,
+    "directors": directors_table,
+    "losses": lambda: names_table(registries.losses),
+    "methods": lambda: names_table(registries.methods),
+    "metrics": metrics_table,
+    "peft_methods": peft_table,
+    "sampling": lambda: names_table(registries.sampling),
+    "schedules": lambda: names_table(registries.schedules),
+    "task_files": files_table,
+    "task_prompts": prompts_table,
+    "tasks": tasks_table,
+}
+
+
+def regenerated(text: str, path: Path) -> str:
+    """Return a page with every marked table made anew.
+
+    Raises:
+        SystemExit: If a marker names no table, or has no end.
+    """
+    found = _MARKED.findall(text)
+    unknown = sorted({name for _, name, _ in found} - TABLES.keys())
+    if unknown or len(found) != text.count("<!-- generated:"):
+        raise SystemExit(f"{path}: a generated part is unknown or has no `<!-- end -->`; known: {', '.join(TABLES)}.")
+    return _MARKED.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]}\n{m[3]}", text)
+
+
+def stale_pages(docs: Path) -> dict[Path, str]:
+    """Return the pages whose tables are not what the code says, with their new text."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(docs.glob("*.md"))}
+    made = {path: regenerated(text, path) for path, text in texts.items()}
+    return {path: new for path, new in made.items() if new != texts[path]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; return the exit status."""
+    parser = argparse.ArgumentParser(description="Write the tables of docs/*.md from the code.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a table is stale")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the pages")
+    options = parser.parse_args(arguments)
+    stale = stale_pages(options.docs)
+    for path, text in stale.items():
+        if options.check:
+            print(f"{path.name} is stale; run `make docs`.", file=sys.stderr)
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.name}")
+    return int(bool(stale) and options.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
