@@ -6,7 +6,6 @@ import re
 import runpy
 import shlex
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,7 +23,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
-_FENCE = re.compile(r"(?:^<!-- (?P<mark>not run|file): (?P<what>.+?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+_FENCE = re.compile(
+    r"(?:^<!-- (?P<mark>not run|file): (?P<what>.+?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -95,8 +96,7 @@ def test_code_runs(page: Path, bench: Path) -> None:
 def test_blocks_that_are_not_run_say_why() -> None:
     skipped = [b for b in BLOCKS if b.kind == "python" and b.mark == "not run"]
     for block in skipped:
-        warnings_free = f"{block.page.name}:{block.line} not run: {block.what}"
-        print(warnings_free)  # pytest -rP lists them
+        print(f"{block.page.name}:{block.line} not run: {block.what}")  # pytest -rP shows this list
     assert all(b.what and len(b.what) > 10 for b in skipped)
 
 
@@ -128,7 +128,11 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
             return str(name), dict(inner.params)
 
 
-@pytest.mark.parametrize(("block", "words"), commands(), ids=lambda value: " ".join(value) if isinstance(value, list) else value.page.name)
+@pytest.mark.parametrize(
+    ("block", "words"),
+    list(commands()),
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value.page.name,
+)
 def test_command_parses(block: Block, words: list[str]) -> None:
     name, parameters = parsed(words)
     known = {f.name for f in fields(RunConfig)}
@@ -138,7 +142,7 @@ def test_command_parses(block: Block, words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [["train", "--lernrate", "1"], ["trian"], ["predict", "RUN"]], ids=" ".join)
 def test_command_check_sees_mistakes(words: list[str]) -> None:
-    with pytest.raises(Exception, match=r"No such (option|command)|Missing (option|argument)"):
+    with pytest.raises(Exception, match=r"No such (option|command)|Missing (option|argument|parameter)"):
         parsed(words)
 
 

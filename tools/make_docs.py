@@ -175,7 +175,7 @@ def regenerated(text: str, path: Path) -> str:
     unknown = sorted({name for _, name, _ in found} - TABLES.keys())
     if unknown or len(found) != text.count("<!-- generated:"):
         raise SystemExit(f"{path}: a generated part is unknown or has no `<!-- end -->`; known: {', '.join(TABLES)}.")
-    return _MARKED.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]}\n{m[3]}", text)
+    return _MARKED.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]()}\n{m[3]}", text)
 
 
 def stale_pages(docs: Path) -> dict[Path, str]:

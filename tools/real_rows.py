@@ -20,7 +20,7 @@ from typing import Any
 TASKS = ("sick", "stsb", "wassa", "sst2")
 METHODS = ("predictor", "generator", "predgen")
 SEEDS = (0, 1, 2)
-TRAINING_TOKENS = 100_000
+TRAINING_TOKENS = 50_000
 SCORED_ROWS = 400
 EPOCHS = 2
 SETTINGS: dict[str, Any] = {"batch_size": 8, "learning_rate": 7e-4, "peft": "full", "epochs": EPOCHS}

@@ -1,7 +1,10 @@
 """Measure a trained model on rows with targets: metrics with bootstrap intervals, and counts of what went wrong."""
 
+import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from predgen import registries
@@ -34,14 +37,26 @@ class Evaluation:
     counts: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return asdict(self)
+        """Return plain JSON data; None stands where a value is not defined (nan)."""
+        return {
+            "rows": self.rows,
+            "metrics": {name: _defined(value) for name, value in self.metrics.items()},
+            "intervals": {name: [_defined(end) for end in ends] for name, ends in self.intervals.items()},
+            "counts": dict(self.counts),
+        }
+
+
+def _defined(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else value
 
 
 def evaluate(
     trained: TrainedModel,
     examples: Sequence[Example],
     *,
+    seed: int = 0,
+    n_resamples: int = 1000,
     decode: str = "constrained",
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
@@ -51,6 +66,8 @@ def evaluate(
     Args:
         trained: The model.
         examples: Rows with targets.
+        seed: Seed of the bootstrap.
+        n_resamples: Resamples of the bootstrap.
         decode: See `TrainedModel.predict_examples`.
         batch_size: Rows per batch; None: the run's `eval_batch_size`.
         on_batch: Called with the number of rows after each batch.
@@ -70,7 +87,10 @@ def evaluate(
     return Evaluation(
         len(examples),
         evaluate_metrics(names, targets, values, known, labels),
-        {name: bootstrap_interval(name, targets, values, known, labels) for name in names},
+        {
+            name: bootstrap_interval(name, targets, values, known, labels, n_resamples=n_resamples, seed=seed)
+            for name in names
+        },
         {**count_flags(predictions), **_out_of_range(trained, targets)},
     )
 
@@ -111,4 +131,5 @@ def rows_to_measure(
         raise ConfigError(
             f"`split` is {split!r}, but this run was trained on a file of yours, which has the split validation only."
         )
-    return load_data(config).validation
+    with tempfile.TemporaryDirectory() as scratch:  # bad rows are skipped as in training, and were reported there
+        return load_data(config, Path(scratch)).validation

@@ -20,7 +20,9 @@ every_kind = pytest.mark.parametrize("name", TOKENIZERS)
 unicode_kind = pytest.mark.parametrize("name", [name for name in TOKENIZERS if name != "char_level"])
 SPECIAL = ("<|endoftext|>", "</s>", "<s>", "<unk>", "<eos>", "<pad>")
 any_characters = st.characters(exclude_characters="▁", exclude_categories=["Cs"])
-any_text = st.lists(st.text(any_characters, max_size=12) | st.sampled_from([*SPECIAL, " ", "\n", "a good film"]), max_size=8).map("".join)
+any_text = st.lists(
+    st.text(any_characters, max_size=12) | st.sampled_from([*SPECIAL, " ", "\n", "a good film"]), max_size=8
+).map("".join)
 ascii_characters = st.characters(min_codepoint=32, max_codepoint=126)
 ascii_text = st.text(ascii_characters, max_size=60)
 
@@ -92,7 +94,13 @@ def test_every_answer_ends_with_the_one_stop(name: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(list(TOKENIZERS)), st.integers(24, 60), st.text(ascii_characters, max_size=5), ascii_text, st.sampled_from(["no", "not sure", "yes"]))
+@given(
+    st.sampled_from(list(TOKENIZERS)),
+    st.integers(24, 60),
+    st.text(ascii_characters, max_size=5),
+    ascii_text,
+    st.sampled_from(["no", "not sure", "yes"]),
+)
 def test_answers_are_never_shortened(name: str, max_length: int, title: str, text: str, label: str) -> None:
     encoder = encoder_of(name, "{title}: {text}?", max_length)
     row = encoder.encode(example(title, text, label))
@@ -337,7 +345,7 @@ def test_the_tokenizer_is_left_as_it_was() -> None:
 @given(
     st.sampled_from(list(TOKENIZERS)),
     st.sampled_from(["{title} {text}", "{text}", "{title}: {text}", "{title}{text}", "Q: {title} {text}", TEMPLATE]),
-    ascii_text | st.sampled_from(["", " ", "a  ", " \n ", "a \t"]),
+    ascii_text | st.sampled_from(["", " ", "a  ", " \n ", "a \n "]),
     st.sampled_from(["", "  ", "Up", "Up \n"]),
     st.sampled_from([20, 200]),
 )

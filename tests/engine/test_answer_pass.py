@@ -21,7 +21,9 @@ def pad(rows: list[list[int]], side: str, extra: int = 0) -> tuple[Tensor, Tenso
     return ids, mask
 
 
-def run(backbone: Backbone, prompts: list[list[int]], contents: list[list[int]], side: str, extra: int = 0) -> AnswerStates:
+def run(
+    backbone: Backbone, prompts: list[list[int]], contents: list[list[int]], side: str, extra: int = 0
+) -> AnswerStates:
     return answer_states(backbone, *pad(prompts, side, extra), *pad(contents, "right", extra))
 
 
@@ -82,7 +84,9 @@ def test_gradient_reaches_the_prompt_from_both() -> None:
     embedding = model.get_input_embeddings().weight
     backbone = Backbone(model)
     for name in ("predicting", "content"):
-        (gradient,) = torch.autograd.grad(getattr(run(backbone, PROMPTS, CONTENTS, "left"), name)[1, 0].sum(), embedding)
+        (gradient,) = torch.autograd.grad(
+            getattr(run(backbone, PROMPTS, CONTENTS, "left"), name)[1, 0].sum(), embedding
+        )
         touched = gradient.abs().sum(dim=1).nonzero().flatten().tolist()
         # Row 1: prompt 50 3 8 8 61 12, then 7. Its first content state sees 7, the state that predicts it does not.
         assert touched == sorted({50, 3, 8, 61, 12} | ({7} if name == "content" else set()))

@@ -127,7 +127,11 @@ def test_soft_cap_is_applied_as_the_model_does() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     "transform",
-    [lambda logits: 2 * logits, lambda logits: logits + torch.arange(logits.shape[-1]) * 0.1, lambda logits: logits[..., :50]],
+    [
+        lambda logits: 2 * logits,
+        lambda logits: logits + torch.arange(logits.shape[-1]) * 0.1,
+        lambda logits: logits[..., :50],
+    ],
     ids=["scaled", "shifted", "cut"],
 )
 def test_check_refuses_transformed_logits_and_restores_the_state(
@@ -144,6 +148,8 @@ def test_check_refuses_transformed_logits_and_restores_the_state(
     Backbone(model).check()
     assert model.training is training
     monkeypatch.setattr(model, "forward", transformed)
-    with pytest.raises(ModelError, match=r"LlamaForCausalLM computes its logits in a way predgen does not know.*base model"):
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM computes its logits in a way predgen does not know.*base model"
+    ):
         Backbone(model).check()
     assert model.training is training

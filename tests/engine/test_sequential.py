@@ -111,7 +111,9 @@ def test_neighbours_order_size_and_padding_do_not_change_a_row(family: str, name
     expected = [write_plainly(backbone.lm, row, space, max_tokens) for row in rows]
     others = prompts(seed=9, lengths=(30, 2))
     order = [2, 0, 3, 1]
-    assert_same(write(backbone, *left_padded([rows[i] for i in order]), space, max_tokens), [expected[i] for i in order])
+    assert_same(
+        write(backbone, *left_padded([rows[i] for i in order]), space, max_tokens), [expected[i] for i in order]
+    )
     assert_same(write(backbone, *left_padded(rows[1:2]), space, max_tokens), expected[1:2])
     assert_same(write(backbone, *left_padded(rows, extra=5, pad=99), space, max_tokens), expected)
     with_others = write(backbone, *left_padded([*rows, *others]), space, max_tokens)
@@ -238,7 +240,9 @@ def test_gold_free_text_is_fed_and_its_early_stop_is_not() -> None:
 
 STOP = END_ID
 # Few token ids, so that prefixes of others and shared beginnings are common.
-answer_sets = st.lists(st.lists(st.integers(5, 8), min_size=1, max_size=4).map(tuple), min_size=1, max_size=7, unique=True)
+answer_sets = st.lists(
+    st.lists(st.integers(5, 8), min_size=1, max_size=4).map(tuple), min_size=1, max_size=7, unique=True
+)
 
 
 @torch.no_grad()
@@ -366,7 +370,9 @@ def codecs_of(name: str) -> dict[str, Codec]:
     st.integers(0, 3),
     st.integers(0, 10**6),
 )
-def test_what_a_random_model_writes_always_parses(name: str, kind: str, family: str, seed: int, prompt_seed: int) -> None:
+def test_what_a_random_model_writes_always_parses(
+    name: str, kind: str, family: str, seed: int, prompt_seed: int
+) -> None:
     codec, vocab_size = codecs_of(name)[kind], len(TOKENIZERS[name]())
     backbone = backbone_of(family, seed, vocab_size)
     batch = left_padded(prompts(prompt_seed, (2, 5, 11), vocab_size))

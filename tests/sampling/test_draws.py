@@ -18,7 +18,9 @@ def draw(rows: list[int], width: int, seed: int = 0, epoch: int = 0) -> Tensor:
 
 @settings(deadline=None)
 @given(row_lists, st.integers(1, 12), st.integers(0, 2**32), st.integers(0, 100), st.randoms())
-def test_draws_do_not_depend_on_batch_split_or_order(rows: list[int], width: int, seed: int, epoch: int, rng: random.Random) -> None:
+def test_draws_do_not_depend_on_batch_split_or_order(
+    rows: list[int], width: int, seed: int, epoch: int, rng: random.Random
+) -> None:
     together = draw(rows, width, seed, epoch)
     order = list(range(len(rows)))
     rng.shuffle(order)

@@ -35,7 +35,9 @@ def test_p_zero_feeds_gold_only_and_p_one_own_only(mode: str) -> None:
 @every_mode
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=8), st.floats(0, 1), st.integers(0, 9), st.randoms())
-def test_choice_does_not_depend_on_split_order_or_width(mode: str, rows: list[int], p: float, epoch: int, rng: random.Random) -> None:
+def test_choice_does_not_depend_on_split_order_or_width(
+    mode: str, rows: list[int], p: float, epoch: int, rng: random.Random
+) -> None:
     together = choose(mode, p, rows, 7, epoch=epoch)
     order = list(range(len(rows)))
     rng.shuffle(order)

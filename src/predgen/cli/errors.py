@@ -24,6 +24,8 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except PredgenError as error:
             message = str(error)
+        except BrokenPipeError:
+            raise  # the reader of a pipe has seen enough; typer ends quietly
         except OSError as error:
             name = f" {error.filename!r}" if error.filename else ""
             message = f"cannot read or write{name}: {error.strerror or error}."

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
+from predgen.errors import ConfigError
 
 
 @readable_errors
@@ -37,6 +38,8 @@ def evaluate(
     from predgen.evaluation import rows_to_measure
     from predgen.inference.saved import load
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")
     trained = load(run, base=base)
     examples = rows_to_measure(trained, split=split, data=data, data_dir=data_dir)
     with row_progress(Console(stderr=True), "evaluate", len(examples)) as advance:
@@ -44,7 +47,7 @@ def evaluate(
     result = {"run": str(run), "split": split, "data": data, "decode": decode, **found.to_dict()}
     if json_file is not None:
         draft = Path(f"{json_file}.new")
-        draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(draft, json_file)
     _show(result)
 
@@ -58,8 +61,8 @@ def _show(result: dict[str, Any]) -> None:
     for column in ("metric", "value", "low", "high"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, value in result["metrics"].items():
-        low, high = result["intervals"][name]
-        table.add_row(name, f"{value:.4f}", f"{low:.4f}", f"{high:.4f}")
+        cells = (value, *result["intervals"][name])
+        table.add_row(name, *("not defined" if cell is None else f"{cell:.4f}" for cell in cells))
     console = Console()
     console.print(table)
     for name, count in result["counts"].items():

@@ -14,9 +14,9 @@ from predgen.config import RunConfig, config_from, read_config
 from predgen.registry import Registry
 
 ConfigFile = Annotated[
-    Optional[Path],
+    Path | None,
     typer.Option("--config", help="YAML file with the same settings; flags override it.", rich_help_panel="Run"),
-]  # noqa: UP045
+]
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -32,22 +32,26 @@ def predict(
     from predgen.cli.progress import row_progress
     from predgen.data.sources import read_rows
     from predgen.inference.saved import load
-    from predgen.inference.stream import predict_file
+    from predgen.inference.stream import check_output, predict_file
 
+    check_output(source, out, overwrite=overwrite)
     rows = sum(1 for _ in read_rows(source))  # reading is cheap beside predicting, and gives an ETA
     trained = load(run, base=base)
     console = Console(stderr=True)
-    with row_progress(console, "predict", rows) as advance:
-        done = predict_file(
-            trained,
-            source,
-            out,
-            proba=proba,
-            batch_size=batch_size,
-            decode=decode,
-            overwrite=overwrite,
-            on_rows=advance,
-        )
+    try:
+        with row_progress(console, "predict", rows) as advance:
+            done = predict_file(
+                trained,
+                source,
+                out,
+                proba=proba,
+                batch_size=batch_size,
+                decode=decode,
+                overwrite=overwrite,
+                on_rows=advance,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("give the same command again to go on") from None
     resumed = f", {done.resumed_rows} of them from an earlier call" if done.resumed_rows else ""
     console.print(f"{done.rows} rows in {out}{resumed}; {done.rows_per_s:.0f} rows/s", highlight=False, soft_wrap=True)
     for flag, count in done.flags.items():

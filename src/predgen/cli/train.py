@@ -1,7 +1,7 @@
 """`predgen train`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,9 @@ from predgen.errors import ConfigError
 @readable_errors
 def train(
     out: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--out", help="Folder for the run: log, checkpoints, saved model.", rich_help_panel="Run"),
-    ] = None,  # noqa: UP045
+    ] = None,
     config: ConfigFile = None,
     resume: Annotated[
         bool,
@@ -47,7 +47,12 @@ def train(
     from predgen.training.run import train as run_training
 
     console = Console(stderr=True)
-    trained = run_training(run_config, folder, resume=resume, overwrite=overwrite, console=console)
+    try:
+        trained = run_training(run_config, folder, resume=resume, overwrite=overwrite, console=console)
+    except KeyboardInterrupt as interrupt:
+        has_begun = (folder / "config.yaml").is_file()
+        how = "go on with --resume" if has_begun else "nothing was trained yet; give the same command again"
+        raise KeyboardInterrupt(str(interrupt) or how) from None
     report = trained.report
     console.print(
         f"Trained on {report['train_rows']} rows in {report['optimizer_steps']} optimizer steps"
@@ -61,5 +66,8 @@ def train(
     for name, value in report["validation"].items():
         console.print(f"  validation {name} {value:.4f}", highlight=False)
     console.print(
-        f"Saved in {folder}. Next: predgen predict {folder} new.csv -o predictions.csv", highlight=False, soft_wrap=True
+        f"Saved in {folder}. Next:\n  predgen evaluate {folder} --split validation\n"
+        f"  predgen predict {folder} new.csv -o predictions.csv",
+        highlight=False,
+        soft_wrap=True,
     )

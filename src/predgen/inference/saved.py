@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -79,7 +80,9 @@ def _write_parts(trained: TrainedModel, folder: Path) -> None:
     """Write all files of a saved model."""
     trains = registries.peft_methods.get(trained.config.peft).trains
     if trains == "adapter":
-        trained.model.lm.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+        with warnings.catch_warnings():  # PEFT takes layers that AdaLoRA pruned to rank 0 for unfinished shards
+            warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
+            trained.model.lm.save_pretrained(str(folder / "adapter"), safe_serialization=True)
         (folder / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours lies one level up
     elif trains == "everything":
         trained.model.lm.save_pretrained(str(folder / "base"), safe_serialization=True)

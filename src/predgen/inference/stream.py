@@ -6,13 +6,15 @@ import io
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice, tee
 from pathlib import Path
 from typing import Any
 
 from predgen.core import Example, Prediction
+from predgen.data.cells import CellError, field_text, is_missing, plain
 from predgen.data.examples import iter_examples
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError, DataError
@@ -31,7 +33,7 @@ class StreamSummary:
         rows: Rows in the output.
         resumed_rows: Rows that an earlier, interrupted call had written.
         rows_per_s: Speed of this call, in rows per second.
-        flags: How often each flag of `Prediction.flags` was raised in this call.
+        flags: How often each flag of `Prediction.flags` was raised, over all rows.
     """
 
     rows: int
@@ -42,10 +44,11 @@ class StreamSummary:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """How far an output has come."""
+    """How far an output has come: rows, the bytes that hold them, the flags they raised."""
 
     rows: int
     size: int
+    flags: Mapping[str, int]
 
 
 def predict_file(
@@ -82,46 +85,58 @@ def predict_file(
         DataError: If the input cannot be read or lacks a column.
     """
     source, out = Path(source), Path(out)
-    _check(trained, source, out, proba=proba, overwrite=overwrite)
+    check_output(source, out, overwrite=overwrite)
+    labels = _labels(trained, proba, decode)
+    columns = tuple(_line(next(read_rows(source)), Prediction(None), labels))
     part, log = Path(f"{out}.part"), Path(f"{out}.progress.json")
-    key = _key(trained, source, proba=proba, decode=decode)
+    key = _key(trained, source, [proba, decode, batch_size, window_rows, out.suffix.lower()])
     progress = _resume(part, log, key)
     if on_rows is not None:
         on_rows(progress.rows)
-    start, resumed, flags = time.perf_counter(), progress.rows, dict[str, int]()
+    start, resumed = time.perf_counter(), progress.rows
     rows, again = tee(read_rows(source))  # in lockstep, so that errors count rows from the start of the file
     pairs = islice(zip(rows, iter_examples(again, trained.task), strict=True), progress.rows, None)
     for window in _windows(pairs, window_rows):
         examples = [example for _, example in window]
         predictions = trained.predict_examples(examples, batch_size=batch_size, decode=decode, on_batch=on_rows)
-        for flag, count in count_flags(predictions).items():
-            flags[flag] = flags.get(flag, 0) + count
-        lines = [
-            _line(row, p, trained.labels if proba else ()) for (row, _), p in zip(window, predictions, strict=True)
-        ]
-        text = _text(lines, out.suffix.lower(), with_header=progress.size == 0)
-        progress = _append(part, text, _Progress(progress.rows + len(lines), progress.size + len(text)))
+        lines = [_line(row, p, labels) for (row, _), p in zip(window, predictions, strict=True)]
+        text = _text(lines, out.suffix.lower(), columns, done=progress.rows)
+        _append(part, text)
+        flags = dict(Counter(progress.flags) + Counter(count_flags(predictions)))
+        progress = _Progress(progress.rows + len(lines), progress.size + len(text), flags)
         _note(log, key, progress)
     os.replace(part, out)
     log.unlink(missing_ok=True)
     seconds = max(1e-9, time.perf_counter() - start)
-    return StreamSummary(progress.rows, resumed, (progress.rows - resumed) / seconds, flags)
+    return StreamSummary(progress.rows, resumed, (progress.rows - resumed) / seconds, progress.flags)
 
 
-def _check(trained: TrainedModel, source: Path, out: Path, *, proba: bool, overwrite: bool) -> None:
-    """Refuse what cannot work before anything is written."""
+def check_output(source: str | Path, out: str | Path, *, overwrite: bool) -> None:
+    """Refuse an output that cannot or must not be written, before a model is loaded.
+
+    Raises:
+        ConfigError: If it has an unknown suffix, is a folder or the input, lies in no folder, or exists.
+    """
+    source, out = Path(source), Path(out)
     if out.suffix.lower() not in _FORMATS:
         raise ConfigError(f"`out` {str(out)!r} has the suffix {out.suffix!r}; allowed: {', '.join(_FORMATS)}.")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"`out` {str(out)!r} exists. Choose another file, or give --overwrite.")
+    if out.is_dir():
+        raise ConfigError(f"`out` {str(out)!r} is a folder; give a file.")
     if not out.parent.is_dir():
         raise ConfigError(f"`out` {str(out)!r} lies in a folder that does not exist; make {str(out.parent)!r} first.")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ConfigError(f"`out` {str(out)!r} is the input file; choose another file.")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"`out` {str(out)!r} exists. Choose another file, or give --overwrite.")
+
+
+def _labels(trained: TrainedModel, proba: bool, decode: str) -> tuple[str, ...]:
+    """Labels whose probabilities are written."""
+    if proba and decode == "free":
+        raise ConfigError("`proba` needs `decode` 'constrained': a freely written text has no probabilities of labels.")
     if proba and not trained.labels:
-        raise ConfigError("`proba` needs a classifier, but this model predicts numbers.")
-    added = {"prediction", *(_proba_name(label) for label in trained.labels if proba)}
-    clash = sorted(added & set(next(read_rows(source))))
-    if clash:
-        raise DataError(f"{str(source)!r} already has the column {clash[0]!r}, which the predictions need; rename it.")
+        raise ConfigError("`proba` needs a classifier, but this model predicts numbers; leave --proba out.")
+    return trained.labels if proba else ()
 
 
 def _proba_name(label: str) -> str:
@@ -129,33 +144,38 @@ def _proba_name(label: str) -> str:
     return f"p({label})"
 
 
-def _key(trained: TrainedModel, source: Path, *, proba: bool, decode: str) -> str:
+def _key(trained: TrainedModel, source: Path, options: list[Any]) -> str:
     """Tells whether an interrupted call had the same input, model and settings."""
     stat = source.stat()
     digest = hashlib.sha256()
     with source.open("rb") as file:
         digest.update(file.read(1 << 20))
     model = [trained.config.to_dict(), trained.report, trained.model.setup.to_dict()]
-    digest.update(
-        json.dumps([stat.st_size, stat.st_mtime_ns, proba, decode, model], sort_keys=True, default=str).encode()
-    )
+    facts = [stat.st_size, stat.st_mtime_ns, options, model]
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 
 def _resume(part: Path, log: Path, key: str) -> _Progress:
     """Cut an interrupted output back to what is known to be complete; start a new one where there is none."""
-    if not log.exists():
+    if not log.exists() or not part.exists():
         part.write_bytes(b"")
-        return _Progress(0, 0)
-    state = json.loads(log.read_text(encoding="utf-8"))
-    if state["key"] != key:
+        return _Progress(0, 0, {})
+    delete = f"Delete {str(part)!r} and {str(log)!r} to start again"
+    try:
+        state = json.loads(log.read_text(encoding="utf-8"))
+        known, progress = state["key"], _Progress(int(state["rows"]), int(state["size"]), dict(state["flags"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{str(log)!r}, the state of an unfinished output, is damaged. {delete}.") from error
+    if known != key:
         raise ConfigError(
-            f"{str(part)!r} is the unfinished output of another input, model or setting. Delete it and {str(log)!r}, or"
-            " choose another `out`."
+            f"{str(part)!r} is the unfinished output of another input, model or setting. {delete}, or choose another `out`."
         )
+    if part.stat().st_size < progress.size:
+        raise ConfigError(f"{str(part)!r} is shorter than the {progress.size} bytes that were written to it. {delete}.")
     with part.open("r+b") as file:
-        file.truncate(state["size"])
-    return _Progress(state["rows"], state["size"])
+        file.truncate(progress.size)
+    return progress
 
 
 def _windows(rows: Iterator[_Pair], size: int) -> Iterator[list[_Pair]]:
@@ -166,34 +186,72 @@ def _windows(rows: Iterator[_Pair], size: int) -> Iterator[list[_Pair]]:
 
 def _line(row: Mapping[str, Any], prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
     """One output row."""
-    probabilities = prediction.probabilities or ()
-    columns = {_proba_name(label): p for label, p in zip(labels, probabilities, strict=bool(labels))} if labels else {}
-    return {**row, "prediction": prediction.value, **columns}
+    added = {"prediction": prediction.value, **dict.fromkeys(map(_proba_name, labels))}
+    for label, probability in zip(labels, prediction.probabilities or (), strict=False):
+        added[_proba_name(label)] = probability
+    clash = [name for name in added if name in row]
+    if clash:
+        raise DataError(f"the input already has the column {clash[0]!r}, which the predictions need; rename it.")
+    return {**row, **added}
 
 
-def _text(lines: Sequence[Mapping[str, Any]], suffix: str, *, with_header: bool) -> bytes:
-    """Rows in the output's format."""
+def _text(lines: Sequence[Mapping[str, Any]], suffix: str, columns: Sequence[str], *, done: int) -> bytes:
+    """Rows in the output's format; `done` rows stand before them."""
     if suffix == ".jsonl":
-        return "".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines).encode()
+        return b"".join(map(_json_line, lines))
+    delimiter = "\t" if suffix == ".tsv" else ","
+    header = [] if done else [_delimited(columns, delimiter)]
+    rows = [_delimited(_cells(line, columns, i), delimiter) for i, line in enumerate(lines, start=done + 1)]
+    return "".join(header + rows).encode()
+
+
+def _json_line(line: Mapping[str, Any]) -> bytes:
+    """One JSON object; what is missing is null, for JSON has no nan."""
+    clean = {name: None if is_missing(value) else plain(value) for name, value in line.items()}
+    try:
+        return f"{json.dumps(clean, ensure_ascii=False, default=str)}\n".encode()
+    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
+        return f"{json.dumps(clean, default=str)}\n".encode()
+
+
+def _cells(line: Mapping[str, Any], columns: Sequence[str], number: int) -> list[str]:
+    """Cells of row `number`; what is missing is empty, lists and objects are written as JSON."""
+    unknown = sorted(line.keys() - set(columns))
+    if unknown:
+        raise DataError(f"row {number} has the column {unknown[0]!r}, which the first row lacks; write a .jsonl file.")
+    cells, name = [], ""
+    try:
+        for name in columns:
+            value = plain(line.get(name))
+            if isinstance(value, bool | list | dict):
+                value = json.dumps(value, ensure_ascii=False, default=str)
+            cells.append("" if is_missing(value) else field_text(value))
+    except CellError as error:
+        raise DataError(f"row {number}: column {name!r} is {error}; write a .jsonl file.") from None
+    return cells
+
+
+def _delimited(cells: Sequence[str], delimiter: str) -> str:
+    """One line of a .csv or .tsv file."""
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(lines[0]), delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
-    if with_header:
-        writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue().encode()
+    # csv quotes cells with a character of its line terminator; with "\n" alone, a "\r" inside a cell would end the row.
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _append(part: Path, text: bytes, progress: _Progress) -> _Progress:
-    """Write a window to the disk; return how far the output has come."""
+def _append(part: Path, text: bytes) -> None:
+    """Write a window to the disk."""
     with part.open("ab") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    return progress
 
 
 def _note(log: Path, key: str, progress: _Progress) -> None:
     """Record, atomically, how much of the part file is complete."""
     draft = Path(f"{log}.new")
-    draft.write_text(json.dumps({"key": key, "rows": progress.rows, "size": progress.size}), encoding="utf-8")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump({"key": key, **asdict(progress)}, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(draft, log)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from accelerate.utils import gather_object
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
@@ -77,16 +78,24 @@ def train(
         PredgenError: If settings, data or base model cannot be used, or training had to stop.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
     """
+    ranks = PartialState(cpu=not torch.accelerator.is_available())
     if out is None:
         with tempfile.TemporaryDirectory(prefix="predgen-") as scratch:
-            return _Run(config, Path(scratch), data, console).train(None)
+            return _Run(config, _folder_of_first_rank(Path(scratch)), data, console).train(None)
     folder = Path(out)
     if resume:
         return _Run(config, folder, data, console).train(_resumable(folder, config))
-    _check_folder(folder, overwrite=overwrite)
-    data = data or load_data(config, folder)  # before anything in the folder is replaced
-    _claim_folder(folder, config)
+    if ranks.is_main_process:
+        _check_folder(folder, overwrite=overwrite)
+        data = data or load_data(config, folder)  # before anything in the folder is replaced
+        _claim_folder(folder, config)
+    ranks.wait_for_everyone()
     return _Run(config, folder, data, console).train(None)
+
+
+def _folder_of_first_rank(folder: Path) -> Path:
+    """The same folder on every rank."""
+    return Path(str(broadcast_object_list([str(folder)])[0]))
 
 
 def _check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -234,6 +243,7 @@ class _Run:
             accelerator_config={"even_batches": False, "use_seedable_sampler": False},
             ddp_find_unused_parameters=False,
             average_tokens_across_devices=False,
+            use_cpu=not torch.accelerator.is_available(),  # said aloud, else several CPU processes do not find each other
             dataloader_pin_memory=torch.cuda.is_available(),
             log_level="error",
         )

@@ -1,0 +1,161 @@
+"""Measuring a trained model: metrics, intervals, counts, and which rows are measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import tiny_base, tiny_data, tiny_rows, tiny_run
+
+from predgen.core import Example, Prediction, Target
+from predgen.errors import ConfigError, DataError
+from predgen.evaluation import Evaluation, evaluate, rows_to_measure
+from predgen.inference.trained import TrainedModel
+from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.intervals import bootstrap_interval
+from predgen.training.prepare import load_data
+from predgen.training.run import train
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def labelled(base: Path) -> TrainedModel:
+    return tiny_run(base, "classification", tiny_data("classification"), max_steps=2)
+
+
+@pytest.fixture(scope="module")
+def numbered(base: Path) -> TrainedModel:
+    return tiny_run(base, "regression", tiny_data("regression"), max_steps=2)
+
+
+def test_metrics_are_those_of_the_predictions(labelled: TrainedModel) -> None:
+    rows = tiny_rows(30, "classification", seed=3)
+    found = evaluate(labelled, rows, n_resamples=50, seed=7)
+    predictions = labelled.predict_examples(rows)
+    targets, values = [r.target.value for r in rows if r.target], [p.value for p in predictions]
+    probabilities = [p.probabilities for p in predictions]
+    assert found.metrics == evaluate_metrics(labelled.task.metrics, targets, values, probabilities, labelled.labels)
+    assert found.metrics["accuracy"] == sum(t == v for t, v in zip(targets, values, strict=True)) / 30
+    expected = bootstrap_interval("log_loss", targets, values, probabilities, labelled.labels, n_resamples=50, seed=7)
+    assert found.intervals["log_loss"] == expected
+    assert (found.rows, found.counts) == (30, {})
+
+
+def test_interval_holds_the_value_and_follows_the_seed(numbered: TrainedModel) -> None:
+    rows = tiny_rows(30, "regression", seed=3)
+    first, again, other = (evaluate(numbered, rows, n_resamples=100, seed=seed) for seed in (0, 0, 1))
+    low, high = first.intervals["mae"]
+    assert low < first.metrics["mae"] < high
+    assert first == again
+    assert first.intervals != other.intervals
+
+
+def test_targets_outside_the_codec_are_scored_and_counted(numbered: TrainedModel) -> None:
+    rows = [Example(i, {"text": "good wine"}, Target(value)) for i, value in enumerate((0.1, 0.2, 100.0, -50.0))]
+    found = evaluate(numbered, rows, n_resamples=10)
+    assert found.counts == {"out_of_range": 2}
+    assert found.metrics["mae"] > 30  # the smaller of both misses is at least 49, of four rows
+
+
+def test_truncated_rows_are_counted(labelled: TrainedModel) -> None:
+    rows = [Example(0, {"text": "good wine " * 200}, Target("low")), Example(1, {"text": "tea"}, Target("high"))]
+    assert evaluate(labelled, rows, n_resamples=10).counts == {"truncated": 1}
+
+
+def test_unread_answers_are_counted_and_wrong(labelled: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    unread = Prediction(None, None, "???", frozenset({"parse_failure"}))
+    monkeypatch.setattr(TrainedModel, "predict_encoded", lambda self, rows, **_: [unread] * len(rows))
+    found = evaluate(labelled, tiny_rows(4, "classification"), n_resamples=10)
+    assert found.counts == {"parse_failure": 4}
+    assert found.metrics["accuracy"] == 0.0
+    assert "log_loss" not in found.metrics  # no probabilities were given
+
+
+def test_unseen_label_is_an_error(labelled: TrainedModel) -> None:
+    with pytest.raises(DataError, match=r"row 1 has the label 'middling', which .*known labels: high, low"):
+        evaluate(labelled, [Example(0, {"text": "tea"}, Target("middling"))])
+
+
+def test_undefined_values_are_null_in_json() -> None:
+    nan = float("nan")
+    data = Evaluation(1, {"r2": nan, "mae": 0.5}, {"r2": (nan, nan), "mae": (0.5, 0.5)}, {"truncated": 1}).to_dict()
+    assert json.loads(json.dumps(data, allow_nan=False)) == {
+        "rows": 1,
+        "metrics": {"r2": None, "mae": 0.5},
+        "intervals": {"r2": [None, None], "mae": [0.5, 0.5]},
+        "counts": {"truncated": 1},
+    }
+
+
+# Which rows are measured
+
+
+def write_rows(path: Path, n: int = 40, bad_row: int | None = None) -> Path:
+    lines = [{"text": f"row {i} of the file", "score": "?" if i == bad_row else i % 7} for i in range(n)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def custom_run(base: Path, data: Path, out: Path, **settings: Any) -> TrainedModel:
+    from predgen.config import RunConfig
+
+    given = {"batch_size": 4, "max_steps": 1, "rank": 2, "model": str(base), "data": str(data), **settings}
+    return train(RunConfig(prompt="{text} =", target="score", kind="regression", **given), out)
+
+
+def test_validation_of_a_file_is_rebuilt_whatever_the_limit(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl")
+    trained = custom_run(base, data, tmp_path / "run", limit=9, seed=4)
+    rows = rows_to_measure(trained, split="validation")
+    assert rows == load_data(trained.config).validation
+    assert len(rows) == 4  # 10 % of 40
+    assert trained.report["train_rows"] == 9
+    measured = trained.report["validation"]
+    assert evaluate(trained, rows, n_resamples=10).metrics == pytest.approx(measured, nan_ok=True)
+
+
+def test_bad_rows_are_skipped_as_in_training(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", bad_row=5)
+    trained = custom_run(base, data, tmp_path / "run", bad_rows="skip")
+    rows = rows_to_measure(trained, split="validation")
+    assert len(rows) == trained.report["validation_rows"]
+    assert 5 not in {row.row_id for row in rows}
+
+
+def test_all_rows_of_a_file(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl")
+    trained = custom_run(base, data, tmp_path / "run")
+    assert len(rows_to_measure(trained, data=str(write_rows(tmp_path / "other.jsonl", 13)))) == 13
+
+
+def test_split_of_a_task_has_the_runs_seed(numbered: TrainedModel, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from predgen import registries
+    from predgen.data.tables import load_task
+
+    task = registries.tasks.get("sick")
+    names = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\n"
+    lines = [f"{i}\tmen {i} sing\tnobody {i} sings\t{1 + i % 5}\n" for i in range(40)]
+    (tmp_path / "SICK_train.txt").write_text(names + "".join(lines))
+    (tmp_path / "SICK_trial.txt").write_text(names + "".join(lines[:5]))
+    config = replace(numbered.config, data=None, task="sick", prompt=None, target=None, kind=None, seed=6)
+    trained = replace(numbered, task=task, config=config)
+    found = rows_to_measure(trained, split="validation", data_dir=str(tmp_path))
+    expected = load_task(task, "validation", data_dir=tmp_path, seed=6)
+    assert [row.fields["sentence_A"] for row in found] == [row["sentence_A"] for row in expected]
+    assert len(rows_to_measure(trained, split="test", data_dir=str(tmp_path))) == 5  # the published trial file
+    with pytest.raises(ConfigError, match=r"unknown split 'tset'\. Did you mean 'test'"):
+        rows_to_measure(trained, split="tset", data_dir=str(tmp_path))
+
+
+def test_wrong_choices_are_refused(numbered: TrainedModel) -> None:
+    for wrong in ({}, {"split": "test", "data": "x.csv"}):
+        with pytest.raises(ConfigError, match=r"give either `split` \(of the run's task\) or `data`"):
+            rows_to_measure(numbered, **wrong)
+    with pytest.raises(ConfigError, match=r"`split` is 'test', but this run was trained on a file of yours"):
+        rows_to_measure(numbered, split="test")
