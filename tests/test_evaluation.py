@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import tiny_base, tiny_data, tiny_rows, tiny_run
 
 from predgen.core import Example, Prediction, Target
 from predgen.errors import ConfigError, DataError
@@ -15,6 +14,7 @@ from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import bootstrap_interval
 from predgen.training.prepare import load_data
 from predgen.training.run import train
+from tiny_runs import tiny_base, tiny_data, tiny_rows, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def write_rows(path: Path, n: int = 40, bad_row: int | None = None) -> Path:
     return path
 
 
-def custom_run(base: Path, data: Path, out: Path, **settings: Any) -> TrainedModel:
+def custom_run(base: Path, data: Path, out: Path, **settings: Any) -> TrainedModel:  # noqa: ANN401
     from predgen.config import RunConfig
 
     given = {"batch_size": 4, "max_steps": 1, "rank": 2, "model": str(base), "data": str(data), **settings}

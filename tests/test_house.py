@@ -31,7 +31,8 @@ LEVELS = [
     {"training"},
     {"estimators", "evaluation"},
     {"demo"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 

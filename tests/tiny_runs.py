@@ -4,15 +4,14 @@ import random
 from pathlib import Path
 from typing import Any
 
-from tiny_models import save_tiny
-from tokenizers_for_tests import char_level
-
 from predgen.config import RunConfig
 from predgen.core import Example, Target
 from predgen.data.examples import custom_task
 from predgen.inference.trained import TrainedModel
 from predgen.training.prepare import TrainingData
 from predgen.training.run import train
+from tiny_models import save_tiny
+from tokenizers_for_tests import char_level
 
 WORDS = ("the room was warm", "a dull book", "good wine", "the road is long", "no tea", "an old song")
 TARGET = "answer of the row"
@@ -46,7 +45,15 @@ def tiny_rows(n: int, kind: str, seed: int = 0) -> list[Example]:
 
 def tiny_config(base: Path, kind: str, **settings: Any) -> RunConfig:
     """Settings of a tiny run; plain SGD, because Adam amplifies rounding."""
-    defaults = {"batch_size": 4, "epochs": 2.0, "learning_rate": 0.01, "rank": 2, "alpha": 4.0, "optimizer": "sgd", "max_grad_norm": 0.0}
+    defaults = {
+        "batch_size": 4,
+        "epochs": 2.0,
+        "learning_rate": 0.01,
+        "rank": 2,
+        "alpha": 4.0,
+        "optimizer": "sgd",
+        "max_grad_norm": 0.0,
+    }
     return RunConfig(
         data="(in memory)", prompt="{text} =", target=TARGET, kind=kind, model=str(base), **{**defaults, **settings}
     )

@@ -20,11 +20,16 @@ from typing import Any
 TASKS = ("sick", "stsb", "wassa", "sst2")
 METHODS = ("predictor", "generator", "predgen")
 SEEDS = (0, 1, 2)
-TRAINING_TOKENS = 50_000
-SCORED_ROWS = 400
+TRAINING_TOKENS = 40_000
+SCORED_ROWS = 250
 EPOCHS = 2
 SETTINGS: dict[str, Any] = {"batch_size": 8, "learning_rate": 7e-4, "peft": "full", "epochs": EPOCHS}
-SHOWN = {"sick": ("pearson", "mse"), "stsb": ("pearson", "mse"), "wassa": ("pearson", "mse"), "sst2": ("accuracy", "log_loss")}
+SHOWN = {
+    "sick": ("pearson", "mse"),
+    "stsb": ("pearson", "mse"),
+    "wassa": ("pearson", "mse"),
+    "sst2": ("accuracy", "log_loss"),
+}
 
 
 def run(data_dir: str, model: str, out: Path, share: tuple[int, int]) -> None:
@@ -49,7 +54,12 @@ def _one(task: str, method: str, seed: int, data_dir: str, model: str) -> dict[s
     from predgen.training.prepare import TrainingData, load_data
 
     config = RunConfig(
-        task=task, data_dir=data_dir, model=model, method="predgen" if method == "tf-idf" else method, seed=seed, **SETTINGS
+        task=task,
+        data_dir=data_dir,
+        model=model,
+        method="predgen" if method == "tf-idf" else method,
+        seed=seed,
+        **SETTINGS,
     )
     data = load_data(config)
     # The budget counts prompt and answer of the methods that write; the Predictor gets the same rows.
@@ -57,7 +67,13 @@ def _one(task: str, method: str, seed: int, data_dir: str, model: str) -> dict[s
     small = TrainingData(
         data.task, limit_rows(data.train, int(rows), seed), limit_rows(data.validation, SCORED_ROWS, seed)
     )
-    record = {"task": task, "method": method, "seed": seed, "train_rows": len(small.train), "scored_rows": len(small.validation)}
+    record = {
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "train_rows": len(small.train),
+        "scored_rows": len(small.validation),
+    }
     if method == "tf-idf":
         return {**record, **_tf_idf(small)}
     return {**record, **_train(replace(config, limit=None), small)}
@@ -100,7 +116,9 @@ def _tf_idf(data: Any) -> dict[str, Any]:  # noqa: ANN401
     strengths = np.logspace(-2, 3, 11)
     is_labels = data.task.kind == "classification"
     linear: Any = (
-        LogisticRegressionCV(Cs=strengths, max_iter=5000, l1_ratios=(0.0,), scoring="accuracy", use_legacy_attributes=False)
+        LogisticRegressionCV(
+            Cs=strengths, max_iter=5000, l1_ratios=(0.0,), scoring="accuracy", use_legacy_attributes=False
+        )
         if is_labels
         else RidgeCV(strengths)
     )
@@ -123,7 +141,10 @@ def table(out: Path) -> str:
     lines = ["| task | metric | " + " | ".join(("tf-idf", *METHODS)) + " |", "|---|---|" + "---|" * (1 + len(METHODS))]
     for task in TASKS:
         for metric in SHOWN[task]:
-            cells = [_cell([r for r in results if (r["task"], r["method"]) == (task, m)], metric) for m in ("tf-idf", *METHODS)]
+            cells = [
+                _cell([r for r in results if (r["task"], r["method"]) == (task, m)], metric)
+                for m in ("tf-idf", *METHODS)
+            ]
             lines.append(f"| {task} | {metric} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

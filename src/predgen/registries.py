@@ -61,7 +61,7 @@ metrics.register("exact_match", "predgen.metrics.math:EXACT_MATCH", "share of an
 
 tasks = Registry("task")
 tasks.register("sst2", "predgen.tasks.sst2:SST2", "movie review sentiment, 2 classes")
-tasks.register("boolq", "predgen.tasks.boolq:BOOLQ", "yes/no questions about a passage, 2 classes")
+tasks.register("boolq", "predgen.tasks.boolq:BOOLQ", "yes/no questions, without the passage, 2 classes")
 tasks.register("stsb", "predgen.tasks.stsb:STSB", "sentence similarity, 0..5")
 tasks.register("sick", "predgen.tasks.sick:SICK", "sentence relatedness, 1..5")
 tasks.register("wassa", "predgen.tasks.wassa:WASSA", "emotion intensity of tweets, 0..1")

@@ -242,6 +242,13 @@ def test_a_field_of_special_token_strings_is_shortened_like_any_other(name: str)
     assert left
 
 
+def test_a_field_that_stands_twice_is_shortened_in_both_places() -> None:
+    encoder = encoder_of("char_level", "{text}|{text}:", max_length=12 + label_codec(char_level()).max_tokens)
+    encoded = encoder.encode(example(text="xyz" * 20))
+    # 122 tokens are 110 too many, more than the 60 of the field alone; 12 leave 5 for each place.
+    assert decoded(encoder, encoded.prompt_ids) == "xyzxy|xyzxy:"
+
+
 @pytest.mark.parametrize("truncate_field", [None, "text"])
 def test_a_prompt_that_cannot_be_shortened_is_refused(truncate_field: str | None) -> None:
     encoder = encoder_of("char_level", max_length=30, truncate_field=truncate_field)

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import tiny_base, tiny_data, tiny_run
 
 import predgen
 from predgen.data.sources import read_rows
@@ -21,6 +20,7 @@ from predgen.errors import ConfigError, DataError
 from predgen.inference import stream
 from predgen.inference.stream import predict_file
 from predgen.inference.trained import TrainedModel
+from tiny_runs import tiny_base, tiny_data, tiny_run
 
 N_ROWS, WINDOW = 50, 8
 
@@ -60,7 +60,7 @@ class Killed(Exception):
     """Stands for a kill between two batches."""
 
 
-def killed_after(rows: int) -> Any:
+def killed_after(rows: int) -> Callable[[int], None]:
     """A progress function that ends the call once so many rows are done."""
     done = 0
 
@@ -142,9 +142,7 @@ predict_file(predgen.load(run), source, out, proba=True, window_rows=8, batch_si
 """
 
 
-def test_kill_9_loses_and_repeats_no_row(
-    labelled: TrainedModel, folder: Path, source: Path, tmp_path: Path
-) -> None:
+def test_kill_9_loses_and_repeats_no_row(labelled: TrainedModel, folder: Path, source: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
     loaded = predgen.load(folder / "label")
     predict_file(loaded, source, whole, proba=True, window_rows=8, batch_size=4)
@@ -205,7 +203,9 @@ def test_damaged_state_is_refused(labelled: TrainedModel, source: Path, tmp_path
         predict_file(labelled, source, out, window_rows=WINDOW, on_rows=killed_after(3 * WINDOW))
     part, log = Path(f"{out}.part"), Path(f"{out}.progress.json")
     part.write_bytes(part.read_bytes()[:40])
-    with pytest.raises(ConfigError, match=r"out\.csv\.part' is shorter than the \d+ bytes that were written to it\. Delete"):
+    with pytest.raises(
+        ConfigError, match=r"out\.csv\.part' is shorter than the \d+ bytes that were written to it\. Delete"
+    ):
         predict_file(labelled, source, out, window_rows=WINDOW)
     log.write_text("{")
     with pytest.raises(ConfigError, match=r"the state of an unfinished output, is damaged\. Delete"):
@@ -259,7 +259,14 @@ def test_cells_of_every_type_survive(labelled: TrainedModel, tmp_path: Path) -> 
     source.write_text(json.dumps(row) + "\n" + json.dumps({"text": ""}) + "\n")
     predict_file(labelled, source, out)
     first, second = read_rows(out)
-    wanted = {"text": row["text"], "yes": "true", "list": '[1, {"é": 2}]', "none": "", "float": "0.1", "tab": row["tab"]}
+    wanted = {
+        "text": row["text"],
+        "yes": "true",
+        "list": '[1, {"é": 2}]',
+        "none": "",
+        "float": "0.1",
+        "tab": row["tab"],
+    }
     assert {name: first[name] for name in row} == wanted
     assert second["yes"] == ""
     predict_file(labelled, source, tmp_path / "out.jsonl")
@@ -279,7 +286,9 @@ def test_json_has_no_nan_and_keeps_lone_surrogates(labelled: TrainedModel, tmp_p
 def test_late_columns_need_json_lines(labelled: TrainedModel, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a"}\n{"text": "b", "late": 1}\n')
-    with pytest.raises(DataError, match=r"row 2 has the column 'late', which the first row lacks; write a \.jsonl file"):
+    with pytest.raises(
+        DataError, match=r"row 2 has the column 'late', which the first row lacks; write a \.jsonl file"
+    ):
         predict_file(labelled, source, tmp_path / "out.csv")
     predict_file(labelled, source, tmp_path / "out.jsonl")
     assert [row.get("late") for row in read_rows(tmp_path / "out.jsonl")] == [None, 1]
@@ -294,7 +303,9 @@ def test_bad_row_is_named_by_its_place_in_the_file(labelled: TrainedModel, tmp_p
 
 def test_flags_are_counted_over_the_restart(labelled: TrainedModel, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
-    source.write_text("".join(json.dumps({"text": "a dull book " * (200 if i in (1, 9) else 1)}) + "\n" for i in range(12)))
+    source.write_text(
+        "".join(json.dumps({"text": "a dull book " * (200 if i in (1, 9) else 1)}) + "\n" for i in range(12))
+    )
     with pytest.raises(Killed):
         predict_file(labelled, source, out, window_rows=4, on_rows=killed_after(6))
     assert predict_file(labelled, source, out, window_rows=4).flags == {"truncated": 2}

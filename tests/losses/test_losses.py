@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -60,6 +60,7 @@ def test_single_precision_is_kept(name: str) -> None:
 
 
 @every_loss
+@settings(deadline=None)
 @given(positive, positive)
 def test_gradients_equal_finite_differences(name: str, a: float, b: float) -> None:
     joint = losses.get(name)().double()
@@ -107,16 +108,19 @@ def authors_wdal(a: float, b: float) -> float:
     return math.log(1 + a) + math.log(1 + b) + (1 + max(a, b)) ** 2 * math.exp(-gap)
 
 
+@settings(deadline=None)
 @given(positive, positive)
 def test_wdal_is_the_papers_formula(a: float, b: float) -> None:
     assert Wdal()(*pair([a], [b])).item() == pytest.approx(paper_wdal(a, b), rel=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e3), st.floats(0, 1e3))
 def test_wdal_shifted_is_the_authors_formula(a: float, b: float) -> None:
     assert WdalShifted()(*pair([a], [b])).item() == pytest.approx(authors_wdal(a, b), rel=1e-12)
 
 
+@settings(deadline=None)
 @given(positive, positive)
 def test_closed_gradients_of_both_forms(a: float, b: float) -> None:
     writer, director = pair([a], [b])
@@ -219,6 +223,7 @@ masked_rows = st.integers(1, 4).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(masked_rows)
 def test_weighted_mean_equals_a_plain_loop(rows: list[list[tuple[float, float]]]) -> None:
     table = torch.tensor(rows, dtype=torch.float64)
@@ -227,6 +232,7 @@ def test_weighted_mean_equals_a_plain_loop(rows: list[list[tuple[float, float]]]
         assert mean == pytest.approx(sum(v * w for v, w in row) / total if total else 0.0, rel=1e-12)
 
 
+@settings(deadline=None)
 @given(masked_rows)
 def test_writer_loss_equals_a_plain_loop(rows: list[list[tuple[float, float]]]) -> None:
     table = torch.tensor(rows, dtype=torch.float64)

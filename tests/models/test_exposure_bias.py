@@ -1,7 +1,8 @@
 """SPEC 2.1: under teacher forcing the director sees the gold answer in its input, learns to copy it, and adds nothing.
 
-The writer is a frozen random model, whose answers say next to nothing about the class. The director that was trained on gold answers is then surely
-wrong on the writer's own; the one that was trained on own answers is not, and learns what the prompt says.
+The writer is a frozen random model, whose answers say next to nothing about the class. The director that was trained on
+gold answers is then confidently wrong on the writer's own. The one that was trained on own answers reads in their states
+what they carry over from the prompt.
 """
 
 import functools
@@ -73,11 +74,12 @@ def test_a_teacher_forced_director_is_worse_than_guessing_on_generated_answers(i
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_director_trained_on_generated_answers_is_better_than_guessing(seed: int) -> None:
-    trained, held_out = held_out_nll("sequence", True, seed)
+    _, held_out = held_out_nll("sequence", True, seed)
     assert held_out < LOG_K
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_director_trained_on_generated_answers_is_not_fooled_where_nothing_can_be_learned(seed: int) -> None:
+    # Even fitting noise costs something on held-out rows, so this is not below log K, but nothing like copying.
     _, held_out = held_out_nll("sequence", False, seed)
     assert held_out < held_out_nll("off", False, seed)[1] / 2

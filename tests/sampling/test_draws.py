@@ -54,6 +54,13 @@ def test_swapping_seed_and_epoch_gives_other_draws() -> None:
     assert (draw([5], 8, seed=1, epoch=2) != draw([5], 8, seed=2, epoch=1)).all()
 
 
+def test_streams_of_neighbouring_rows_do_not_overlap() -> None:
+    draws = draw(list(range(50)), 80)
+    for lag in range(72):
+        # A row's draws from `lag` on are not the next row's first ones: four equal ones cannot be chance.
+        assert not (draws[:-1, lag : lag + 4] == draws[1:, :4]).all(dim=1).any()
+
+
 def test_draws_are_below_one_in_single_precision_too() -> None:
     # The double drawn here, 0.99999999057, would round to 1.0f, and p = 1 would feed a gold token.
     draws = draw([2889], 2967)

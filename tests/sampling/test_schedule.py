@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predgen.registries import schedules
@@ -21,6 +21,7 @@ def test_rise_runs_from_zero_to_one(name: str) -> None:
 
 
 @every_name
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_rise_is_monotone_and_stays_within_zero_and_one(name: str, a: float, b: float) -> None:
     low, high = sorted((a, b))
@@ -31,6 +32,7 @@ def test_rise_is_monotone_and_stays_within_zero_and_one(name: str, a: float, b: 
 
 
 @every_name
+@settings(deadline=None)
 @given(bounds, st.integers(1, 2000), st.integers(0, 4000))
 def test_probability_stays_between_its_bounds_and_ends_at_p_max(name: str, p: list[float], steps: int, at: int) -> None:
     schedule = SamplingSchedule(name, p[0], p[1], steps)
@@ -60,6 +62,7 @@ def test_hand_calculated_probabilities(name: str, step: int, expected: float) ->
     assert SamplingSchedule(name, 0.2, 0.8, 500).probability(step) == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_inverse_sigmoid_is_symmetric(x: float) -> None:
     rise = schedules.get("inverse_sigmoid")

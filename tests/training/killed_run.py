@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 import torch
-from tiny_runs import RESUMABLE, tiny_data, tiny_run
 from transformers import TrainerCallback
 
 from predgen.training import callbacks
+from tiny_runs import RESUMABLE, tiny_data, tiny_run
 
 
 class _Slow(TrainerCallback):

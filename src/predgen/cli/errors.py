@@ -30,7 +30,7 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
             name = f" {error.filename!r}" if error.filename else ""
             message = f"cannot read or write{name}: {error.strerror or error}."
         except KeyboardInterrupt as interrupt:
-            sys.stderr.write(f"interrupted: {interrupt or 'stopped at once; finished parts are kept'}.\n")
+            sys.stderr.write(f"interrupted: {str(interrupt) or 'stopped at once; finished parts are kept'}.\n")
             raise typer.Exit(INTERRUPTED) from None
         sys.stderr.write(f"error: {message}\n")
         raise typer.Exit(2)

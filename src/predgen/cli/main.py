@@ -22,11 +22,12 @@ app = typer.Typer(
 )
 
 
-def _version(show: bool) -> None:
+def _version(show: bool) -> bool:
     """Print the version and stop."""
     if show:
         typer.echo(f"predgen {__version__}")
         raise typer.Exit
+    return show
 
 
 @app.callback()

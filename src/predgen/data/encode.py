@@ -1,5 +1,6 @@
 """Examples -> token ids: prompt by template, answer by codec; only a named prompt field is ever shortened."""
 
+import math
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,14 +148,16 @@ class Encoder:
         """Drop tokens from the end of one field until the prompt fits."""
         text = example.fields[name]
         offsets = self._as_text(text).offsets
-        keep = max(0, len(offsets) - excess)  # alone, a field may have fewer tokens than in the prompt
+        places = sum(field == name for _, field in self.pieces)
+        # Never below 0: alone, a field may have fewer tokens than in the prompt.
+        keep = max(0, len(offsets) - math.ceil(excess / places))
         while keep >= 0:
             shorter = text[: offsets[keep - 1][1]] if keep else ""
             ids = self._encode_text({**example.fields, name: shorter})
             if len(ids) <= self.max_prompt_tokens:
                 return ids
-            keep -= max(1, len(ids) - self.max_prompt_tokens) if keep else 1
-            keep = max(keep, 0) if shorter else -1
+            over = len(ids) - self.max_prompt_tokens
+            keep = max(0, keep - math.ceil(over / places)) if shorter else -1
         raise DataError(
             f"row {example.row_id + 1}: the prompt has {excess} tokens more than the {self.max_prompt_tokens} allowed, and"
             f" emptying field {name!r} is not enough. Raise `max_length`, choose another `truncate_field`, or shorten"

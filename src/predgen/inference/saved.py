@@ -33,7 +33,7 @@ from predgen.errors import ModelError, PredgenError, SavedModelError
 from predgen.inference.model_card import model_card
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import ModelSetup, PredictionModel
-from predgen.models.base_model import BaseModel, fingerprint, load_base
+from predgen.models.base_model import BaseModel, fingerprint, load_base, without_progress_bars
 from predgen.peft_methods.base import load_adapter
 
 FORMAT_VERSION = 1
@@ -52,11 +52,9 @@ def save(trained: TrainedModel, folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
         try:
-            _write_parts(trained, staging)
-            (folder / MANIFEST).unlink(missing_ok=True)
-            for name in _PARTS:
-                _replace(staging / name, folder / name)
-            os.replace(staging / MANIFEST, folder / MANIFEST)
+            with without_progress_bars():
+                _write_parts(trained, staging)
+            _exchange(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -66,14 +64,32 @@ def save(trained: TrainedModel, folder: str | Path) -> Path:
     return folder
 
 
-def _replace(source: Path, target: Path) -> None:
-    """Put `source` in the place of `target`; without a source, the target goes."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    elif target.exists():
-        target.unlink()
-    if source.exists():
-        os.replace(source, target)
+def _exchange(new: Path, folder: Path) -> None:
+    """Put new files in the place of the old ones, which come back if that fails. The manifest goes first, comes last."""
+    old = new / "old"
+    old.mkdir()
+    before = [name for name in (MANIFEST, *_PARTS) if (folder / name).exists()]
+    try:
+        for name in before:
+            os.replace(folder / name, old / name)
+        for name in (*_PARTS, MANIFEST):
+            if (new / name).exists():
+                os.replace(new / name, folder / name)
+    except BaseException:
+        for name in (*_PARTS, MANIFEST):
+            if (old / name).exists() or name not in before:
+                _remove(folder / name)
+            if (old / name).exists():
+                os.replace(old / name, folder / name)
+        raise
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_parts(trained: TrainedModel, folder: Path) -> None:
@@ -133,6 +149,7 @@ def load(folder: str | Path, *, base: str | None = None) -> TrainedModel:
         setup = ModelSetup(**{**data["setup"], "labels": tuple(data["setup"]["labels"])})
         task = _task(data["task"])
         codec = _codec(data["codec"])
+        max_length, report = data["max_length"], data["report"]
         found = _load_base(folder, data, base)
     except (KeyError, TypeError) as error:
         raise SavedModelError(f"{str(folder / MANIFEST)!r} is incomplete or damaged: {error!r}.") from error
@@ -142,10 +159,10 @@ def load(folder: str | Path, *, base: str | None = None) -> TrainedModel:
         task.prompt,
         codec,
         labels=setup.labels,
-        max_length=data["max_length"],
+        max_length=max_length,
         truncate_field=config.truncate_field,
     )
-    return TrainedModel(model.eval(), found, encoder, task, config, data["report"])
+    return TrainedModel(model.eval(), found, encoder, task, config, report)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -247,7 +264,8 @@ def merge(trained: TrainedModel, folder: str | Path) -> Path:
     lm = trained.model.lm
     if hasattr(lm, "merge_and_unload"):
         lm = copy.deepcopy(lm).merge_and_unload(safe_merge=True)
-    lm.save_pretrained(str(folder), safe_serialization=True)
+    with without_progress_bars():
+        lm.save_pretrained(str(folder), safe_serialization=True)
     trained.base.tokenizer.save_pretrained(str(folder))
     return folder
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -53,27 +55,35 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     folder = find_base(name, trust_remote_code=trust_remote_code)
     _check_weights(folder, name)
     tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
-    shows_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # "Loading weights" would break into our own progress display
     try:
-        config = without_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code))
-        lm = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=getattr(torch, dtype),
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-        )
+        with without_progress_bars():
+            config = without_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code))
+            lm = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+            )
     except _LOADING_ERRORS as error:
         raise ModelError(
             f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a causal language model"
             " with safetensors weights."
         ) from error
+    Backbone(lm.eval()).check()
+    return BaseModel(lm, tokenizer, name, folder)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers' bars ("Loading weights") from breaking into our own progress display."""
+    shows_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         if shows_bars:
             logging.enable_progress_bar()
-    Backbone(lm.eval()).check()
-    return BaseModel(lm, tokenizer, name, folder)
 
 
 def without_dropout(config: Any) -> Any:  # noqa: ANN401

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from peft import AdaLoraConfig, PeftConfig, TaskType
+from peft import AdaLoraConfig, PeftConfig, PeftModel, TaskType
 from torch import Tensor
 
 from predgen.peft_methods.base import PeftMethod, PeftSettings
@@ -65,4 +65,11 @@ def restore_allocator(model: Any, state: dict[str, Tensor], rank_pattern: dict[s
     model.peft_config["default"].rank_pattern = rank_pattern
 
 
-ADALORA = PeftMethod("adalora", "adapter", adalora_config, has_rank_allocator=True)
+def prune(model: PeftModel) -> None:
+    """Drop the ranks that the budget took away, as PEFT does in files: a loaded model then computes the same bits."""
+    pattern = model.peft_config["default"].rank_pattern
+    if pattern:
+        model.base_model.resize_modules_by_rank_pattern(pattern, "default")
+
+
+ADALORA = PeftMethod("adalora", "adapter", adalora_config, has_rank_allocator=True, after_training=prune)

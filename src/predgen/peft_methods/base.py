@@ -37,6 +37,7 @@ class PeftMethod:
         adapter: Makes the adapter's configuration; None without an adapter.
         after_injection: Called on the model whenever its adapter was made or loaded.
         has_rank_allocator: Whether PEFT has to be told of each optimizer step (AdaLoRA).
+        after_training: Called on the model with the weights that the run ends with.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PeftMethod:
     adapter: Callable[[PeftSettings], PeftConfig] | None = None
     after_injection: Callable[[PeftModel], None] | None = None
     has_rank_allocator: bool = False
+    after_training: Callable[[PeftModel], None] | None = None
 
 
 def apply_peft(method: PeftMethod, lm: Any, rank: int, alpha: float, total_optimizer_steps: int) -> Any:  # noqa: ANN401
@@ -71,9 +73,10 @@ def load_adapter(method: PeftMethod, lm: Any, folder: str) -> Any:  # noqa: ANN4
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """Silence a deprecation inside PEFT 0.21 with transformers 5.23, which users can do nothing about."""
+    """Silence what users can do nothing about: PEFT 0.21 calls a deprecated name, and doubts AdaLoRA's own ranks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
         yield
 
 

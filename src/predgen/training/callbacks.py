@@ -64,6 +64,17 @@ class Interrupt(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
 
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        is_inside_epoch = (state.epoch or 0.0) % 1 > 1e-9 and state.global_step < state.max_steps
+        if self.requested and is_inside_epoch:  # the uninterrupted run does not look here
+            control.should_evaluate = False
+
     def on_train_end(
         self,
         args: TrainingArguments,
@@ -101,6 +112,18 @@ class LogFile(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._start = time.perf_counter()
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        if state.is_world_process_zero and self.path.is_file():  # resumed: steps after the checkpoint come again
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            self.path.write_text("".join(kept), encoding="utf-8")
 
     def on_log(
         self,

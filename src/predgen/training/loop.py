@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from predgen.data.collate import Batch, collate
@@ -58,7 +60,7 @@ class EpochSampler(Sampler[int]):
         self.trainer = trainer
 
     def __iter__(self) -> Iterator[int]:
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, self.trainer.epoch], counter=[1, 0, 0, 0]))
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, self.trainer.epoch], counter=[0, 0, 0, 1]))
         yield from generator.permutation(len(self.data.rows)).tolist()
         yield from range(len(self.data.rows), len(self.data))
 
@@ -160,13 +162,21 @@ class PredictionTrainer(Trainer):
                 parts.append(
                     f"{name} is not finite in rows {[r + 1 for r in rows[:5]]}" if rows else f"{name} is finite"
                 )
-        broken = [
-            n
-            for n, p in self.prediction_model.named_parameters()
-            if p.requires_grad and not bool(torch.isfinite(p).all())
-        ]
+        if not any("in rows" in part for part in parts):
+            parts.append(f"the micro-batch has rows {[r + 1 for r in batch.row_id.tolist()]}")
+        broken = self._broken_weights()
         parts.append(f"weights that are not finite: {', '.join(broken[:3])}" if broken else "all weights are finite")
         return self._stopped(f"the loss is no longer finite ({'; '.join(parts)})")
+
+    def _broken_weights(self) -> list[str]:
+        """Names of trained weights that are not finite."""
+        trained = ((n, p) for n, p in self.prediction_model.named_parameters() if p.requires_grad)
+        return [name for name, weight in trained if not bool(torch.isfinite(weight).all())]
+
+    def _require_finite_weights(self) -> None:
+        """Stop before weights that are not finite are measured, or replace a good checkpoint."""
+        if broken := self._broken_weights():
+            raise TrainingError(self._stopped(f"weights are no longer finite: {', '.join(broken[:3])}"))
 
     def _stopped(self, reason: str) -> str:
         """Say where a run stopped and what to do."""
@@ -206,9 +216,10 @@ class PredictionTrainer(Trainer):
         self,
         eval_dataset: Any = None,
         ignore_keys: Any = None,
-        metric_key_prefix: str = "eval",  # noqa: ANN401
+        metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Predict the validation rows as users would, and return their metrics."""
+        self._require_finite_weights()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluator(self).items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -219,6 +230,7 @@ class PredictionTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401
         """Write a checkpoint beside the others, then move it into place: a kill leaves no half checkpoint."""
+        self._require_finite_weights()
         run, staging = self.run_folder, self.run_folder / ".writing"
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.is_world_process_zero():
@@ -254,7 +266,23 @@ class PredictionTrainer(Trainer):
             (folder / ADAPTER_STATE).write_text(json.dumps({"rank_pattern": pattern}), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        folder = Path(resume_from_checkpoint)
+        self.restore_weights(Path(resume_from_checkpoint))
+
+    def take_over_finished(self, checkpoint: Path) -> bool:
+        """Restore a checkpoint after which no step is left, and say whether it is one."""
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        stopping = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
+        is_stopped = isinstance(stopping, dict) and (
+            stopping["attributes"]["early_stopping_patience_counter"] >= stopping["args"]["early_stopping_patience"]
+        )
+        if state.global_step < state.max_steps and not is_stopped:
+            return False
+        self.state = state
+        self.restore_weights(checkpoint)
+        return True
+
+    def restore_weights(self, folder: Path) -> None:
+        """Put back the weights of a checkpoint, and AdaLoRA's choice of ranks that belongs to them."""
         load_trainable(self.prediction_model, folder)
         if self.method.has_rank_allocator:
             pattern = json.loads((folder / ADAPTER_STATE).read_text(encoding="utf-8"))["rank_pattern"]
@@ -283,8 +311,21 @@ def load_trainable(model: nn.Module, folder: Path) -> None:
 
 def checkpoints(run: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
-    found = [p for p in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (p / "trainer_state.json").is_file()]
+    found = [p for p in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(p)]
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether all files of a checkpoint are there and none is cut off."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for path in (checkpoint / WEIGHTS, *checkpoint.glob("*.safetensors")):
+            with safe_open(str(path), "pt"):
+                pass
+    except (OSError, ValueError, SafetensorError):
+        return False
+    states = list(checkpoint.glob("*.pt*"))  # optimizer.pt, scheduler.pt, and rng_state.pth or one such file per rank
+    return len(states) >= 3 and all(map(zipfile.is_zipfile, states))
 
 
 def last_checkpoint(run: Path) -> Path | None:

@@ -104,7 +104,7 @@ def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, A
 
 def hold_out(examples: Sequence[Example], seed: int, fraction: float = 0.1) -> dict[str, list[Example]]:
     """Hold out a seeded share as validation; rows with equal prompts stay together."""
-    keyed: list[dict[str, Any]] = [{"text": "\0".join(e.fields.values()), "example": e} for e in examples]
+    keyed: list[dict[str, Any]] = [{"text": " \0 ".join(e.fields.values()), "example": e} for e in examples]
     parts = split_rows(keyed, {"train": 1 - fraction, "validation": fraction}, group=["text"], seed=seed)
     return {name: [row["example"] for row in rows] for name, rows in parts.items()}
 
@@ -180,7 +180,7 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
 
 def make_codec(
     config: RunConfig, task: TaskSpec, labels: tuple[str, ...], examples: Sequence[Example], tokenizer: Any
-) -> Codec:  # noqa: ANN401
+) -> Codec:
     """Fix the answer format by the training rows."""
     targets = [e.target for e in examples if e.target is not None]
     codec: Codec
@@ -198,7 +198,7 @@ def make_codec(
 
 def make_encoder(
     config: RunConfig, task: TaskSpec, codec: Codec | None, labels: tuple[str, ...], tokenizer: Any, context: int | None
-) -> Encoder:  # noqa: ANN401
+) -> Encoder:
     """Bring prompt template, codec and length limits together."""
     stop_id(tokenizer)
     return Encoder(

@@ -23,6 +23,7 @@ from predgen.core import Example, Prediction
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
 from predgen.errors import ConfigError
+from predgen.inference.saved import MANIFEST
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
 from predgen.models.base import PredictionModel
@@ -30,7 +31,7 @@ from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.sampling.schedule import SamplingSchedule
 from predgen.training import callbacks as cb
-from predgen.training.loop import PredictionTrainer, last_checkpoint, load_trainable
+from predgen.training.loop import PredictionTrainer, last_checkpoint
 from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, weigh
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
@@ -87,10 +88,8 @@ def train(
         return _Run(config, folder, data, console).train(_resumable(folder, config))
     if ranks.is_main_process:
         _check_folder(folder, overwrite=overwrite)
-        data = data or load_data(config, folder)  # before anything in the folder is replaced
-        _claim_folder(folder, config)
     ranks.wait_for_everyone()
-    return _Run(config, folder, data, console).train(None)
+    return _Run(config, folder, data, console).train(None, claim=True)
 
 
 def _folder_of_first_rank(folder: Path) -> Path:
@@ -104,9 +103,13 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
     if folder.exists() and any(folder.iterdir()):
         if not overwrite:
-            raise ConfigError(f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite.")
+            raise ConfigError(
+                f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite."
+            )
         if not (folder / _CONFIG).is_file():
-            raise ConfigError(f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder.")
+            raise ConfigError(
+                f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder."
+            )
 
 
 def _claim_folder(folder: Path, config: RunConfig) -> None:
@@ -137,6 +140,10 @@ def _resumable(folder: Path, config: RunConfig) -> Path | None:
         raise ConfigError(
             f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones."
         )
+    if (folder / MANIFEST).is_file():
+        raise ConfigError(
+            f"the run in {str(folder)!r} is finished. Load its model, or give --overwrite to train it anew."
+        )
     return last_checkpoint(folder / "checkpoints")
 
 
@@ -151,8 +158,8 @@ class _Run:
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
         self.metric: str = config.metric or self.data.task.metrics[0]
 
-    def train(self, checkpoint: Path | None) -> TrainedModel:
-        """Run everything."""
+    def train(self, checkpoint: Path | None, *, claim: bool = False) -> TrainedModel:
+        """Run everything; with `claim`, take over the folder once data and model have proved usable."""
         setup = make_setup(self.config, self.data.task, self.data.train)
         args = self._arguments()
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
@@ -170,9 +177,13 @@ class _Run:
         base.lm = apply_peft(self.method, base.lm, self.config.rank, self.config.alpha, lengths.total)
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
         if self.config.gradient_checkpointing:
-            model.backbone.lm.gradient_checkpointing_enable({"use_reentrant": False})
+            model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
         trained = TrainedModel(model, base, encoder, self.data.task, self.config)
         rows = [encoder.encode(example) for example in examples]
+        if claim:
+            if PartialState().is_main_process:
+                _claim_folder(self.folder, self.config)
+            PartialState().wait_for_everyone()
         self._fit(trained, rows, args, lengths, checkpoint)
         return trained
 
@@ -189,14 +200,19 @@ class _Run:
         validation = self._validation_rows()
         encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
         trainer = self._trainer(trained, rows, encoded, args, lengths)
-        _train_quietly(trainer, checkpoint)
+        if checkpoint is None or not trainer.take_over_finished(checkpoint):
+            _train_quietly(trainer, checkpoint)
         if any(isinstance(c, cb.Interrupt) and c.requested for c in trainer.callback_handler.callbacks):
             raise KeyboardInterrupt(f"stopped at optimizer step {trainer.state.global_step}; go on with --resume")
         best = trainer.state.best_global_step
         if best and best != trainer.state.global_step:
-            load_trainable(trained.model, trainer.run_folder / f"checkpoint-{best}")
+            trainer.restore_weights(trainer.run_folder / f"checkpoint-{best}")
+        trainable = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
+        if self.method.after_training is not None:
+            self.method.after_training(trained.model.lm)
         trained.model.eval()
-        trained.report = self._report(trained, rows, trainer, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        trained.report = {**self._report(trained, rows, trainer, seconds), "trainable_parameters": trainable}
         if trainer.is_world_process_zero() and (self.folder / _CONFIG).is_file():
             trained.save(self.folder)
             shutil.rmtree(trainer.run_folder, ignore_errors=True)
@@ -241,7 +257,8 @@ class _Run:
             remove_unused_columns=False,
             label_names=[],
             accelerator_config={"even_batches": False, "use_seedable_sampler": False},
-            ddp_find_unused_parameters=False,
+            # The Predictor and the loss `director_only` give the output layer no gradient.
+            ddp_find_unused_parameters=self.method.trains == "everything",
             average_tokens_across_devices=False,
             use_cpu=not torch.accelerator.is_available(),  # said aloud, else several CPU processes do not find each other
             dataloader_pin_memory=torch.cuda.is_available(),
@@ -259,7 +276,8 @@ class _Run:
         """Bring the trainer's parts together."""
         config = self.config
         steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
-        title = f"{config.method} {self.data.task.name}"
+        name = self.data.task.target if config.task is None else config.task
+        title = f"{config.method} {name}"
         rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
         hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / "log.jsonl")]
         hooks.append(cb.ProgressDisplay(self.console, rows_per_step, title))
@@ -302,7 +320,6 @@ class _Run:
         """Facts of the run."""
         validation = [trained.encoder.encode(e, with_answer=False) for e in self.data.validation]
         measured = self._evaluator(trained, validation)(trainer) if validation else {}
-        trainable = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
         return {
             "validation": measured,
             "validation_rows": len(validation),
@@ -312,7 +329,6 @@ class _Run:
             "skipped_rows": self.data.skipped,
             "optimizer_steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,
-            "trainable_parameters": trainable,
             "parameters": sum(p.numel() for p in trained.model.parameters()),
             "seconds": round(seconds, 1),
         }

@@ -1,0 +1,82 @@
+"""`predgen predict`: the file that comes out, and going on after Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import predgen as library
+from cli_runs import Runs, flat, predgen, refused, reviews, write_csv
+from predgen.data.sources import read_rows
+
+
+def test_probabilities_beside_the_input(runs: Runs, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", reviews(10, seed=2))
+    result = predgen("predict", runs.label, source, "-o", tmp_path / "out.csv", "--proba")
+    assert result.exit_code == 0, result.output
+    rows = list(read_rows(tmp_path / "out.csv"))
+    assert list(rows[0]) == ["text", "label", "score", "prediction", "p(bad)", "p(good)"]
+    assert [row["text"] for row in rows] == [row["text"] for row in reviews(10, seed=2)]
+    for row in rows:
+        assert float(row["p(bad)"]) + float(row["p(good)"]) == pytest.approx(1)
+    assert f"10 rows in {tmp_path / 'out.csv'}" in flat(result.stderr)
+    assert result.stdout == ""
+
+
+def test_input_needs_no_target(runs: Runs, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", [{"text": row["text"]} for row in reviews(6)])
+    assert predgen("predict", runs.score, source, "-o", tmp_path / "out.jsonl", "--batch-size", "4").exit_code == 0
+    predictions = library.load(runs.score).predict(source)
+    assert [row["prediction"] for row in read_rows(tmp_path / "out.jsonl")] == pytest.approx(
+        [p.value for p in predictions]
+    )
+
+
+def test_output_is_checked_before_the_model_is_loaded(runs: Runs, tmp_path: Path) -> None:
+    none = tmp_path / "no-such-run"
+    (tmp_path / "out.csv").write_text("mine")
+    message = refused(predgen("predict", none, runs.data, "-o", tmp_path / "out.csv"))
+    assert message == f"error: `out` {str(tmp_path / 'out.csv')!r} exists. Choose another file, or give --overwrite."
+    message = refused(predgen("predict", none, runs.data, "-o", tmp_path / "out.csv", "--overwrite"))
+    assert message.startswith(f"error: {str(none)!r} holds no saved model: there is no predgen.json.")
+    assert (tmp_path / "out.csv").read_text() == "mine"
+    assert predgen("predict", runs.score, runs.data, "-o", tmp_path / "out.csv", "--overwrite").exit_code == 0
+
+
+def test_probabilities_of_numbers_are_refused(runs: Runs, tmp_path: Path) -> None:
+    message = refused(predgen("predict", runs.score, runs.data, "-o", tmp_path / "out.csv", "--proba"))
+    assert message == "error: `proba` needs a classifier, but this model predicts numbers; leave --proba out."
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(runs: Runs, tmp_path: Path) -> None:
+    # Two windows; after the first one the state is on the disk.
+    source = write_csv(tmp_path / "in.csv", [{"text": "a fine day " * 3 + str(i)} for i in range(4000)])
+    command = [
+        sys.executable,
+        "-m",
+        "predgen",
+        "predict",
+        str(runs.score),
+        str(source),
+        "-o",
+        str(tmp_path / "out.csv"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log, end = tmp_path / "out.csv.progress.json", time.monotonic() + 120
+    while not log.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted: give the same command again to go on." in flat(said)
+    assert "Traceback" not in said
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4000 rows in" in flat(done.stderr)
+    assert "2048 of them from an earlier call" in flat(done.stderr)
+    assert [row["text"] for row in read_rows(tmp_path / "out.csv")] == [row["text"] for row in read_rows(source)]

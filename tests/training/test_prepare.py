@@ -1,0 +1,225 @@
+"""Settings and rows become a task, splits, labels, weights and a codec before any model is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predgen.codecs.label import LabelCodec
+from predgen.codecs.number import NumberCodec
+from predgen.config import RunConfig
+from predgen.core import Example, Target
+from predgen.data.examples import custom_task
+from predgen.errors import ConfigError, DataError
+from predgen.training.prepare import (
+    class_labels,
+    hold_out,
+    load_data,
+    make_codec,
+    make_encoder,
+    make_setup,
+    task_of,
+    weigh,
+)
+from tiny_runs import tiny_base, tiny_config, tiny_data
+from tokenizers_for_tests import char_level
+
+
+def own_file(path: Path, **settings: Any) -> RunConfig:  # noqa: ANN401
+    """Settings for a file of the user's."""
+    defaults = {"prompt": "{text}", "target": "score", "kind": "regression"}
+    return RunConfig(data=str(path), **{**defaults, **settings})
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
+    """Write rows with the columns text and score."""
+    path.write_text("text,score\n" + "".join(f"{text},{score}\n" for text, score in rows), encoding="utf-8")
+    return path
+
+
+def labelled(*labels: str) -> list[Example]:
+    return [Example(i, {"text": f"row {i}"}, Target(label)) for i, label in enumerate(labels)]
+
+
+CLASSES = custom_task(prompt="{text}", target="label", kind="classification")
+
+
+# Tasks
+
+
+def test_own_file_becomes_a_task_of_its_own() -> None:
+    task = task_of(own_file(Path("x.csv"), prompt=r"Review: {text}\nScore:", weight_column="w"))
+    assert (task.name, task.kind, task.target, task.weight) == ("custom", "regression", "score", "w")
+    assert task.prompt == "Review: {text}\nScore:"  # backslash and n, as a shell hands them on
+
+
+def test_known_task_keeps_all_but_its_prompt() -> None:
+    plain, changed = task_of(RunConfig(task="sst2")), task_of(RunConfig(task="sst2", prompt=r"{sentence}\nMood:"))
+    assert changed.prompt == "{sentence}\nMood:"
+    assert changed.prompt != plain.prompt
+    assert (changed.labels, changed.metrics, changed.target) == (plain.labels, plain.metrics, plain.target)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("target", "x"), ("kind", "regression"), ("weight_column", "w"), ("validation_data", "v.csv")]
+)
+def test_known_task_refuses_what_it_declares_itself(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{name}` belongs to your own file .*; task 'sst2' declares its own"):
+        task_of(RunConfig(task="sst2", **{name: value}))
+
+
+# Reading and splitting
+
+
+def test_bad_rows_stop_or_go_to_a_side_file(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [(f"text {i}", "" if i in (3, 7) else str(i)) for i in range(20)])
+    with pytest.raises(DataError, match=r"2 of 20 rows cannot be used: row 4: .*; row 8: "):
+        load_data(own_file(path))
+    (tmp_path / "run").mkdir()
+    data = load_data(own_file(path, bad_rows="skip"), tmp_path / "run")
+    assert data.skipped == 2
+    assert sorted(e.row_id for e in data.train + data.validation) == [i for i in range(20) if i not in (3, 7)]
+    lines = (tmp_path / "run" / "bad-rows.train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["row"] for line in lines] == [4, 8]
+
+
+def test_validation_file_is_not_split_and_not_limited(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", [(f"text {i}", str(i)) for i in range(9)])
+    other = write_csv(tmp_path / "other.csv", [(f"other {i}", str(i)) for i in range(5)])
+    data = load_data(own_file(train, validation_data=str(other), limit=3))
+    assert len(data.train) == 3
+    assert [e.fields["text"] for e in data.validation] == [f"other {i}" for i in range(5)]
+
+
+def test_a_tenth_is_held_out_by_seed_before_the_limit(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [(f"text {i}", str(i)) for i in range(40)])
+    parts = {seed: load_data(own_file(path, seed=seed)) for seed in (0, 0, 1)}
+    assert [len(p.validation) for p in parts.values()] == [4, 4]
+    assert parts[0].validation == load_data(own_file(path, seed=0)).validation
+    assert parts[0].validation != parts[1].validation
+    limited = load_data(own_file(path, limit=7))
+    assert limited.validation == parts[0].validation
+    assert len(limited.train) == 7
+    assert {e.row_id for e in limited.train} < {e.row_id for e in parts[0].train}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_with_equal_prompts_are_held_out_together(seed: int) -> None:
+    rows = [Example(i, {"a": f"text {i % 12}", "b": " Same "}, Target(float(i))) for i in range(36)]
+    rows += [Example(36, {"a": "TEXT  3", "b": "same"}, Target(1.0))]  # case and blanks do not tell prompts apart
+    parts = hold_out(rows, seed)
+    texts = {name: {e.fields["a"].casefold().replace("  ", " ") for e in part} for name, part in parts.items()}
+    assert texts["train"] & texts["validation"] == set()
+    assert texts["train"] | texts["validation"] == {f"text {i}" for i in range(12)}
+    assert len(parts["train"]) + len(parts["validation"]) == 37
+    assert 3 <= len(parts["validation"]) <= 4  # one group of three, or the one of four
+
+
+def test_fields_are_not_run_together_when_prompts_are_compared() -> None:
+    rows = [Example(0, {"a": "x y", "b": "z"}, Target(0.0)), Example(1, {"a": "x", "b": "y z"}, Target(1.0))]
+    assert {name: len(part) for name, part in hold_out(rows, 0).items()} == {"train": 1, "validation": 1}
+
+
+def test_rows_with_one_prompt_only_cannot_be_held_out() -> None:
+    with pytest.raises(DataError, match="too few for 2 parts"):
+        hold_out([Example(i, {"a": "x"}, Target(float(i))) for i in range(20)], 0)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("found", "order"),
+    [
+        (("b", "a", "b"), ("a", "b")),
+        (("10", "9", "-1", "2.5"), ("-1", "2.5", "9", "10")),
+        (("x", "10", "9"), ("9", "10", "x")),
+        (("1", "1.0", "0"), ("0", "1", "1.0")),
+    ],
+)
+def test_labels_of_a_file_are_in_order_of_value_then_text(found: tuple[str, ...], order: tuple[str, ...]) -> None:
+    assert class_labels(CLASSES, labelled(*found)) == order
+    assert class_labels(CLASSES, labelled(*reversed(found))) == order
+
+
+def test_declared_labels_keep_their_order_and_those_without_rows() -> None:
+    task = task_of(RunConfig(task="sst2"))
+    assert class_labels(task, labelled("positive", "negative")) == tuple(task.labels.values())
+
+
+def test_numbers_have_no_labels() -> None:
+    data = tiny_data("regression", 3)
+    assert class_labels(data.task, data.train) == ()
+
+
+def test_one_class_is_refused_even_where_two_are_declared() -> None:
+    with pytest.raises(DataError, match="all 2 training rows have the same label 'positive'"):
+        class_labels(task_of(RunConfig(task="sst2")), labelled("positive", "positive"))
+
+
+# Setup, weights, codec, lengths
+
+
+def test_setup_of_numbers_holds_their_mean_and_standard_deviation() -> None:
+    rows = [Example(i, {"text": "x"}, Target(value)) for i, value in enumerate((1.0, 2.0, 6.0))]
+    task = custom_task(prompt="{text}", target="score", kind="regression")
+    setup = make_setup(own_file(Path("x.csv")), task, rows)
+    assert setup.target_mean == 3.0
+    assert setup.target_std == pytest.approx((14 / 3) ** 0.5)  # (4 + 1 + 9) / 3, the population's
+    assert setup.director == "value"
+    assert setup.labels == ()
+
+
+def test_setup_of_classes_has_neutral_mean_and_the_linear_director() -> None:
+    setup = make_setup(own_file(Path("x.csv"), kind="classification"), CLASSES, labelled("b", "a"))
+    assert (setup.labels, setup.target_mean, setup.target_std, setup.director) == (("a", "b"), 0.0, 1.0, "linear")
+
+
+def test_balanced_weights_multiply_the_rows_own() -> None:
+    rows = [
+        Example(i, {"text": "x"}, Target(label), w)
+        for i, (label, w) in enumerate([("a", 2.0), ("b", 1.0), ("b", 1.0), ("b", 0.5)])
+    ]
+    config = own_file(Path("x.csv"), kind="classification", class_weight="balanced")
+    weighed = weigh(config, make_setup(config, CLASSES, rows), rows)
+    # 4 rows, 2 classes: a 4 / (2 * 1) = 2, b 4 / (2 * 3) = 2/3
+    assert [e.weight for e in weighed] == pytest.approx([4.0, 2 / 3, 2 / 3, 1 / 3])
+    assert [e.weight for e in rows] == [2.0, 1.0, 1.0, 0.5]
+
+
+def test_without_class_weights_rows_keep_theirs() -> None:
+    data = tiny_data("regression", 3, weights=[1.0, 0.5, 2.0])
+    config = own_file(Path("x.csv"))
+    assert weigh(config, make_setup(config, data.task, data.train), data.train) == data.train
+
+
+@pytest.mark.parametrize(("rationale", "expected"), [(True, "3 + 4 = 7"), (False, None)])
+def test_rationales_are_left_out_on_request(rationale: bool, expected: str | None) -> None:
+    rows = [Example(i, {"text": "x"}, Target(7.0 + i, "3 + 4 = 7")) for i in range(2)]
+    config = own_file(Path("x.csv"), kind="math", rationale=rationale)
+    setup = make_setup(config, custom_task(prompt="{text}", target="score", kind="math"), rows)
+    assert [e.target.rationale for e in weigh(config, setup, rows) if e.target] == [expected] * 2
+
+
+def test_codec_follows_the_kind_of_task() -> None:
+    tokenizer = char_level()
+    classes, numbers = tiny_data("classification", 8), tiny_data("regression", 8)
+    labels = class_labels(classes.task, classes.train)
+    label_codec = make_codec(
+        own_file(Path("x.csv"), kind="classification"), classes.task, labels, classes.train, tokenizer
+    )
+    number_codec = make_codec(own_file(Path("x.csv"), decimals=2), numbers.task, (), numbers.train, tokenizer)
+    assert isinstance(label_codec, LabelCodec)
+    assert label_codec.decode(label_codec.encode(Target("low"))[:-1]).value == "low"
+    assert isinstance(number_codec, NumberCodec)
+    assert number_codec.step == 0.01
+
+
+@pytest.mark.parametrize(("max_length", "context", "expected"), [(64, None, 64), (64, 40, 40), (64, 512, 64)])
+def test_length_is_bounded_by_setting_and_context(
+    tmp_path: Path, max_length: int, context: int | None, expected: int
+) -> None:
+    data = tiny_data("regression", 4)
+    config = tiny_config(tiny_base(tmp_path), "regression", max_length=max_length)
+    assert make_encoder(config, data.task, None, (), char_level(), context).max_length == expected
