@@ -16,19 +16,19 @@ HIGH = [pytest.param(f.name, f.metadata["high"], id=f.name) for f in FIELDS if f
 CHOSEN = [f for f in FIELDS if f.metadata["choices"] is not None]
 
 
-def make(**settings: Any) -> RunConfig:  # noqa: ANN401
+def make(**settings: Any) -> RunConfig:
     """Make a configuration for a known task, whatever else is given."""
     return RunConfig(**{"task": "sst2", **settings})
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.name)
-def test_field_has_help_and_group(field: Any) -> None:  # noqa: ANN401
+def test_field_has_help_and_group(field: Any) -> None:
     assert field.metadata["help"].strip()
     assert field.metadata["group"].strip()
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.name)
-def test_default_lies_in_its_own_range_and_choices(field: Any) -> None:  # noqa: ANN401
+def test_default_lies_in_its_own_range_and_choices(field: Any) -> None:
     value, low, high, choices = field.default, *(field.metadata[key] for key in ("low", "high", "choices"))
     if value is None:
         return
@@ -72,13 +72,13 @@ def test_upper_bound_is_legal_and_above_is_not(name: str, bound: float) -> None:
 
 
 @pytest.mark.parametrize("field", CHOSEN, ids=lambda f: f.name)
-def test_unknown_choice_is_refused_naming_the_value(field: Any) -> None:  # noqa: ANN401
+def test_unknown_choice_is_refused_naming_the_value(field: Any) -> None:
     with pytest.raises(ConfigError, match="'nonsense'"):
         make(**{field.name: "nonsense"})
 
 
 @pytest.mark.parametrize("field", CHOSEN, ids=lambda f: f.name)
-def test_every_choice_is_legal(field: Any) -> None:  # noqa: ANN401
+def test_every_choice_is_legal(field: Any) -> None:
     for choice in field.metadata["choices"]:
         assert getattr(make(**{field.name: choice}), field.name) == choice
 

@@ -100,7 +100,7 @@ def write_rows(path: Path, n: int = 40, bad_row: int | None = None) -> Path:
     return path
 
 
-def custom_run(base: Path, data: Path, out: Path, **settings: Any) -> TrainedModel:  # noqa: ANN401
+def custom_run(base: Path, data: Path, out: Path, **settings: Any) -> TrainedModel:
     from predgen.config import RunConfig
 
     given = {"batch_size": 4, "max_steps": 1, "rank": 2, "model": str(base), "data": str(data), **settings}

@@ -29,7 +29,7 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def read(folder: Path, name: str, content: str | bytes, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def read(folder: Path, name: str, content: str | bytes, **options: Any) -> list[dict[str, Any]]:
     return list(read_rows(written(folder, name, content), **options))
 
 
@@ -283,7 +283,7 @@ def test_frame_gives_python_values_and_keeps_nan() -> None:
         (b"a.csv", "cannot read rows from bytes"),
     ],
 )
-def test_source_of_another_shape_is_an_error(source: Any, message: str) -> None:  # noqa: ANN401
+def test_source_of_another_shape_is_an_error(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         list(rows_of(source))
 

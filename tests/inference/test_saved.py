@@ -50,7 +50,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
-def train_two_steps(base: Path, kind: str, out: Path | None = None, **settings: Any) -> TrainedModel:  # noqa: ANN401
+def train_two_steps(base: Path, kind: str, out: Path | None = None, **settings: Any) -> TrainedModel:
     return tiny_run(base, kind, tiny_data(kind, 8), out, max_steps=2, **{**TRAINED, **settings})
 
 
@@ -117,7 +117,7 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
 ) -> None:
     scores = [0.1, 0.9, 0.2, 0.3]
 
-    def pretend(*args: Any) -> dict[str, float]:  # noqa: ANN401
+    def pretend(*args: Any) -> dict[str, float]:
         measured = measure(*args)
         return {**measured, "accuracy": scores.pop(0)} if scores else measured
 
@@ -135,8 +135,12 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
     assert predictions(predgen.load(tmp_path / "run")) == predictions(trained)
 
 
-def test_bfloat16_base_round_trips(bases: dict[str, Path], tmp_path: Path) -> None:
-    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", dtype="bfloat16")
+@pytest.mark.parametrize("peft", [peft for peft in PEFTS if peft != "none"])
+def test_bfloat16_base_round_trips(bases: dict[str, Path], tmp_path: Path, peft: str) -> None:
+    settings = {"dtype": "bfloat16", "peft": peft, "max_steps": 8}
+    trained = tiny_run(
+        bases["llama"], "classification", tiny_data("classification", 8), tmp_path / "run", **{**TRAINED, **settings}
+    )
     loaded = predgen.load(tmp_path / "run")
     assert loaded.base.lm.get_input_embeddings().weight.dtype is torch.bfloat16
     assert {weight.dtype for weight in loaded.model.head_state().values()} == {torch.float32}
@@ -277,7 +281,7 @@ def test_failure_while_files_are_moved_leaves_no_mixture(
 ) -> None:
     replace, left = os.replace, [calls]
 
-    def sometimes(*args: Any) -> None:  # noqa: ANN401
+    def sometimes(*args: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
             raise OSError("disk is gone")
@@ -288,7 +292,7 @@ def test_failure_while_files_are_moved_leaves_no_mixture(
     assert predictions(other) != before
     with (
         monkeypatch.context() as patch,
-        pytest.raises(SavedModelError, match="cannot write the model to .*disk is gone"),
+        pytest.raises(SavedModelError, match=r"cannot write the model to .*disk is gone"),
     ):
         patch.setattr(saved.os, "replace", sometimes)
         other.save(copy)
@@ -306,7 +310,7 @@ def test_saving_over_a_model_of_another_shape_leaves_none_of_its_files(bases: di
 
 def test_folder_that_cannot_be_written_is_said(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SavedModelError, match="cannot write the model to .*Choose a folder you may write to"):
+    with pytest.raises(SavedModelError, match=r"cannot write the model to .*Choose a folder you may write to"):
         predgen.load(run).save(tmp_path / "file" / "below")
 
 

@@ -176,7 +176,7 @@ def gradients_of(base: Path, data: TrainingData, kind: str, **settings: object) 
     found: dict[str, Tensor] = {}
 
     class Keeping(callbacks.LogFile):
-        def on_pre_optimizer_step(self, args: object, state: object, control: object, **kwargs: Any) -> None:  # noqa: ANN401
+        def on_pre_optimizer_step(self, args: object, state: object, control: object, **kwargs: Any) -> None:
             model = kwargs["model"]
             found.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
 

@@ -101,7 +101,7 @@ def test_row_that_breaks_the_loss_is_named(base: Path) -> None:
 
 
 def test_weight_that_is_not_finite_is_named(base: Path) -> None:
-    def breaking(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:  # noqa: ANN401
+    def breaking(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:
         if state.global_step == 1:
             kwargs["model"].director.head.bias.data.fill_(float("inf"))
 
@@ -116,7 +116,7 @@ def test_weight_that_is_not_finite_is_named(base: Path) -> None:
 @pytest.mark.parametrize("n_validation", [0, 6])
 def test_weights_that_are_not_finite_never_become_a_checkpoint(base: Path, tmp_path: Path, n_validation: int) -> None:
     # The only step of the second epoch writes infinite weights; measuring and saving come before the next loss.
-    def breaking(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:  # noqa: ANN401
+    def breaking(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:
         if state.global_step == 2:
             kwargs["model"].director.head.bias.data.fill_(float("inf"))
 
@@ -136,8 +136,14 @@ def test_enormous_learning_rate_stops_with_an_error(base: Path, tmp_path: Path) 
     assert not (tmp_path / "run" / "predgen.json").exists()
 
 
+def test_error_of_a_run_without_a_folder_names_no_checkpoint(base: Path, nan_loss: str) -> None:
+    with pytest.raises(TrainingError, match=r"stopped at optimizer step 4: ") as error:
+        tiny_run(base, "classification", tiny_data("classification", 16), loss=nan_loss, epochs=3)
+    assert "kept in" not in str(error.value)
+
+
 def test_gradient_that_is_not_finite_stops_before_the_step(base: Path) -> None:
-    def breaking(self: PredictionTrainer, model: Any) -> Tensor:  # noqa: ANN401
+    def breaking(self: PredictionTrainer, model: Any) -> Tensor:
         return torch.tensor(float("inf"))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -149,11 +155,11 @@ def test_gradient_that_is_not_finite_stops_before_the_step(base: Path) -> None:
 # Selection
 
 
-def scripted(values: list[float]) -> Any:  # noqa: ANN401
+def scripted(values: list[float]) -> Any:
     """Return an evaluation that pretends these metrics, one after the other, then measures."""
     left = list(values)
 
-    def pretend(*args: Any) -> dict[str, float]:  # noqa: ANN401
+    def pretend(*args: Any) -> dict[str, float]:
         measured = measure(*args)
         return {**measured, "accuracy": left.pop(0)} if left else measured
 
@@ -174,7 +180,7 @@ def test_patience_counts_evaluations_without_a_better_metric(
     assert (trained.report["optimizer_steps"], trained.report["best_step"]) == (steps, best)
 
 
-@pytest.mark.parametrize("peft", ["lora", "adalora", "full"])
+@pytest.mark.parametrize("peft", ["lora", "full"])
 def test_best_checkpoint_is_what_is_returned_and_reported(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peft: str
 ) -> None:
@@ -182,7 +188,7 @@ def test_best_checkpoint_is_what_is_returned_and_reported(
     settings = {"peft": peft, "epochs": 3, "learning_rate": 0.1, "optimizer": "adamw"}
     kept: dict[int, dict[str, Tensor]] = {}
 
-    def keeping(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:  # noqa: ANN401
+    def keeping(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:
         kept[state.global_step] = trainable_state(kwargs["model"])
 
     monkeypatch.setattr(callbacks.LogFile, "on_step_end", keeping, raising=False)
@@ -197,6 +203,29 @@ def test_best_checkpoint_is_what_is_returned_and_reported(
     assert {name: trained.report["validation"][name] for name in again} == again
 
 
+def test_best_checkpoint_of_adalora_comes_with_its_own_ranks(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[int, tuple[dict[str, Tensor], dict[str, list[bool]]]] = {}
+
+    def keeping(self: callbacks.LogFile, args: object, state: Any, control: object, **kwargs: Any) -> None:
+        pattern = kwargs["model"].lm.peft_config["default"].rank_pattern
+        kept[state.global_step] = trainable_state(kwargs["model"]), json.loads(json.dumps(pattern))
+
+    monkeypatch.setattr(callbacks.LogFile, "on_step_end", keeping, raising=False)
+    monkeypatch.setattr("predgen.training.run.measure", scripted([0.1, 0.9, 0.2, 0.3]))
+    data, settings = tiny_data("classification", 16, 6), {"peft": "adalora", "learning_rate": 0.1, "optimizer": "adamw"}
+    trained = tiny_run(base, "classification", data, epochs=4, **settings)
+    assert (trained.report["best_step"], trained.report["optimizer_steps"]) == (8, 16)
+    whole, ranks = kept[8]
+    assert ranks != kept[16][1]  # guard: the budget moved on after the best step
+    state = trainable_state(trained.model)
+    for name, mask in ranks.items():  # PEFT names them as in the base model
+        a, b, e = (f"lm.base_model.model.{name.replace('lora_E', part)}" for part in ("lora_A", "lora_B", "lora_E"))
+        assert torch.equal(state[a], whole[a][mask])
+        assert torch.equal(state[b], whole[b][:, mask])
+        assert torch.equal(state[e], whole[e][mask])
+    assert sum(len(state[n]) for n in state if "lora_E" in n) < sum(len(whole[n]) for n in whole if "lora_E" in n)
+
+
 def test_without_validation_rows_the_last_step_is_returned(base: Path, tmp_path: Path) -> None:
     trained = tiny_run(base, "classification", tiny_data("classification"), tmp_path / "run", eval_steps=3, patience=1)
     assert (trained.report["optimizer_steps"], trained.report["best_step"]) == (8, None)
@@ -206,7 +235,7 @@ def test_without_validation_rows_the_last_step_is_returned(base: Path, tmp_path:
 def test_eval_rows_bounds_what_is_looked_at_while_training_only(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def counting(names: Any, rows: Any, *args: Any) -> dict[str, float]:  # noqa: ANN401
+    def counting(names: Any, rows: Any, *args: Any) -> dict[str, float]:
         counts.append(len(rows))
         return measure(names, rows, *args)
 
@@ -257,7 +286,7 @@ def test_contradicting_settings_are_refused_by_name(
     ("classification", "low", "all 6 training rows have the same label 'low'; a classifier needs at least two classes"),
     ("regression", 0.25, "all 6 training targets are 0.25; there is nothing to learn"),
 ])  # fmt: skip
-def test_targets_that_are_all_the_same_are_refused(base: Path, kind: str, value: Any, message: str) -> None:  # noqa: ANN401
+def test_targets_that_are_all_the_same_are_refused(base: Path, kind: str, value: Any, message: str) -> None:
     rows = [Example(e.row_id, e.fields, Target(value)) for e in tiny_data(kind, 6).train]
     with pytest.raises(DataError, match=re.escape(message)):
         tiny_run(base, kind, TrainingData(tiny_data(kind).task, rows, []))

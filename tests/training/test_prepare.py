@@ -26,7 +26,7 @@ from tiny_runs import tiny_base, tiny_config, tiny_data
 from tokenizers_for_tests import char_level
 
 
-def own_file(path: Path, **settings: Any) -> RunConfig:  # noqa: ANN401
+def own_file(path: Path, **settings: Any) -> RunConfig:
     """Settings for a file of the user's."""
     defaults = {"prompt": "{text}", "target": "score", "kind": "regression"}
     return RunConfig(data=str(path), **{**defaults, **settings})

@@ -93,7 +93,7 @@ def test_run_killed_by_the_system_resumes_bit_for_bit(base: Path, tmp_path: Path
     assert_identical(trainable_state(whole.model), trainable_state(resumed.model))
 
 
-def cut(base: Path, out: Path, step: int, kind: str = "classification", **settings: Any) -> None:  # noqa: ANN401
+def cut(base: Path, out: Path, step: int, kind: str = "classification", **settings: Any) -> None:
     """Train until a step after which the machine goes away."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
         patch.setattr(callbacks, "LogFile", acting(on_end={step: power_cut}))
@@ -112,10 +112,10 @@ def acting(on_begin: dict[int, Any] | None = None, on_end: dict[int, Any] | None
     """Return a log that also does something at the beginning or end of some steps, counted by completed steps."""
 
     class Acting(callbacks.LogFile):
-        def on_step_begin(self, args: object, state: Any, control: object, **kwargs: object) -> None:  # noqa: ANN401
+        def on_step_begin(self, args: object, state: Any, control: object, **kwargs: object) -> None:
             (on_begin or {}).get(state.global_step, lambda: None)()
 
-        def on_step_end(self, args: object, state: Any, control: object, **kwargs: object) -> None:  # noqa: ANN401
+        def on_step_end(self, args: object, state: Any, control: object, **kwargs: object) -> None:
             (on_end or {}).get(state.global_step, lambda: None)()
 
     return Acting

@@ -25,7 +25,7 @@ class Recording(PredictionTrainer):
 
     seen: list[dict[str, Any]]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
         columns = (inputs["row_id"].tolist(), inputs["weight"].tolist(), plan.uniforms(inputs["row_id"], 3).tolist())
         rows = [list(row) for row in zip(*columns, strict=True)]

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from peft import AdaLoraConfig, PeftConfig, PeftModel, TaskType
+from peft.tuners.adalora import AdaLoraLayer
 from torch import Tensor
 
 from predgen.peft_methods.base import PeftMethod, PeftSettings
@@ -36,6 +37,15 @@ def adalora_config(settings: PeftSettings) -> PeftConfig:
     )
 
 
+def hold_divisor(model: PeftModel) -> None:
+    """Keep k at the initial rank, in float32: over a bfloat16 base PEFT 0.21 trains it, and does not save it."""
+    for module in model.modules():
+        if isinstance(module, AdaLoraLayer):
+            divisor: Tensor = module.ranknum["default"].requires_grad_(False)
+            initial: Any = model.peft_config["default"]
+            divisor.data = torch.full((1,), float(initial.init_r), device=divisor.device)
+
+
 def orthogonality(model: torch.nn.Module) -> Tensor:
     """Mean over all A and B of ||P P^T - I||_F: what PEFT adds only to losses that it computes itself."""
     norms = []
@@ -65,11 +75,27 @@ def restore_allocator(model: Any, state: dict[str, Tensor], rank_pattern: dict[s
     model.peft_config["default"].rank_pattern = rank_pattern
 
 
-def prune(model: PeftModel) -> None:
+def prune(model: Any) -> None:  # noqa: ANN401
     """Drop the ranks that the budget took away, as PEFT does in files: a loaded model then computes the same bits."""
     pattern = model.peft_config["default"].rank_pattern
-    if pattern:
-        model.base_model.resize_modules_by_rank_pattern(pattern, "default")
+    if not pattern:
+        return
+    whole = dict(model.named_parameters())
+    model.base_model.resize_modules_by_rank_pattern(pattern, "default")
+    pruned = dict(model.named_parameters())
+    for name, kept in pattern.items():  # PEFT rounded to the base's type: put the exact numbers back
+        for part in ("lora_A", "lora_B", "lora_E"):
+            full = f"base_model.model.{name.replace('lora_E', part)}"
+            exact = whole[full].detach()
+            pruned[full].data = (exact[:, kept] if part == "lora_B" else exact[kept]).contiguous()
+    hold_divisor(model)
 
 
-ADALORA = PeftMethod("adalora", "adapter", adalora_config, has_rank_allocator=True, after_training=prune)
+ADALORA = PeftMethod(
+    "adalora",
+    "adapter",
+    adalora_config,
+    after_injection=hold_divisor,
+    has_rank_allocator=True,
+    after_training=prune,
+)

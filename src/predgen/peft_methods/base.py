@@ -4,9 +4,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from peft import PeftConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from transformers.pytorch_utils import Conv1D
 
 
@@ -68,7 +70,13 @@ def load_adapter(method: PeftMethod, lm: Any, folder: str) -> Any:  # noqa: ANN4
     """Return the model with an adapter that `save_pretrained` wrote; safetensors only."""
     lm.requires_grad_(False)
     with _quiet_peft():
-        return _finish(method, PeftModel.from_pretrained(lm, folder, is_trainable=False, use_safetensors=True))
+        model = PeftModel.from_pretrained(lm, folder, is_trainable=False, use_safetensors=True)
+    weights = load_file(str(Path(folder) / "adapter_model.safetensors"))
+    for name, parameter in model.named_parameters():
+        saved = weights.get(name.replace(".default", ""))
+        if saved is not None:  # PEFT 0.21 has rounded pruned AdaLoRA weights to the base's type, bfloat16
+            parameter.data = saved.to(parameter.device)
+    return _finish(method, model)
 
 
 @contextmanager

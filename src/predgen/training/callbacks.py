@@ -130,7 +130,7 @@ class LogFile(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: Any = None,
+        logs: Any = None,  # noqa: ANN401
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         if state.is_world_process_zero and logs:
@@ -191,7 +191,7 @@ class ProgressDisplay(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: Any = None,
+        logs: Any = None,  # noqa: ANN401
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         names = {"writer_loss": "L_W", "director_loss": "L_D", "p": "p"}

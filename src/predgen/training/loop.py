@@ -85,6 +85,9 @@ class PredictionTrainer(Trainer):
         reduction: See `models.base.joined`.
         evaluator: Returns validation metrics by predicting; None without validation rows.
         callbacks: Further callbacks.
+
+    Attributes:
+        keeps_checkpoints: Whether the folder outlives the run, so that errors may point to it.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class PredictionTrainer(Trainer):
         self.schedule = schedule
         self.reduction: Reduction = reduction
         self.evaluator = evaluator
+        self.keeps_checkpoints = True
         self._checkpoint_root: str | None = None
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
         self.prediction_model = model
@@ -180,7 +184,7 @@ class PredictionTrainer(Trainer):
 
     def _stopped(self, reason: str) -> str:
         """Say where a run stopped and what to do."""
-        kept = last_checkpoint(self.run_folder)
+        kept = last_checkpoint(self.run_folder) if self.keeps_checkpoints else None
         return (
             f"training stopped at optimizer step {self.state.global_step}: {reason}. "
             f"{f'The last good checkpoint is kept in {str(kept)!r}. ' if kept else ''}"
@@ -214,8 +218,8 @@ class PredictionTrainer(Trainer):
 
     def evaluate(
         self,
-        eval_dataset: Any = None,
-        ignore_keys: Any = None,
+        eval_dataset: Any = None,  # noqa: ANN401
+        ignore_keys: Any = None,  # noqa: ANN401
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Predict the validation rows as users would, and return their metrics."""

@@ -179,7 +179,11 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
 
 
 def make_codec(
-    config: RunConfig, task: TaskSpec, labels: tuple[str, ...], examples: Sequence[Example], tokenizer: Any
+    config: RunConfig,
+    task: TaskSpec,
+    labels: tuple[str, ...],
+    examples: Sequence[Example],
+    tokenizer: Any,  # noqa: ANN401
 ) -> Codec:
     """Fix the answer format by the training rows."""
     targets = [e.target for e in examples if e.target is not None]
@@ -197,7 +201,12 @@ def make_codec(
 
 
 def make_encoder(
-    config: RunConfig, task: TaskSpec, codec: Codec | None, labels: tuple[str, ...], tokenizer: Any, context: int | None
+    config: RunConfig,
+    task: TaskSpec,
+    codec: Codec | None,
+    labels: tuple[str, ...],
+    tokenizer: Any,  # noqa: ANN401
+    context: int | None,
 ) -> Encoder:
     """Bring prompt template, codec and length limits together."""
     stop_id(tokenizer)

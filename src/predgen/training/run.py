@@ -200,10 +200,12 @@ class _Run:
         validation = self._validation_rows()
         encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
         trainer = self._trainer(trained, rows, encoded, args, lengths)
+        trainer.keeps_checkpoints = (self.folder / _CONFIG).is_file()
         if checkpoint is None or not trainer.take_over_finished(checkpoint):
             _train_quietly(trainer, checkpoint)
         if any(isinstance(c, cb.Interrupt) and c.requested for c in trainer.callback_handler.callbacks):
-            raise KeyboardInterrupt(f"stopped at optimizer step {trainer.state.global_step}; go on with --resume")
+            how = "; go on with --resume" if trainer.keeps_checkpoints else ""
+            raise KeyboardInterrupt(f"stopped at optimizer step {trainer.state.global_step}{how}")
         best = trainer.state.best_global_step
         if best and best != trainer.state.global_step:
             trainer.restore_weights(trainer.run_folder / f"checkpoint-{best}")
@@ -213,7 +215,7 @@ class _Run:
         trained.model.eval()
         seconds = time.perf_counter() - start
         trained.report = {**self._report(trained, rows, trainer, seconds), "trainable_parameters": trainable}
-        if trainer.is_world_process_zero() and (self.folder / _CONFIG).is_file():
+        if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
             shutil.rmtree(trainer.run_folder, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
