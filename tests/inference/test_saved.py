@@ -27,6 +27,14 @@ PEFTS = ("lora", "dora", "adalora", "lora_fa", "none", "full")
 FAMILIES = ("gpt2", "gpt_neox", "qwen3", "gemma3")
 MATRIX = [("llama", m, p) for m in METHODS for p in PEFTS if (m, p) != ("generator", "none")]
 MATRIX += [(family, "predgen", "lora") for family in FAMILIES]
+QUICK = [
+    ("llama", "predictor", "lora"),
+    ("llama", "predgen", "lora"),
+    ("llama", "predgen", "adalora"),
+    ("gpt2", "predgen", "lora"),
+]
+CASES = [(*case, "classification") for case in MATRIX] + [(*case, "regression") for case in QUICK]
+CASES += [pytest.param(*case, "regression", marks=pytest.mark.slow) for case in MATRIX if case not in QUICK]
 ALLOWED = {".safetensors", ".json", ".jsonl", ".md", ".yaml", ".jinja"}
 TRAINED: dict[str, Any] = {"learning_rate": 0.05, "optimizer": "adamw", "warmup_ratio": 0.0}
 
@@ -42,6 +50,12 @@ def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("run") / "run"
     tiny_run(bases["llama"], "classification", tiny_data("classification", 8, 6), out, max_steps=2, **TRAINED)
     return out
+
+
+@pytest.fixture(scope="module")
+def other(bases: dict[str, Path]) -> TrainedModel:
+    """A model with the same files and other weights."""
+    return train_two_steps(bases["llama"], "classification", seed=1)
 
 
 @pytest.fixture
@@ -74,8 +88,7 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
 # Round trips
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression"])
-@pytest.mark.parametrize(("family", "method", "peft"), MATRIX)
+@pytest.mark.parametrize(("family", "method", "peft", "kind"), CASES)
 def test_loaded_model_predicts_the_same_to_the_bit(
     bases: dict[str, Path], tmp_path: Path, family: str, method: str, peft: str, kind: str
 ) -> None:
@@ -135,7 +148,9 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
     assert predictions(predgen.load(tmp_path / "run")) == predictions(trained)
 
 
-@pytest.mark.parametrize("peft", [peft for peft in PEFTS if peft != "none"])
+@pytest.mark.parametrize(
+    "peft", ["lora", "adalora", *(pytest.param(p, marks=pytest.mark.slow) for p in ("dora", "lora_fa", "full"))]
+)
 def test_bfloat16_base_round_trips(bases: dict[str, Path], tmp_path: Path, peft: str) -> None:
     settings = {"dtype": "bfloat16", "peft": peft, "max_steps": 8}
     trained = tiny_run(
@@ -265,19 +280,18 @@ def failing(*args: object, **kwargs: object) -> None:
 
 @pytest.mark.parametrize("where", ["_write_parts", "model_card", "fingerprint", "manifest"])
 def test_failure_while_files_are_written_leaves_the_old_model(
-    bases: dict[str, Path], copy: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    other: TrainedModel, copy: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     before = files_of(copy)
-    other = train_two_steps(bases["llama"], "classification", method="predictor")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="disk is gone"):
         patch.setattr(saved, where, failing)
         other.save(copy)
     assert files_of(copy) == before
 
 
-@pytest.mark.parametrize("calls", range(1, 5))
+@pytest.mark.parametrize("calls", range(1, 9))  # four old files go aside, four new ones come
 def test_failure_while_files_are_moved_leaves_no_mixture(
-    bases: dict[str, Path], copy: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    other: TrainedModel, copy: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     replace, left = os.replace, [calls]
 
@@ -288,7 +302,6 @@ def test_failure_while_files_are_moved_leaves_no_mixture(
         replace(*args)
 
     before = predictions(predgen.load(copy))
-    other = train_two_steps(bases["llama"], "classification", seed=1)
     assert predictions(other) != before
     with (
         monkeypatch.context() as patch,

@@ -47,10 +47,12 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], tolerance: 
     ("method", "kind", "settings"),
     [
         ("predictor", "regression", {}),
-        ("generator", "classification", {}),
+        pytest.param("generator", "classification", {}, marks=pytest.mark.slow),
         ("predgen", "classification", {"sampling": "token", "p_min": 0.5}),
-        ("predgen", "regression", {"sampling": "sequence", "p_min": 0.5, "loss": "wdal"}),
-        ("predgen", "regression", {"director": "ordered", "loss": "adaptive"}),
+        pytest.param(
+            "predgen", "regression", {"sampling": "sequence", "p_min": 0.5, "loss": "wdal"}, marks=pytest.mark.slow
+        ),
+        pytest.param("predgen", "regression", {"director": "ordered", "loss": "adaptive"}, marks=pytest.mark.slow),
     ],
 )
 def test_eight_micro_batches_of_one_equal_one_of_eight(

@@ -49,7 +49,7 @@ class _Stop(TrainerCallback):
 @pytest.mark.parametrize(
     ("peft", "stop_at"),
     [
-        ("lora", 3),
+        pytest.param("lora", 3, marks=pytest.mark.slow),
         ("lora", 5),
         ("adalora", 5),
         *(pytest.param(p, s, marks=pytest.mark.slow) for p, s in [("adalora", 3), ("full", 3)]),
