@@ -231,7 +231,8 @@ class PredGenClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # s
 
     def predict(self, X: Any) -> Column:  # noqa: ANN401
         """Return the label of each row."""
-        return self.classes_[[self._label_of_text[p.value] for p in self._predict(X)]]
+        predictions = self._predict(X)
+        return self.classes_[[self._label_of_text[p.value] for p in predictions]]
 
     def predict_proba(self, X: Any) -> Column:  # noqa: ANN401
         """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1."""
