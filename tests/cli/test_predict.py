@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,14 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(runs: Runs, tmp_path
         str(tmp_path / "out.csv"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # a background shell ignores it
+    )
     log, end = tmp_path / "out.csv.progress.json", time.monotonic() + 120
     while not log.exists() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)

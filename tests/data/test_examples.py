@@ -99,7 +99,7 @@ def test_missing_columns_are_named_once_with_near_matches() -> None:
     rows = [{"txt": "x", "scores": 1}] * 3
     with pytest.raises(
         DataError,
-        match=r"missing column 'text' \(for `prompt`\) Did you mean 'txt'\?, 'score' \(for the target\) Did you mean 'scores'",
+        match=r"missing column 'text' \(for `prompt`\)\. Did you mean 'txt'\? 'score' \(for the target\)\. Did you mean 'scores'",
     ):
         to_examples(rows, SCORED)
 

@@ -27,14 +27,17 @@ PEFTS = ("lora", "dora", "adalora", "lora_fa", "none", "full")
 FAMILIES = ("gpt2", "gpt_neox", "qwen3", "gemma3")
 MATRIX = [("llama", m, p) for m in METHODS for p in PEFTS if (m, p) != ("generator", "none")]
 MATRIX += [(family, "predgen", "lora") for family in FAMILIES]
-QUICK = [
-    ("llama", "predictor", "lora"),
-    ("llama", "predgen", "lora"),
-    ("llama", "predgen", "adalora"),
-    ("gpt2", "predgen", "lora"),
+# Each method, each adapter and each architecture once by default; the rest of the matrix is slow.
+QUICK = [c for c in MATRIX if c[1] == "predgen" or c[2] == "lora" or c[1:] == ("predictor", "full")]
+CASES = [
+    pytest.param(
+        *case,
+        kind,
+        marks=[] if case in QUICK and (kind == "classification" or case[2] == "adalora") else pytest.mark.slow,
+    )
+    for kind in ("classification", "regression")
+    for case in MATRIX
 ]
-CASES = [(*case, "classification") for case in MATRIX] + [(*case, "regression") for case in QUICK]
-CASES += [pytest.param(*case, "regression", marks=pytest.mark.slow) for case in MATRIX if case not in QUICK]
 ALLOWED = {".safetensors", ".json", ".jsonl", ".md", ".yaml", ".jinja"}
 TRAINED: dict[str, Any] = {"learning_rate": 0.05, "optimizer": "adamw", "warmup_ratio": 0.0}
 

@@ -120,15 +120,14 @@ def test_fillers_weigh_nothing() -> None:
     assert len(TrainingRows(rows, 4, world_size=1)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "kind", "peft"),
     [
         ("predgen", "classification", "lora"),
-        pytest.param("predgen", "regression", "adalora", marks=pytest.mark.slow),
-        pytest.param("predictor", "regression", "lora", marks=pytest.mark.slow),
-        pytest.param(
-            "predictor", "classification", "full", marks=pytest.mark.slow
-        ),  # the output layer gets no gradient
+        ("predgen", "regression", "adalora"),
+        ("predictor", "regression", "lora"),
+        ("predictor", "classification", "full"),  # the output layer gets no gradient
     ],
 )
 def test_two_processes_equal_one_with_the_same_global_batch(

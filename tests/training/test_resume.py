@@ -173,7 +173,7 @@ def test_run_goes_on_before_a_damaged_checkpoint_and_beside_a_half_written_one(b
 def test_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(base: Path, tmp_path: Path) -> None:
     settings = {**RESUMABLE, "lr_schedule": "cosine", "warmup_ratio": 0.25, "epochs": 2.0}
     tiny_run(base, "classification", tiny_data("classification", 16, 6), tmp_path / "whole", **settings)
-    cut(base, tmp_path / "cut", 5, **settings)  # step 3 is logged, and comes again
+    cut(base, tmp_path / "cut", 6, **settings)  # step 5 is logged after checkpoint 4, and comes again
     tiny_run(base, "classification", tiny_data("classification", 16, 6), tmp_path / "cut", resume=True, **settings)
     whole, resumed = log_of(tmp_path / "whole"), log_of(tmp_path / "cut")
     assert resumed == whole

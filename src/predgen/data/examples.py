@@ -158,7 +158,7 @@ def _check_columns(row: Row, fields: Sequence[str], task: TaskSpec, with_target:
         uses |= {column: f"the {use}" for use, column in answers.items() if column is not None}
     missing = [name for name in uses if name not in row]
     if missing:
-        named = ", ".join(f"{name!r} (for {uses[name]}){near_matches(name, row)}" for name in missing)
+        named = " ".join(f"{name!r} (for {uses[name]}).{near_matches(name, row)}" for name in missing)
         raise DataError(
             f"missing column {named} Columns of the rows: {', '.join(map(repr, row))}. Correct the name, or rename the column."
         )

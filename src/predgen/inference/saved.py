@@ -33,7 +33,7 @@ from predgen.errors import ModelError, PredgenError, SavedModelError
 from predgen.inference.model_card import model_card
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import ModelSetup, PredictionModel
-from predgen.models.base_model import BaseModel, fingerprint, load_base, without_progress_bars
+from predgen.models.base_model import BaseModel, align_weights, fingerprint, load_base, without_progress_bars
 from predgen.peft_methods.base import load_adapter
 
 FORMAT_VERSION = 1
@@ -225,6 +225,7 @@ def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel
         raise SavedModelError(
             f"the saved model {str(folder)!r} is damaged: {error}. Train it again, or copy it again."
         ) from error
+    align_weights(model)
     return model
 
 

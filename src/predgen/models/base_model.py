@@ -70,8 +70,20 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
             f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a causal language model"
             " with safetensors weights."
         ) from error
+    align_weights(lm)
     Backbone(lm.eval()).check()
     return BaseModel(lm, tokenizer, name, folder)
+
+
+def align_weights(model: torch.nn.Module) -> None:
+    """Move weights that do not start at a multiple of 64 bytes to memory that does, as torch allocates it.
+
+    Weights mapped from a safetensors file start anywhere; matrix products then take other paths on a CPU and round
+    differently, so that a loaded model would not predict bit for bit what it predicted when it was saved.
+    """
+    for parameter in model.parameters():
+        if parameter.data_ptr() % 64:
+            parameter.data = parameter.data.clone()
 
 
 @contextmanager
