@@ -68,6 +68,7 @@ class FileSpec:
         header: Column names, where the file has no header line; None: the first line names them.
         columns: Renames, published name -> name used by the task, where this file differs.
         optional: How many of `header`'s last columns a row may lack; they are read as "".
+        aligned: Column -> file that holds it, one value a line, in the order of the rows of the only path.
     """
 
     paths: tuple[str, ...]
@@ -75,6 +76,7 @@ class FileSpec:
     header: tuple[str, ...] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     optional: int = 0
+    aligned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from predgen.core import FileSpec, HubSpec, TaskSpec
+from predgen.data.aligned import with_aligned
+from predgen.data.cells import is_missing
 from predgen.data.examples import extractor
 from predgen.data.sources import read_rows
 from predgen.data.splits import split_rows
@@ -121,22 +123,33 @@ def _folder(task: TaskSpec, data_dir: Path) -> Path:
 
 
 def _published(task: TaskSpec, folder: Path) -> dict[str, FileSpec]:
-    """Return the published splits that are there, each with the first alternative that is."""
+    """Return the published splits that are there with targets, each with the first alternative that is."""
     found: dict[str, FileSpec] = {}
     partly: list[str] = []
     for split, alternatives in task.files.items():
+        lacking: list[str] = []
         for spec in alternatives:
-            missing = [pattern for pattern in spec.paths if not _matches(folder, pattern)]
-            if not missing:
+            needed = (*spec.paths, *spec.aligned.values())
+            missing = [pattern for pattern in needed if not _matches(folder, pattern)]
+            if not missing and (split != "test" or _has_targets(task, spec, folder)):
                 found[split] = spec
                 break
-            if len(missing) < len(spec.paths):
-                partly += missing
+            # A test file may be published without its labels; then it is simply no labelled split.
+            wanted = spec.paths if split == "test" else needed
+            if 0 < sum(pattern in missing for pattern in wanted) < len(wanted):
+                lacking += [pattern for pattern in wanted if pattern in missing]
+        partly += lacking if split not in found else []
     if partly:
         raise DataError(
             f"folder {str(folder)!r} lacks {', '.join(map(repr, partly))} of task {task.name!r}; the others are there."
         )
     return found
+
+
+def _has_targets(task: TaskSpec, spec: FileSpec, folder: Path) -> bool:
+    """Whether the first row of a published file has a target: test files of several publishers have none."""
+    target = next(_spec_rows(task, spec, folder)).get(task.target)
+    return not is_missing(target) and target != ""
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
@@ -147,7 +160,7 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 def _looked_for(task: TaskSpec) -> str:
     """Say which files a task can be read from."""
     splits = (
-        f"{split}: {' or '.join(' + '.join(spec.paths) for spec in alternatives)}"
+        f"{split}: {' or '.join(' + '.join((*spec.paths, *spec.aligned.values())) for spec in alternatives)}"
         for split, alternatives in task.files.items()
     )
     return f"Looked for, in that folder or in {task.folder or task.name!r} below it: {'; '.join(splits)}."
@@ -155,17 +168,17 @@ def _looked_for(task: TaskSpec) -> str:
 
 def _read(task: TaskSpec, spec: FileSpec, folder: Path) -> _Rows:
     """Read all files of a published split."""
-    paths = [path for pattern in spec.paths for path in _matches(folder, pattern)]
+    return list(_spec_rows(task, spec, folder))
+
+
+def _spec_rows(task: TaskSpec, spec: FileSpec, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a published split, file by file."""
     extract = extractor(task)
-    return [
-        dict(extract(row))
-        for path in paths
-        for row in _renamed(_file_rows(path, spec), spec.columns, f"file {str(path)!r}")
-    ]
-
-
-def _file_rows(path: Path, spec: FileSpec) -> Iterator[dict[str, Any]]:
-    return read_rows(path, reader=spec.reader, header=spec.header, optional=spec.optional)
+    for path in (path for pattern in spec.paths for path in _matches(folder, pattern)):
+        rows = read_rows(path, reader=spec.reader, header=spec.header, optional=spec.optional)
+        for column, name in spec.aligned.items():
+            rows = with_aligned(rows, path, column, folder / name)
+        yield from (dict(extract(row)) for row in _renamed(rows, spec.columns, f"file {str(path)!r}"))
 
 
 def _renamed(rows: Iterator[dict[str, Any]], columns: Mapping[str, str], where: str) -> Iterator[dict[str, Any]]:

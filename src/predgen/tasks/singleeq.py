@@ -1,0 +1,17 @@
+"""SingleEq: word problems that one equation solves; only measured on."""
+
+from predgen.core import TaskSpec
+from predgen.tasks.word_problems import PROMPT, test_files
+
+SINGLEEQ = TaskSpec(
+    name="singleeq",
+    kind="math",
+    prompt=PROMPT,
+    target="answer",
+    metrics=("exact_match",),
+    files={"test": test_files("SingleEq.json")},
+    group=("question",),
+    extract="predgen.tasks.word_problems:question_and_answer",
+    licence="not stated",
+    source="Koncel-Kedziorski et al. (2015), Parsing Algebraic Word Problems into Equations, TACL",
+)
