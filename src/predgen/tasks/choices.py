@@ -32,9 +32,10 @@ def read_instruction(row: Row, noun: str) -> tuple[str, list[str]] | None:
     return question.strip(), [option.strip() for option in options]
 
 
-def four_field_files(name: str) -> tuple[FileSpec, ...]:
-    """Return LLM-Adapters' names for a split's file."""
-    return tuple(FileSpec((f"{name}{suffix}",), "json") for suffix in (".llm_adapters.json", ".json"))
+def four_field_files(name: str, target: str = "answer") -> tuple[FileSpec, ...]:
+    """Return LLM-Adapters' names for a split's file; `target` is what the task calls the column `answer`."""
+    columns = {} if target == "answer" else {"answer": target}
+    return tuple(FileSpec((f"{name}{suffix}",), "json", columns=columns) for suffix in (".llm_adapters.json", ".json"))
 
 
 def numbered_answers(row: Row) -> dict[str, Any]:

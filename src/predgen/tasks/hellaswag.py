@@ -41,19 +41,19 @@ HELLASWAG = TaskSpec(
         "Please choose the correct ending to complete the given sentence: {ctx}\n\nEnding1: {ending1} Ending2: {ending2} "
         "Ending3: {ending3} Ending4: {ending4}\n\nAnswer format: ending1/ending2/ending3/ending4\nThe correct answer is"
     ),
-    target="answer",
+    target="label",
     labels={str(index): f"ending{index + 1}" for index in range(4)},
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         "train": (
-            FileSpec(("hellaswag_train.jsonl",), "jsonl", columns={"label": "answer"}),
-            *four_field_files("train"),
+            FileSpec(("hellaswag_train.jsonl",), "jsonl"),
+            *four_field_files("train", "label"),
         ),
-        "validation": (FileSpec(("hellaswag_val.jsonl",), "jsonl", columns={"label": "answer"}),),
+        "validation": (FileSpec(("hellaswag_val.jsonl",), "jsonl"),),
         # The publisher's hellaswag_test.jsonl has no labels.
-        "test": (FileSpec(("test.jsonl",), "jsonl", columns={"label": "answer"}), *four_field_files("test")),
+        "test": (FileSpec(("test.jsonl",), "jsonl"), *four_field_files("test", "label")),
     },
-    hub=HubSpec("Rowan/hellaswag", splits={"train": "train", "validation": "validation"}, columns={"label": "answer"}),
+    hub=HubSpec("Rowan/hellaswag", splits={"train": "train", "validation": "validation"}),
     group=("ctx",),
     extract="predgen.tasks.hellaswag:context_and_endings",
     licence="MIT",
