@@ -26,11 +26,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def reviews(n: int, seed: int = 0) -> list[dict[str, str]]:
-    """Rows with a text, a label and a score of 1 to 9."""
+def reviews(n: int, seed: int = 0, start: int = 0) -> list[dict[str, str]]:
+    """Rows with a text, a label and a score of 1 to 9; the texts are numbered from `start`."""
     rng = random.Random(seed)
     rows = []
-    for i in range(n):
+    for i in range(start, start + n):
         good = i % 2 == 0
         text = f"number {i} was {rng.choice(GOOD if good else BAD)}"
         rows.append(

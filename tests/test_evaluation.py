@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import predgen
+from predgen.config import RunConfig
 from predgen.core import Example, Prediction, Target
 from predgen.errors import ConfigError, DataError
 from predgen.evaluation import Evaluation, evaluate, rows_to_measure
@@ -42,7 +44,8 @@ def test_metrics_are_those_of_the_predictions(labelled: TrainedModel) -> None:
     assert found.metrics["accuracy"] == sum(t == v for t, v in zip(targets, values, strict=True)) / 30
     expected = bootstrap_interval("log_loss", targets, values, probabilities, labelled.labels, n_resamples=50, seed=7)
     assert found.intervals["log_loss"] == expected
-    assert (found.rows, found.counts) == (30, {})
+    trained = {e.fields["text"] for e in tiny_data("classification").train}
+    assert (found.rows, found.counts) == (30, {"trained_on": sum(r.fields["text"] in trained for r in rows)})
 
 
 def test_interval_holds_the_value_and_follows_the_seed(numbered: TrainedModel) -> None:
@@ -55,7 +58,7 @@ def test_interval_holds_the_value_and_follows_the_seed(numbered: TrainedModel) -
 
 
 def test_targets_outside_the_codec_are_scored_and_counted(numbered: TrainedModel) -> None:
-    rows = [Example(i, {"text": "good wine"}, Target(value)) for i, value in enumerate((0.1, 0.2, 100.0, -50.0))]
+    rows = [Example(i, {"text": "new wine"}, Target(value)) for i, value in enumerate((0.1, 0.2, 100.0, -50.0))]
     found = evaluate(numbered, rows, n_resamples=10)
     assert found.counts == {"out_of_range": 2}
     assert found.metrics["mae"] > 30  # the smaller of both misses is at least 49, of four rows
@@ -69,7 +72,7 @@ def test_truncated_rows_are_counted(labelled: TrainedModel) -> None:
 def test_unread_answers_are_counted_and_wrong(labelled: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     unread = Prediction(None, None, "???", frozenset({"parse_failure"}))
     monkeypatch.setattr(TrainedModel, "predict_encoded", lambda self, rows, **_: [unread] * len(rows))
-    found = evaluate(labelled, tiny_rows(4, "classification"), n_resamples=10)
+    found = evaluate(labelled, [Example(i, {"text": f"tea {i}"}, Target("low")) for i in range(4)], n_resamples=10)
     assert found.counts == {"parse_failure": 4}
     assert found.metrics["accuracy"] == 0.0
     assert "log_loss" not in found.metrics  # no probabilities were given
@@ -94,15 +97,13 @@ def test_undefined_values_are_null_in_json() -> None:
 # Which rows are measured
 
 
-def write_rows(path: Path, n: int = 40, bad_row: int | None = None) -> Path:
-    lines = [{"text": f"row {i} of the file", "score": "?" if i == bad_row else i % 7} for i in range(n)]
+def write_rows(path: Path, n: int = 40, bad_row: int | None = None, start: int = 0) -> Path:
+    lines = [{"text": f"row {i} of the file", "score": "?" if i == bad_row else i % 7} for i in range(start, start + n)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
 
 
 def custom_run(base: Path, data: Path, out: Path, **settings: Any) -> TrainedModel:
-    from predgen.config import RunConfig
-
     given = {"batch_size": 4, "max_steps": 1, "rank": 2, "model": str(base), "data": str(data), **settings}
     return train(RunConfig(prompt="{text} =", target="score", kind="regression", **given), out)
 
@@ -129,7 +130,8 @@ def test_bad_rows_are_skipped_as_in_training(base: Path, tmp_path: Path) -> None
 def test_all_rows_of_a_file(base: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl")
     trained = custom_run(base, data, tmp_path / "run")
-    assert len(rows_to_measure(trained, data=str(write_rows(tmp_path / "other.jsonl", 13)))) == 13
+    other = write_rows(tmp_path / "other.jsonl", 13, start=40)
+    assert len(rows_to_measure(trained, data=str(other))) == 13
 
 
 def test_split_of_a_task_has_the_runs_seed(numbered: TrainedModel, tmp_path: Path) -> None:
@@ -151,6 +153,76 @@ def test_split_of_a_task_has_the_runs_seed(numbered: TrainedModel, tmp_path: Pat
     assert len(rows_to_measure(trained, split="test", data_dir=str(tmp_path))) == 5  # the published trial file
     with pytest.raises(ConfigError, match=r"unknown split 'tset'\. Did you mean 'test'"):
         rows_to_measure(trained, split="tset", data_dir=str(tmp_path))
+
+
+def test_trained_rows_are_refused_unless_told(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl")
+    trained = custom_run(base, data, tmp_path / "run", limit=9)
+    with pytest.raises(
+        DataError, match=r"^9 of 40 rows of .*rows\.jsonl' are rows that this run was trained on, such as row"
+    ):
+        rows_to_measure(trained, data=str(data))
+    rows = rows_to_measure(trained, data=str(data), with_trained_rows=True)
+    assert len(rows) == 40
+    assert evaluate(trained, rows, n_resamples=10).counts == {"trained_on": 9}
+    assert rows_to_measure(predgen.load(tmp_path / "run"), data=str(data), with_trained_rows=True) == rows
+    with pytest.raises(DataError, match=r"^9 of 40 rows"):
+        rows_to_measure(predgen.load(tmp_path / "run"), data=str(data))
+
+
+def test_repeats_of_a_published_split_are_counted_and_of_others_refused(base: Path, tmp_path: Path) -> None:
+    names = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\n"
+    lines = [f"{i}\tmen {i} sing\tnobody {i} sings\t{1 + i % 5}\n" for i in range(40)]
+    (tmp_path / "SICK_train.txt").write_text(names + "".join(lines))
+    (tmp_path / "SICK_trial.txt").write_text(names + "".join(lines[:5]))
+    settings = {"batch_size": 4, "max_steps": 1, "rank": 2, "model": str(base), "data_dir": str(tmp_path)}
+    trained = train(RunConfig(task="sick", **settings))
+    published = rows_to_measure(trained, split="test")
+    seen = evaluate(trained, published, n_resamples=10).counts["trained_on"]
+    assert 0 < seen <= 5
+    assert len(rows_to_measure(trained, split="validation")) == 4
+    with pytest.raises(DataError, match=r"^36 of 36 rows of split 'train' are rows"):
+        rows_to_measure(trained, split="train")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "SICK_train.txt").write_text(names + "".join(lines[:30]))  # other rows, hence another seeded split
+    (other / "SICK_trial.txt").write_text(names + "".join(lines[:5]))
+    with pytest.raises(DataError, match=r"rows of split 'validation' are rows that this run was trained on"):
+        rows_to_measure(trained, split="validation", data_dir=str(other))
+
+
+def math_folder(folder: Path) -> Path:
+    """GSM8K's training file and a MultiArith sample that repeats one of its problems."""
+    (folder / "gsm8k").mkdir()
+    (folder / "multiarith").mkdir()
+    lines = [{"question": f"What is {i} plus one?", "answer": f"Add.\n#### {i + 1}"} for i in range(20)]
+    (folder / "gsm8k" / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = [{"sQuestion": f" What is  {i} plus two? ", "lSolutions": [i + 2.0]} for i in range(6)]
+    (folder / "multiarith" / "sample.json").write_text(json.dumps(rows))
+    return folder
+
+
+def test_another_tasks_split_is_asked_with_the_runs_prompt(base: Path, tmp_path: Path) -> None:
+    settings = {"batch_size": 4, "max_steps": 1, "rank": 2, "model": str(base), "rationale": False}
+    prompt = "Q: {question} ="
+    trained = train(RunConfig(task="gsm8k", data_dir=str(math_folder(tmp_path)), prompt=prompt, **settings))
+    rows = rows_to_measure(trained, split="test", task="multiarith")
+    assert [(row.fields["question"], row.target) for row in rows][1] == ("What is  1 plus two?", Target(3.0))
+    found = evaluate(trained, rows, n_resamples=10)
+    assert (found.rows, set(found.metrics)) == (6, {"exact_match"})
+    repeated = json.loads((tmp_path / "multiarith" / "sample.json").read_text())
+    seen = load_data(trained.config).train[0].fields["question"]
+    (tmp_path / "multiarith" / "sample.json").write_text(
+        json.dumps([*repeated, {"sQuestion": seen, "lSolutions": [1.0]}])
+    )
+    with pytest.raises(DataError, match=r"^1 of 7 rows of split 'test' of task 'multiarith' are rows"):
+        rows_to_measure(trained, split="test", task="multiarith")
+    with pytest.raises(
+        ConfigError, match=r"`task` 'sst2' is a classification task with labels negative, positive, but the run"
+    ):
+        rows_to_measure(trained, split="test", task="sst2")
+    with pytest.raises(ConfigError, match=r"`task` 'svamp' names whose `split` to measure on"):
+        rows_to_measure(trained, data="x.csv", task="svamp")
 
 
 def test_wrong_choices_are_refused(numbered: TrainedModel) -> None:

@@ -3,16 +3,17 @@
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from predgen import registries
 from predgen.codecs.number import NumberCodec
-from predgen.core import Example
+from predgen.core import Example, TaskSpec
 from predgen.data.examples import to_examples
 from predgen.data.sources import rows_of
-from predgen.errors import ConfigError
+from predgen.data.tables import is_published
+from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel, count_flags
 from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import bootstrap_interval
@@ -27,8 +28,8 @@ class Evaluation:
         rows: Number of rows.
         metrics: Name -> value.
         intervals: Name -> ends of the 95 % percentile bootstrap interval over rows.
-        counts: Flag -> rows ("truncated", "parse_failure", "out_of_budget"), and "out_of_range": targets that the number
-            codec cannot write; they are scored as they are.
+        counts: Flag -> rows ("truncated", "parse_failure", "out_of_budget"); "out_of_range": targets that the number
+            codec cannot write, which are scored as they are; "trained_on": rows that the run was trained on.
     """
 
     rows: int
@@ -91,7 +92,7 @@ def evaluate(
             name: bootstrap_interval(name, targets, values, known, labels, n_resamples=n_resamples, seed=seed)
             for name in names
         },
-        {**count_flags(predictions), **_out_of_range(trained, targets)},
+        {**count_flags(predictions), **_out_of_range(trained, targets), **_trained_on(trained, examples)},
     )
 
 
@@ -104,8 +105,20 @@ def _out_of_range(trained: TrainedModel, targets: Sequence[str | float]) -> dict
     return {"out_of_range": outside} if outside else {}
 
 
+def _trained_on(trained: TrainedModel, examples: Sequence[Example]) -> dict[str, int]:
+    """How many of the rows the run was trained on; nothing where there are none."""
+    seen = sum(1 for _ in trained.trained_rows.shared(examples)) if trained.trained_rows is not None else 0
+    return {"trained_on": seen} if seen else {}
+
+
 def rows_to_measure(
-    trained: TrainedModel, *, split: str | None = None, data: str | None = None, data_dir: str | None = None
+    trained: TrainedModel,
+    *,
+    split: str | None = None,
+    data: str | None = None,
+    data_dir: str | None = None,
+    task: str | None = None,
+    with_trained_rows: bool = False,
 ) -> list[Example]:
     """Read the rows to measure a model on.
 
@@ -114,22 +127,77 @@ def rows_to_measure(
         split: A split of the run's task, with the run's seed; for a run on a file of the user's: "validation".
         data: A file with the run's columns; all its rows.
         data_dir: The task's folder; None: the run's.
+        task: Another task, of the same kind and with the same prompt columns, whose split to take instead.
+        with_trained_rows: Measure on rows that the run was trained on, too. Not needed for a validation or test split that
+            the publisher of the run's task made: the few rows that some of these repeat are measured, and counted.
 
     Raises:
         ConfigError: If neither or both of `split` and `data` are given, or the run has no such split.
-        DataError: If the rows cannot be read.
+        DataError: If the rows cannot be read, or some of them are rows that the run was trained on.
     """
     if (split is None) == (data is None):
         raise ConfigError("give either `split` (of the run's task) or `data` (a file), not both and not neither.")
     if data is not None:
-        return to_examples(rows_of(data), trained.task)
+        if task is not None:
+            raise ConfigError(f"`task` {task!r} names whose `split` to measure on; a file has the run's own columns.")
+        rows, is_held_out = to_examples(rows_of(data), trained.task), False
+    else:
+        assert split is not None, "checked above"
+        rows, is_held_out = _rows_of_split(trained, split, data_dir, task)
+    if not (with_trained_rows or is_held_out):
+        where = repr(data) if data is not None else f"split {split!r}" + (f" of task {task!r}" if task else "")
+        _refuse_trained_rows(trained, rows, where)
+    return rows
+
+
+def _rows_of_split(
+    trained: TrainedModel, split: str, data_dir: str | None, task: str | None
+) -> tuple[list[Example], bool]:
+    """Read a split of the run's task, of another task, or the rows held out from the user's file.
+
+    Returns:
+        The rows, and whether they are held out by the publisher or the user: then a few repeated rows are their doing.
+    """
     config = trained.config
-    assert split is not None, "checked above"
-    if config.task is not None:
-        return to_examples(load_split(trained.task, split, data_dir or config.data_dir, config.seed), trained.task)
-    if split != "validation":
-        raise ConfigError(
-            f"`split` is {split!r}, but this run was trained on a file of yours, which has the split validation only."
-        )
     with tempfile.TemporaryDirectory() as scratch:  # bad rows are skipped as in training, and were reported there
-        return load_data(config, Path(scratch)).validation
+        if config.task is None and task is None:
+            if split != "validation":
+                raise ConfigError(
+                    f"`split` is {split!r}, but this run was trained on a file of yours, which has the split validation only."
+                )
+            return load_data(config, Path(scratch)).validation, True
+        measured, folder = _task_to_measure(trained, task), data_dir or config.data_dir
+        rows = load_split(measured, split, folder, config.seed)
+        examples = to_examples(rows, measured, bad_rows=config.bad_rows, side_file=Path(scratch) / "bad-rows.jsonl")
+    is_held_out = task is None and split != "train" and is_published(measured, split, folder)
+    return examples, is_held_out
+
+
+def _task_to_measure(trained: TrainedModel, name: str | None) -> TaskSpec:
+    """The run's task, or another one asked with the run's prompt."""
+    if name is None:
+        return trained.task
+    task: TaskSpec = registries.tasks.get(name)
+    if task.kind != trained.task.kind or not set(task.labels.values()) <= set(trained.labels):
+        raise ConfigError(
+            f"`task` {name!r} is a {task.kind} task with {_answers(task)}, but the run learned {trained.task.kind} with"
+            f" {_answers(trained.task)}. Choose a task with the same answers."
+        )
+    return replace(task, prompt=trained.task.prompt)
+
+
+def _answers(task: TaskSpec) -> str:
+    """A task's answers, for a message."""
+    return f"labels {', '.join(task.labels.values())}" if task.labels else "numbers"
+
+
+def _refuse_trained_rows(trained: TrainedModel, rows: Sequence[Example], where: str) -> None:
+    """Raise where rows to measure on are rows that the run was trained on."""
+    seen = list(trained.trained_rows.shared(rows)) if trained.trained_rows is not None else []
+    if seen:
+        first = " / ".join(seen[0].fields.values())
+        raise DataError(
+            f"{len(seen)} of {len(rows)} rows of {where} are rows that this run was trained on, such as row"
+            f" {seen[0].row_id + 1} ({first[:60]!r}): figures on them say nothing about new rows. Measure on others, or"
+            " measure on these knowingly with `with_trained_rows` (--with-trained-rows)."
+        )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli_runs import Runs, flat, predgen, refused, reviews, write_csv
-from predgen.inference.saved import read_manifest
+from predgen.evaluation import rows_to_measure
+from predgen.inference.saved import load, read_manifest
 
 
 def test_validation_of_a_file_run_as_measured_in_training(runs: Runs, tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_validation_of_a_file_run_as_measured_in_training(runs: Runs, tmp_path: 
 
 
 def test_file_is_shown_as_a_table(runs: Runs, tmp_path: Path) -> None:
-    rows = [*reviews(12, seed=5), {"text": "fine " * 300, "label": "good", "score": "50"}]
+    rows = [*reviews(12, seed=5, start=100), {"text": "fine " * 300, "label": "good", "score": "50"}]
     data = write_csv(tmp_path / "test.csv", rows)
     said = flat(predgen("evaluate", runs.score, "--data", data, "--batch-size", "5").stdout)
     assert "13 rows, 95 % bootstrap intervals over rows" in said
@@ -32,7 +33,7 @@ def test_file_is_shown_as_a_table(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_undefined_figures_are_null(runs: Runs, tmp_path: Path) -> None:
-    data = write_csv(tmp_path / "one.csv", reviews(1))  # no correlation over one row
+    data = write_csv(tmp_path / "one.csv", reviews(1, start=100))  # no correlation over one row
     result = predgen("evaluate", runs.score, "--data", data, "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "out.json").read_text())["metrics"]["pearson"] is None
@@ -46,7 +47,7 @@ def test_moved_base_is_found_where_it_is_said_to_be(runs: Runs, tmp_path: Path) 
     manifest = json.loads((run / "predgen.json").read_text())
     manifest["base"]["name"] = str(tmp_path / "old-place")
     (run / "predgen.json").write_text(json.dumps(manifest))
-    data = write_csv(tmp_path / "test.csv", reviews(4))
+    data = write_csv(tmp_path / "test.csv", reviews(4, start=100))
     message = refused(predgen("evaluate", run, "--data", data))
     assert f"needs its base model: base model folder {str(tmp_path / 'old-place')!r} does not exist." in message
     assert "--base" in message or "`base`" in message
@@ -64,6 +65,24 @@ def test_json_folder_is_checked_before_measuring(runs: Runs, tmp_path: Path) -> 
     assert message.endswith("lies in a folder that does not exist; make it first.")
 
 
-def test_free_decoding_is_for_generators(runs: Runs) -> None:
-    message = refused(predgen("evaluate", runs.score, "--data", runs.data, "--decode", "free"))
+def test_free_decoding_is_for_generators(runs: Runs, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "test.csv", reviews(4, start=100))
+    message = refused(predgen("evaluate", runs.score, "--data", data, "--decode", "free"))
     assert message.startswith("error: `decode` 'free' reads what a generator wrote, but this is a predgen model.")
+
+
+def test_rows_that_were_trained_on_are_refused(runs: Runs, tmp_path: Path) -> None:
+    message = refused(predgen("evaluate", runs.score, "--data", runs.data))
+    assert message.startswith(
+        f"error: 36 of 40 rows of {str(runs.data)!r} are rows that this run was trained on, such as row"
+    )
+    assert message.endswith("or measure on these knowingly with `with_trained_rows` (--with-trained-rows).")
+    all_rows = write_csv(tmp_path / "all.csv", [*reviews(40), *reviews(10, start=100)])
+    result = predgen("evaluate", runs.score, "--data", all_rows, "--with-trained-rows")
+    assert result.exit_code == 0, result.output
+    assert "36 rows trained on" in flat(result.stdout)  # 4 of 40 were held out
+    held_out = {row.fields["text"] for row in rows_to_measure(load(runs.score), split="validation")}
+    trained = next(row for row in reviews(40) if row["text"] not in held_out)
+    spelled = {**trained, "text": f" {trained['text'].upper()}  "}
+    data = write_csv(tmp_path / "one.csv", [*reviews(9, start=100), spelled])
+    assert "1 of 10 rows of" in refused(predgen("evaluate", runs.score, "--data", data))

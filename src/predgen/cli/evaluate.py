@@ -15,6 +15,9 @@ from predgen.errors import ConfigError
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     split: Annotated[Optional[str], typer.Option(help="Split of the run's task: train, validation or test.")] = None,  # noqa: UP045
+    task: Annotated[
+        str | None, typer.Option(help="Another task of the same kind, whose split to take instead.")
+    ] = None,
     data: Annotated[Optional[str], typer.Option(help="A file with the run's columns instead.")] = None,  # noqa: UP045
     data_dir: Annotated[Optional[str], typer.Option(help="Folder of the task's files; default: the run's.")] = None,  # noqa: UP045
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,  # noqa: UP045
@@ -24,12 +27,18 @@ def evaluate(
         str,
         typer.Option(help="constrained, or free: a Generator writes without constraint; unreadable text is counted."),
     ] = "constrained",
+    with_trained_rows: Annotated[
+        bool,
+        typer.Option("--with-trained-rows", help="Measure on rows that the run was trained on, too; they are counted."),
+    ] = False,
 ) -> None:
     """Measure a trained model, with 95 % bootstrap intervals over rows.
 
     `predgen evaluate RUN --split validation --data-dir DIR --json out.json`
 
     `predgen evaluate RUN --data my.csv`
+
+    `predgen evaluate RUN --task svamp --split test --data-dir DIR`
     """
     from rich.console import Console
 
@@ -41,10 +50,12 @@ def evaluate(
     if json_file is not None and not json_file.parent.is_dir():
         raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")
     trained = load(run, base=base)
-    examples = rows_to_measure(trained, split=split, data=data, data_dir=data_dir)
+    examples = rows_to_measure(
+        trained, split=split, data=data, data_dir=data_dir, task=task, with_trained_rows=with_trained_rows
+    )
     with row_progress(Console(stderr=True), "evaluate", len(examples)) as advance:
         found = measure(trained, examples, decode=decode, batch_size=batch_size, on_batch=advance)
-    result = {"run": str(run), "split": split, "data": data, "decode": decode, **found.to_dict()}
+    result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decode, **found.to_dict()}
     if json_file is not None:
         draft = Path(f"{json_file}.new")
         draft.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")

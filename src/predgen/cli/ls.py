@@ -62,8 +62,8 @@ def _show(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table()
-    for column in entries[0]:
-        table.add_column(column)
+    for column in entries[0]:  # a narrow terminal folds cells; nothing is cut off
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for entry in entries:
         table.add_row(
             *(", ".join(map(str, v)) if isinstance(v, list) else "" if v is None else str(v) for v in entry.values())

@@ -62,6 +62,14 @@ def available_splits(task: TaskSpec, data_dir: str | Path) -> tuple[str, ...]:
     return tuple(_plan(_published(task, _folder(task, Path(data_dir)))))
 
 
+def is_published(task: TaskSpec, split: str, data_dir: str | Path | None) -> bool:
+    """Whether a split is one that the publisher made, and not a seeded part of another; `data_dir` None: on the hub."""
+    published: Collection[str] = task.hub.splits if task.hub else ()
+    if data_dir is not None:
+        published = _published(task, _folder(task, Path(data_dir)))
+    return split in (plan := _plan(published)) and plan[split][1] is None
+
+
 def load_hub(task: TaskSpec, split: str, *, seed: int = 0) -> _Rows:
     """Return one split's rows from the Hugging Face hub, with the task's column names. No code of the hub is run.
 

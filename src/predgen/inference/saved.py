@@ -4,6 +4,7 @@ RUN/predgen.json        format, setup, codec, task, config, base model's fingerp
 RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
 RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
 RUN/head.safetensors    weights beside the language model (methods with a head)
+RUN/trained-rows.json   digests of the training rows, so that no one measures on them unawares
 RUN/README.md           model card
 """
 
@@ -28,6 +29,7 @@ from predgen import __version__, registries
 from predgen.codecs.base import Codec
 from predgen.config import config_from
 from predgen.core import FileSpec, HubSpec, TaskSpec
+from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
 from predgen.errors import ModelError, PredgenError, SavedModelError
 from predgen.inference.model_card import model_card
@@ -38,7 +40,8 @@ from predgen.peft_methods.base import load_adapter
 
 FORMAT_VERSION = 1
 MANIFEST = "predgen.json"
-_PARTS = ("adapter", "base", "head.safetensors", "README.md")
+TRAINED_ROWS = "trained-rows.json"
+_PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
 
 
 def save(trained: TrainedModel, folder: str | Path) -> Path:
@@ -106,6 +109,8 @@ def _write_parts(trained: TrainedModel, folder: Path) -> None:
     head = {name: value.detach().cpu().contiguous() for name, value in trained.model.head_state().items()}
     if head:
         (folder / "head.safetensors").write_bytes(serialise(head))
+    if trained.trained_rows is not None:
+        trained.trained_rows.write(folder / TRAINED_ROWS)
     (folder / "README.md").write_text(model_card(trained), encoding="utf-8")
     text = json.dumps(manifest(trained, folder), indent=1, ensure_ascii=False, allow_nan=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -162,7 +167,9 @@ def load(folder: str | Path, *, base: str | None = None) -> TrainedModel:
         max_length=max_length,
         truncate_field=config.truncate_field,
     )
-    return TrainedModel(model.eval(), found, encoder, task, config, report)
+    rows = folder / TRAINED_ROWS
+    trained_rows = RowDigests.read(rows) if rows.is_file() else None
+    return TrainedModel(model.eval(), found, encoder, task, config, report, trained_rows)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction, Row, TaskSpec
+from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded, Encoder
 from predgen.data.examples import iter_examples
 from predgen.data.sources import rows_of
@@ -28,6 +29,7 @@ class TrainedModel:
         task: Task, with prompt, columns and metrics.
         config: All settings of the run.
         report: Measurements and facts of the training run, plain JSON data.
+        trained_rows: Digests of the training rows; None where they are not known (older saved models).
 
     Example:
         >>> import predgen
@@ -42,6 +44,7 @@ class TrainedModel:
     task: TaskSpec
     config: RunConfig
     report: dict[str, Any] = field(default_factory=dict)
+    trained_rows: RowDigests | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

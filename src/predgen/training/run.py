@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from predgen import registries
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
+from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
 from predgen.errors import ConfigError
@@ -178,7 +179,7 @@ class _Run:
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
         if self.config.gradient_checkpointing:
             model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
-        trained = TrainedModel(model, base, encoder, self.data.task, self.config)
+        trained = TrainedModel(model, base, encoder, self.data.task, self.config, trained_rows=RowDigests.of(examples))
         rows = [encoder.encode(example) for example in examples]
         if claim:
             if PartialState().is_main_process:

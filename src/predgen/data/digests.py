@@ -1,0 +1,62 @@
+"""Which rows a model was trained on, as a set of short digests: enough to recognise a row, not to read it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from predgen.core import Example
+from predgen.errors import SavedModelError
+
+_BYTES = 8  # a million rows meet a million others by chance with probability 1e12 / 2^64, below 1e-7
+
+
+def row_digest(example: Example) -> str:
+    r"""Digest of a row's prompt fields; its target does not count, nor do case and runs of blanks, as in `splits`.
+
+    Example:
+        >>> row_digest(Example(0, {"q": "How many pens?"})) == row_digest(Example(9, {"q": " how  many\npens?"}))
+        True
+    """
+    texts = (" ".join(text.casefold().split()) for text in example.fields.values())
+    return hashlib.blake2b("\x1f".join(texts).encode("utf-8"), digest_size=_BYTES).hexdigest()
+
+
+@dataclass(frozen=True)
+class RowDigests:
+    """Digests of a set of rows.
+
+    Attributes:
+        digests: `row_digest` of each.
+    """
+
+    digests: frozenset[str]
+
+    @classmethod
+    def of(cls, examples: Iterable[Example]) -> "RowDigests":
+        """Digest rows."""
+        return cls(frozenset(map(row_digest, examples)))
+
+    def shared(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """Yield the examples that are among these rows."""
+        return (example for example in examples if row_digest(example) in self.digests)
+
+    def write(self, path: Path) -> None:
+        """Write the digests as a JSON list, sorted: nothing is left of the rows' order."""
+        path.write_text(json.dumps(sorted(self.digests), indent=0) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "RowDigests":
+        """Read what `write` wrote.
+
+        Raises:
+            SavedModelError: If the file is damaged.
+        """
+        try:
+            digests = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SavedModelError(f"{str(path)!r} is damaged: {error}. Copy it again.") from error
+        if not isinstance(digests, list) or not all(isinstance(d, str) and len(d) == 2 * _BYTES for d in digests):
+            raise SavedModelError(f"{str(path)!r} is damaged: it holds no list of digests. Copy it again.")
+        return cls(frozenset(digests))
