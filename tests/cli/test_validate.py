@@ -5,7 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
+from task_files import publish
 
 
 def facts(
@@ -67,3 +70,52 @@ def test_bad_rows_end_with_status_2(runs: Runs, tmp_path: Path) -> None:
     given = ("--data", data, "--prompt", PROMPT, "--target", "score", "--kind", "regression", "--model", runs.base)
     message = refused(predgen("validate", *given))
     assert message.startswith("error: 1 of 6 rows cannot be used: row 6: column 'score' is '?' (not a number).")
+
+
+def of_task(runs: Runs, name: str, folder: Path, *more: str) -> dict[str, Any]:
+    """What `predgen validate --task --json` prints."""
+    result = predgen("validate", "--task", name, "--data-dir", folder, "--model", runs.base, *more, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_test_rows_of_a_task_and_their_overlap(runs: Runs, tmp_path: Path) -> None:
+    names = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n"
+    rows = [f"{i}\tmen {i} sing\tnobody {i} sings\t{2 + i % 3}\tNEUTRAL\n" for i in range(30)]
+    (tmp_path / "SICK_train.txt").write_text(names + "".join(rows[:20]))
+    (tmp_path / "SICK_trial.txt").write_text(names + "".join(rows[20:25]))
+    test = [rows[3].upper().replace("MEN", "MEN "), rows[21], rows[26], rows[26].replace("\t4\t", "\t5\t"), rows[27]]
+    (tmp_path / "SICK_test_annotated.txt").write_text(names + "".join(test))
+    found = of_task(runs, "sick", tmp_path)
+    assert (found["train_rows"], found["validation_rows"], found["test_rows"]) == (20, 5, 5)
+    assert (found["test_targets"]["min"], found["test_targets"]["max"]) == (2, 5)
+    assert (found["test_repeated_prompts"], found["test_prompts_with_several_targets"]) == (1, 1)
+    assert (found["test_prompts_also_in_train"], found["test_prompts_also_in_validation"]) == (1, 1)
+    # One token per character.
+    assert found["test_tokens_per_prompt"]["median"] == len(
+        "A: men 26 sing\nB: nobody 26 sings\nRelatedness from 1 to 5:"
+    )
+
+
+def test_set_for_measuring_only_has_test_facts(runs: Runs, tmp_path: Path) -> None:
+    found = of_task(runs, "addsub", publish("addsub", tmp_path))
+    assert found["test_rows"] == 6
+    assert found["test_targets"]["mean"] == pytest.approx(2 / 3)
+    assert not [name for name in found if "train" in name or "validation" in name]
+
+
+def test_bad_rows_are_skipped_and_counted_if_asked(runs: Runs, tmp_path: Path) -> None:
+    rows = [
+        {"instruction": f"q {i}", "input": "", "output": "", "answer": "C" if i == 4 else f"{i}.0"} for i in range(30)
+    ]
+    (tmp_path / "math_10k.json").write_text(json.dumps(rows))
+    found = of_task(runs, "math_10k", tmp_path, "--bad-rows", "skip")
+    assert found["train_rows"] + found["validation_rows"] + found["test_rows"] == 29
+    given = ("--task", "math_10k", "--data-dir", tmp_path, "--model", runs.base)
+    assert "column 'answer' is 'C' (not a number)" in refused(predgen("validate", *given))
+
+
+def test_folder_without_the_tasks_files_says_what_was_looked_for(runs: Runs, tmp_path: Path) -> None:
+    message = refused(predgen("validate", "--task", "svamp", "--data-dir", tmp_path, "--model", runs.base))
+    assert message.startswith(f"error: folder {str(tmp_path)!r} has no file of task 'svamp'. Looked for")

@@ -53,21 +53,26 @@ def load_task(task: TaskSpec, split: str, *, data_dir: str | Path, seed: int = 0
     )
 
 
-def available_splits(task: TaskSpec, data_dir: str | Path) -> tuple[str, ...]:
-    """Return the splits that `load_task` can give from a folder, in the order of `SPLITS`.
+def available_splits(task: TaskSpec, data_dir: str | Path | None) -> tuple[str, ...]:
+    """Return the splits that a folder gives, or the hub where that is None, in the order of `SPLITS`.
 
     Raises:
         DataError: If the folder is missing, or a split's files are there only in part.
     """
-    return tuple(_plan(_published(task, _folder(task, Path(data_dir)))))
+    return tuple(_plan(_published_at(task, data_dir)))
 
 
 def is_published(task: TaskSpec, split: str, data_dir: str | Path | None) -> bool:
     """Whether a split is one that the publisher made, and not a seeded part of another; `data_dir` None: on the hub."""
-    published: Collection[str] = task.hub.splits if task.hub else ()
+    plan = _plan(_published_at(task, data_dir))
+    return split in plan and plan[split][1] is None
+
+
+def _published_at(task: TaskSpec, data_dir: str | Path | None) -> Collection[str]:
+    """Return the splits that are published with targets in a folder, or on the hub."""
     if data_dir is not None:
-        published = _published(task, _folder(task, Path(data_dir)))
-    return split in (plan := _plan(published)) and plan[split][1] is None
+        return _published(task, _folder(task, Path(data_dir)))
+    return task.hub.splits if task.hub else ()
 
 
 def load_hub(task: TaskSpec, split: str, *, seed: int = 0) -> _Rows:

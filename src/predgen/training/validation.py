@@ -1,55 +1,117 @@
-"""Facts about data before a model is trained on it. Only the tokenizer is loaded."""
+"""Facts about data before a model is trained on it, or measured. Only the tokenizer is loaded."""
 
 import statistics
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from predgen import registries
+from predgen.codecs.base import Codec
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
-from predgen.core import Example
+from predgen.core import Example, TaskSpec
+from predgen.data.digests import row_digest
+from predgen.data.examples import to_examples
+from predgen.data.tables import available_splits
 from predgen.models.base_model import load_tokenizer
-from predgen.training.prepare import load_data, make_codec, make_encoder, make_setup, weigh
+from predgen.training.prepare import (
+    TrainingData,
+    load_data,
+    load_split,
+    make_codec,
+    make_encoder,
+    make_setup,
+    task_of,
+    weigh,
+)
 
 
 def validate_data(config: RunConfig) -> dict[str, Any]:
-    """Read and check everything a training run would read.
+    """Read and check everything a training run would read, and a known task's test rows.
 
     Returns:
-        Facts by name, plain JSON data: rows, targets, token lengths, truncated rows, duplicates, overlap of splits.
+        Facts by name, plain JSON data: rows, targets, token lengths, truncated rows, duplicates, overlap of splits. Sets
+        that are for measuring only have facts about their test rows alone.
 
     Raises:
         PredgenError: As training would, before it loads a model.
     """
-    data = load_data(replace(config, bad_rows="error"))
+    task = task_of(config)
+    splits = available_splits(task, config.data_dir) if config.task is not None else ("train",)
+    with tempfile.TemporaryDirectory() as scratch:
+        # Where there is nothing at all, reading says what was looked for.
+        data = None if splits == ("test",) else load_data(config, Path(scratch))
+        test = _test_rows(config, task, Path(scratch)) if "test" in splits else []
+    facts: dict[str, Any] = {"task": task.name, "kind": task.kind}
+    if data is not None:
+        facts |= _training_facts(config, data)
+    if test:
+        facts |= {f"test_{name}": fact for name, fact in _test_facts(config, task, test).items()}
+    if test and data is not None:
+        facts["test_prompts_also_in_train"] = _shared(test, data.train)
+        facts["test_prompts_also_in_validation"] = _shared(test, data.validation)
+    return facts
+
+
+def _test_rows(config: RunConfig, task: TaskSpec, scratch: Path) -> list[Example]:
+    """Rows of a task's test split."""
+    rows = load_split(task, "test", config.data_dir, config.seed)
+    return to_examples(rows, task, bad_rows=config.bad_rows, side_file=scratch / "bad-rows.test.jsonl")
+
+
+def _test_facts(config: RunConfig, task: TaskSpec, test: Sequence[Example]) -> dict[str, Any]:
+    """Facts about test rows; their answers are not written, so lengths are those of the prompts."""
+    tokenizer = load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
+    encoder = make_encoder(config, task, None, tuple(task.labels.values()), tokenizer, None)
+    encoded = [encoder.encode(example, with_answer=False) for example in test]
+    return {
+        "rows": len(test),
+        "targets": _targets(test, tuple(task.labels.values())),
+        "tokens_per_prompt": _spread([len(row.prompt_ids) for row in encoded]),
+        "truncated_rows": sum(row.is_truncated for row in encoded),
+        **_duplicates(test),
+    }
+
+
+def _training_facts(config: RunConfig, data: TrainingData) -> dict[str, Any]:
+    """Facts about training and validation rows."""
     setup = make_setup(config, data.task, data.train)
     tokenizer = load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
     wants_codec = registries.methods.get(config.method).needs_codec
     codec = make_codec(config, data.task, setup.labels, data.train, tokenizer) if wants_codec else None
     encoder = make_encoder(config, data.task, codec, setup.labels, tokenizer, None)
     encoded = [encoder.encode(example) for example in weigh(config, setup, data.train)]
-    lengths = [len(row.prompt_ids) + len(row.answer_ids) for row in encoded]
-    facts: dict[str, Any] = {
-        "task": data.task.name,
-        "kind": data.task.kind,
+    return {
         "train_rows": len(data.train),
         "validation_rows": len(data.validation),
+        "skipped_rows": data.skipped,
         "targets": _targets(data.train, setup.labels),
-        "tokens_per_row": {"min": min(lengths), "median": statistics.median(lengths), "max": max(lengths)},
+        "tokens_per_row": _spread([len(row.prompt_ids) + len(row.answer_ids) for row in encoded]),
         "truncated_rows": sum(row.is_truncated for row in encoded),
         **_duplicates(data.train),
-        "validation_prompts_also_in_train": len(_prompts(data.train).keys() & _prompts(data.validation).keys()),
+        "validation_prompts_also_in_train": _shared(data.validation, data.train),
+        **_numbers_written(codec),
     }
-    if isinstance(codec, NumberCodec):
-        facts["numbers_written"] = {
-            "low": codec.low,
-            "high": codec.high,
-            "step": codec.step,
-            "rounding_rmse": codec.rounding_rmse,
-        }
-    return facts
+
+
+def _spread(lengths: Sequence[int]) -> dict[str, float]:
+    """Shortest, median and longest."""
+    return {"min": min(lengths), "median": statistics.median(lengths), "max": max(lengths)}
+
+
+def _numbers_written(codec: Codec | None) -> dict[str, Any]:
+    """Range and step of a number codec; nothing for others."""
+    if not isinstance(codec, NumberCodec):
+        return {}
+    written = {"low": codec.low, "high": codec.high, "step": codec.step, "rounding_rmse": codec.rounding_rmse}
+    return {"numbers_written": written}
+
+
+def _shared(examples: Sequence[Example], others: Sequence[Example]) -> int:
+    """How many prompts stand in both, whatever their case and blanks."""
+    return len(_prompts(examples).keys() & _prompts(others).keys())
 
 
 def _targets(examples: Sequence[Example], labels: Sequence[str]) -> Mapping[str, float]:
@@ -67,11 +129,11 @@ def _targets(examples: Sequence[Example], labels: Sequence[str]) -> Mapping[str,
     }
 
 
-def _prompts(examples: Sequence[Example]) -> Mapping[tuple[str, ...], list[Any]]:
-    """Targets by prompt fields."""
-    found: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+def _prompts(examples: Sequence[Example]) -> Mapping[str, list[Any]]:
+    """Targets by the prompt fields' digest."""
+    found: dict[str, list[Any]] = defaultdict(list)
     for example in examples:
-        found[tuple(example.fields.values())].append(example.target.value if example.target else None)
+        found[row_digest(example)].append(example.target.value if example.target else None)
     return found
 
 
