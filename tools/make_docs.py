@@ -71,6 +71,24 @@ def metrics_table() -> str:
     return table(["name", "kind of task", "better", "what it is"], rows)
 
 
+def presets_table() -> str:
+    """Table of the paper's preset: what Table 3 gives each task, and in brackets what it does not."""
+    header = [
+        "learning_rate",
+        "batch_size",
+        "gradient_accumulation",
+        "epochs",
+        "warmup_steps",
+        "max_steps_for_sampling",
+    ]
+    rows = []
+    for name in registries.tasks:
+        preset = registries.presets.get("paper")(name)
+        cells = [f"{preset.settings[s]:g}" if s in preset.published else f"({preset.settings[s]:g})" for s in header]
+        rows.append([code(name), *cells])
+    return table(["task", *map(code, header)], rows)
+
+
 def all_tasks() -> list[TaskSpec]:
     """Return every registered task."""
     return [registries.tasks.get(name) for name in registries.tasks]
@@ -157,6 +175,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": lambda: names_table(registries.methods),
     "metrics": metrics_table,
     "peft_methods": peft_table,
+    "preset_paper": presets_table,
     "sampling": lambda: names_table(registries.sampling),
     "schedules": lambda: names_table(registries.schedules),
     "task_files": files_table,

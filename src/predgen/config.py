@@ -86,6 +86,7 @@ class RunConfig:
     learning_rate: float = option(2e-3, "Peak learning rate (paper: 2e-3).", group="Training", low=0.0)
     lr_schedule: str = option("cosine", "Learning-rate schedule (paper: cosine).", group="Training", choices=("cosine", "linear", "constant"))
     warmup_ratio: float = option(0.06, "Share of the optimizer steps spent warming up.", group="Training", low=0.0, high=1.0)
+    warmup_steps: int | None = option(None, "Optimizer steps of warming up; overrides --warmup-ratio.", group="Training", low=0)
     weight_decay: float = option(0.0, "Decoupled weight decay.", group="Training", low=0.0)
     optimizer: str = option("adamw", "Optimizer.", group="Training", choices=("adamw", "sgd"))
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 switches clipping off.", group="Training", low=0.0)

@@ -59,6 +59,9 @@ metrics.register("spearman", "predgen.metrics.regression:SPEARMAN", "rank correl
 metrics.register("r2", "predgen.metrics.regression:R2", "share of variance explained")
 metrics.register("exact_match", "predgen.metrics.math:EXACT_MATCH", "share of answers within 1e-4")
 
+presets = Registry("preset")
+presets.register("paper", "predgen.presets:paper", "the PredGen paper's settings per task (Table 3)")
+
 tasks = Registry("task")
 tasks.register("boolq", "predgen.tasks.boolq:BOOLQ", "yes/no questions, without the passage, 2 classes")
 tasks.register("piqa", "predgen.tasks.piqa:PIQA", "which of 2 solutions reaches an everyday goal")

@@ -24,7 +24,17 @@ def test_json_holds_everything_registered(what: str) -> None:
 
 
 def test_every_named_list_is_there() -> None:
-    assert set(LISTS) == {"tasks", "methods", "peft", "losses", "sampling", "directors", "metrics", "schedules"}
+    assert set(LISTS) == {
+        "tasks",
+        "methods",
+        "peft",
+        "losses",
+        "sampling",
+        "directors",
+        "metrics",
+        "schedules",
+        "presets",
+    }
 
 
 def test_tasks_say_what_they_are() -> None:

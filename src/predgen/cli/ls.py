@@ -20,6 +20,7 @@ LISTS = {
     "schedules": registries.schedules,
     "directors": registries.directors,
     "metrics": registries.metrics,
+    "presets": registries.presets,
 }
 
 

@@ -10,12 +10,22 @@ from typing import Annotated, Any, Optional, Union, get_args, get_origin, get_ty
 
 import typer
 
+from predgen import registries
 from predgen.config import RunConfig, config_from, read_config
+from predgen.errors import ConfigError
 from predgen.registry import Registry
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="YAML file with the same settings; flags override it.", rich_help_panel="Run"),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help=f"Start from published settings; YAML and flags override them. ({' | '.join(registries.presets)})",
+        rich_help_panel="Run",
+    ),
 ]
 
 
@@ -73,15 +83,29 @@ def _help(f: Any) -> str:  # noqa: ANN401  (a dataclass field)
     return " ".join(parts)
 
 
-def settings(config_file: Path | None, given: Mapping[str, Any]) -> tuple[RunConfig, str | None]:
-    """Bring YAML file and flags together; returns the config and the YAML's `out`, if it has one.
+def settings(
+    config_file: Path | None, given: Mapping[str, Any], preset: str | None = None
+) -> tuple[RunConfig, str | None]:
+    """Bring preset, YAML file and flags together; returns the config and the YAML's `out`, if it has one.
+
+    A preset (given, or the YAML's `preset`) is printed, what its source gives apart from what it does not.
 
     Raises:
-        ConfigError: On unknown keys and values that are not allowed.
+        ConfigError: On unknown keys and values that are not allowed, or a preset without a task.
     """
     from_file = read_config(config_file) if config_file else {}
     out = from_file.pop("out", None)
-    return config_from(from_file, given), None if out is None else str(out)
+    in_file = from_file.pop("preset", None)
+    name = preset or in_file
+    overriding = {**from_file, **given}
+    settings_of_preset: Mapping[str, Any] = {}
+    if name is not None:
+        if not isinstance(overriding.get("task"), str):
+            raise ConfigError(f"preset {name!r} has settings per task, so give --task (`predgen ls tasks`).")
+        chosen = registries.presets.get(str(name))(overriding["task"])
+        settings_of_preset = chosen.settings
+        typer.echo(chosen.described(overriding), err=True)
+    return config_from(settings_of_preset, from_file, given), None if out is None else str(out)
 
 
 def names_of(registry: Registry) -> list[dict[str, Any]]:

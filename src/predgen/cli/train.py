@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import ConfigFile, settings, with_settings
+from predgen.cli.options import ConfigFile, PresetName, settings, with_settings
 from predgen.errors import ConfigError
 
 
@@ -18,6 +18,7 @@ def train(
         typer.Option("--out", help="Folder for the run: log, checkpoints, saved model.", rich_help_panel="Run"),
     ] = None,
     config: ConfigFile = None,
+    preset: PresetName = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with an interrupted run, with the same settings.", rich_help_panel="Run"),
@@ -34,9 +35,11 @@ def train(
 
     `predgen train --task sick --data-dir DIR --method predgen --loss wdal_shifted --epochs 3 --out RUN`
 
+    `predgen train --preset paper --task sick --data-dir DIR --out RUN`
+
     `predgen train --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression --out RUN`
     """
-    run_config, out_of_file = settings(config, given)
+    run_config, out_of_file = settings(config, given, preset)
     folder = out or (Path(out_of_file) if out_of_file else None)
     if folder is None:
         raise ConfigError("`out` is missing: give --out FOLDER, or `out: FOLDER` in the config file.")

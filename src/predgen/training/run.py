@@ -240,7 +240,8 @@ class _Run:
             gradient_accumulation_steps=config.gradient_accumulation,
             learning_rate=config.learning_rate,
             lr_scheduler_type=config.lr_schedule,
-            warmup_steps=config.warmup_ratio,  # a float below 1 is a share of all steps
+            # A number below 1 is a share of all steps.
+            warmup_steps=config.warmup_ratio if config.warmup_steps is None else config.warmup_steps,
             weight_decay=config.weight_decay,
             optim={"adamw": "adamw_torch", "sgd": "sgd"}[config.optimizer],
             max_grad_norm=config.max_grad_norm,
