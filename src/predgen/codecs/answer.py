@@ -25,7 +25,8 @@ MOST_DECIMALS = 4  # enough to write any number within TOLERANCE: the error is 5
 LEAST_DECIMALS = 2  # money: a question may ask for it where no training answer had cents
 _INTEGER_DIGITS = (4, 12)  # least and most, where taken from the training targets
 
-_NUMBER = re.compile(r"\s*([+-]?)\s*\$?\s*([+-]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.([0-9]+))?\.?(?=\s|$)")
+_NUMBER = re.compile(r"\s*([+-]?)\s*\$?\s*([+-]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.([0-9]+))?\$?[.,;:!?]?(?=\s|$)")
+_MARKUP = re.compile(r"\*\*|\\boxed\{|\}|\\[()\[\]]|\\(?=\$)")  # bold; LaTeX's box, formula brackets and escaped "$"
 
 
 class AnswerCodec(Codec):
@@ -143,9 +144,12 @@ class AnswerCodec(Codec):
         return Decoded(value, frozenset({"out_of_budget"}) if is_cut else frozenset())
 
     def parse(self, text: str) -> float | None:
-        """Read the number after the last "####": thousands commas, "$" and a full stop are allowed; None for all else."""
+        """Read the number after the last "####"; None where there is none, or it can be read in two ways ("12%", "1/2").
+
+        Allowed around it: thousands commas, "$", bold and LaTeX marks, a punctuation mark, and words after a blank.
+        """
         _, cue, rest = text.rpartition(CUE)
-        match = _NUMBER.match(rest) if cue else None
+        match = _NUMBER.match(_MARKUP.sub("", rest).replace("\u2212", "-")) if cue else None
         if match is None or not (match[3] or match[4]) or (match[1] and match[2]):
             return None
         return read_plain((match[3] or "").replace(",", ""), match[4] or "", match[1] or match[2])
