@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from predgen import registries
 from predgen.core import Example
 from predgen.data.examples import to_examples
-from predgen.data.tables import load_task
+from predgen.data.tables import available_splits, load_task
+from predgen.errors import DataError
 from task_files import EMOTIONS, examples_of, publish, target_of, task_of
 
 
@@ -60,6 +62,22 @@ def test_gsm8k_takes_bare_answers(answer: object, value: float) -> None:
     (example,) = to_examples([{"question": "q", "answer": answer}], task_of("gsm8k"))
     assert example.target is not None
     assert (example.target.value, example.target.rationale) == (value, None)
+
+
+@pytest.mark.parametrize("name", registries.tasks)
+def test_line_ends_and_byte_order_marks_change_nothing(name: str, tmp_path: Path) -> None:
+    plain, windows = publish(name, tmp_path / "plain"), publish(name, tmp_path / "windows")
+    for path in (path for path in windows.rglob("*") if path.is_file()):
+        content = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        path.write_bytes(b"\xef\xbb\xbf" + content)
+    for split in available_splits(task_of(name), plain):
+        examples = examples_of(name, split, windows)
+        assert [without_returns(e) for e in examples] == [without_returns(e) for e in examples_of(name, split, plain)]
+
+
+def without_returns(example: Example) -> tuple[dict[str, str], Any]:
+    """A row without the carriage returns that may stand inside quoted cells."""
+    return {name: text.replace("\r", "") for name, text in example.fields.items()}, example.target
 
 
 # Multiple choice
@@ -131,7 +149,7 @@ def test_arc_keys_are_places_among_the_rows_own_labels(name: str, tmp_path: Path
 
 def test_key_that_is_no_label_of_the_row_is_an_error() -> None:
     row = {"question": {"stem": "Why?", "choices": [{"text": "a", "label": "A"}, {"text": "b", "label": "B"}]}}
-    with pytest.raises(Exception, match=r"row 1: column 'answer' is 'C' \(not among the labels"):
+    with pytest.raises(DataError, match=r"row 1: column 'answer' is 'C' \(not among the labels"):
         to_examples([{**row, "answerKey": "C"}], task_of("arc_easy"))
 
 
@@ -207,5 +225,5 @@ def test_word_problem_formats(name: str, question: str, answer: float, tmp_path:
 
 
 def test_algebra_set_with_two_solutions_is_a_bad_row() -> None:
-    with pytest.raises(Exception, match="column 'answer' is None"):
+    with pytest.raises(DataError, match="column 'answer' is None"):
         to_examples([{"sQuestion": "q", "lSolutions": [1.0, 2.0], "answer": None}], task_of("addsub"))
