@@ -61,6 +61,13 @@ def test_table_names_everything() -> None:
     assert all(name in said for name in registries.methods)
 
 
+def test_narrow_terminal_shows_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    said = predgen("ls", "tasks").stdout
+    assert all(f" {name} " in said for name in registries.tasks)
+    assert "…" not in said
+
+
 def test_near_match_of_a_wrong_list() -> None:
     message = refused(predgen("ls", "taks"))
     assert message.startswith("error: nothing is called 'taks'. Did you mean 'tasks'?")

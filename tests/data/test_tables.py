@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from predgen.core import FileSpec, HubSpec, TaskSpec
-from predgen.data.tables import available_splits, load_hub, load_task
+from predgen.data.tables import SPLITS, available_splits, is_published, load_hub, load_task
 from predgen.errors import ConfigError, DataError
 
 TOY = TaskSpec(
@@ -155,6 +155,36 @@ def test_unknown_split_names_near_matches(tmp_path: Path) -> None:
     write_splits(tmp_path, "train")
     with pytest.raises(ConfigError, match=r"unknown split 'valid'\. Did you mean 'validation'"):
         load_task(TOY, "valid", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("published", "made_by_the_publisher"),
+    [
+        (("train", "validation", "test"), {"train", "validation", "test"}),
+        (("train", "validation"), {"test"}),
+        (("train",), set()),
+        (("test",), {"test"}),
+    ],
+)
+def test_published_splits_are_told_from_seeded_parts(
+    tmp_path: Path, published: tuple[str, ...], made_by_the_publisher: set[str]
+) -> None:
+    write_splits(tmp_path, *published)
+    assert {split for split in SPLITS if is_published(TOY, split, tmp_path)} == made_by_the_publisher
+
+
+def test_splits_of_the_hub_are_known_without_asking_it() -> None:
+    assert available_splits(TOY, None) == ("train", "validation", "test")
+    assert [is_published(TOY, split, None) for split in SPLITS] == [False, False, True]
+    assert available_splits(dataclasses.replace(TOY, hub=None), None) == ()
+
+
+def test_test_file_without_targets_is_no_split(tmp_path: Path) -> None:
+    write_splits(tmp_path, "train", "validation")
+    (tmp_path / "gold").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "gold" / name).write_text("text,score\nword,\n")
+    assert count(tmp_path, "test") == 60  # the published dev file
 
 
 # The hub

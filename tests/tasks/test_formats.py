@@ -1,5 +1,6 @@
 """What each publisher's format hides: quotes, headers, labels apart, letters and digits, line ends, odd words."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,14 @@ def test_choice_letters_of_math_10k_are_bad_rows(tmp_path: Path) -> None:
 def test_word_problem_formats(name: str, question: str, answer: float, tmp_path: Path) -> None:
     fields, target = first(name, "test", tmp_path)
     assert (fields, target.value, target.rationale) == ({"question": question}, answer, None)
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "multiarith", "addsub", "singleeq", "svamp"])
+def test_word_problems_in_four_fields(name: str, tmp_path: Path) -> None:
+    row = {"instruction": "What is 9? ", "input": "", "output": "", "answer": "1,009.50"}
+    (tmp_path / "test.json").write_text(json.dumps([row]))
+    (example,) = examples_of(name, "test", tmp_path)
+    assert (example.fields["question"].strip(), target_of(example)) == ("What is 9?", 1009.5)
 
 
 def test_algebra_set_with_two_solutions_is_a_bad_row() -> None:

@@ -34,7 +34,11 @@ GSM8K = TaskSpec(
     files={
         "train": (FileSpec(("train.jsonl",), "jsonl"),),
         # "sample.jsonl" is a part of the published test file.
-        "test": (FileSpec(("test.jsonl",), "jsonl"), FileSpec(("sample.jsonl",), "jsonl")),
+        "test": (
+            FileSpec(("test.jsonl",), "jsonl"),
+            FileSpec(("sample.jsonl",), "jsonl"),
+            FileSpec(("test.json",), "json", columns={"instruction": "question"}),  # LLM-Adapters
+        ),
     },
     hub=HubSpec("openai/gsm8k", "main", splits={"train": "train", "test": "test"}),
     group=("question",),

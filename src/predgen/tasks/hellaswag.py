@@ -50,8 +50,12 @@ HELLASWAG = TaskSpec(
             *four_field_files("train", "label"),
         ),
         "validation": (FileSpec(("hellaswag_val.jsonl",), "jsonl"),),
-        # The publisher's hellaswag_test.jsonl has no labels.
-        "test": (FileSpec(("test.jsonl",), "jsonl"), *four_field_files("test", "label")),
+        # The publisher's own test file has no labels; then it is no split.
+        "test": (
+            FileSpec(("hellaswag_test.jsonl",), "jsonl"),
+            FileSpec(("test.jsonl",), "jsonl"),
+            *four_field_files("test", "label"),
+        ),
     },
     hub=HubSpec("Rowan/hellaswag", splits={"train": "train", "validation": "validation"}),
     group=("ctx",),

@@ -32,5 +32,6 @@ def question_and_answer(row: Row) -> dict[str, Any]:
 
 
 def test_files(published: str) -> tuple[FileSpec, ...]:
-    """Return the names of a set's one file: whole, LLM-Adapters', or a part of it."""
-    return tuple(FileSpec((name,), "json") for name in ("test.json", published, "sample.json"))
+    """Return the names of a set's one file: whole, or a part of it."""
+    whole = (FileSpec((name,), "json") for name in ("test.json", published))
+    return (*whole, FileSpec(("test.jsonl",), "jsonl"), FileSpec(("sample.json",), "json"))
