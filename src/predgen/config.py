@@ -56,6 +56,7 @@ class RunConfig:
     bad_rows: str = option("error", "Rows whose target is missing or unreadable: stop, or skip them into a side file.", group="Data", choices=("error", "skip"))
     truncate_field: str | None = option(None, "Prompt field to shorten where a row is too long; default: the longest field of that row.", group="Data")
     max_length: int = option(512, "Longest prompt + answer, in tokens (also bounded by the model's context).", group="Data", low=8)
+    form: str = option("paper", "Multiple choice: show all options and write the right one's name (paper), or score each option's text (cloze; method generator).", group="Data", choices=("paper", "cloze"))
     rationale: bool = option(True, "Math: write the worked solution before the answer.", group="Data")
 
     # Which model

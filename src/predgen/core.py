@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["classification", "regression", "math"]
+Form = Literal["paper", "cloze"]
 Label = str | int | bool
 
 
@@ -33,12 +34,14 @@ class Example:
         fields: Text of each field of the prompt template.
         target: The answer; None for rows to predict.
         weight: Weight of the row's loss, > 0.
+        options: Texts to choose from, in the order of the task's labels; empty but for form "cloze".
     """
 
     row_id: int
     fields: Mapping[str, str]
     target: Target | None = None
     weight: float = 1.0
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,9 @@ class TaskSpec:
         weight: Column with row weights.
         extract: "module:function" from a row as published to a row with the task's columns. It returns a new row, leaves
             alone what it does not find, and changes nothing when applied again.
+        options: Columns with the options' texts, in the order of `labels` (multiple choice); a row may lack the last ones.
+        cloze: Prompt of form "cloze", without the options: their texts are scored as its continuation.
+        form: "paper", where a label's text is the answer, or "cloze", where an option's is and `prompt` is `cloze`.
         unescape: Decode HTML entities and backslash-n in text columns.
         licence: As the publisher states it.
         source: Citation or address of the publisher.
@@ -137,6 +143,9 @@ class TaskSpec:
     weight: str | None = None
     folder: str = ""
     extract: str | None = None
+    options: tuple[str, ...] = ()
+    cloze: str | None = None
+    form: Form = "paper"
     unescape: bool = False
     licence: str = "not stated"
     source: str = ""

@@ -183,7 +183,7 @@ def _task_to_measure(trained: TrainedModel, name: str | None) -> TaskSpec:
             f"`task` {name!r} is a {task.kind} task with {_answers(task)}, but the run learned {trained.task.kind} with"
             f" {_answers(trained.task)}. Choose a task with the same answers."
         )
-    return replace(task, prompt=trained.task.prompt)
+    return replace(task, prompt=trained.task.prompt, form=trained.task.form)
 
 
 def _answers(task: TaskSpec) -> str:

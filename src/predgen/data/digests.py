@@ -13,13 +13,13 @@ _BYTES = 8  # a million rows meet a million others by chance with probability 1e
 
 
 def row_digest(example: Example) -> str:
-    r"""Digest of a row's prompt fields; its target does not count, nor do case and runs of blanks, as in `splits`.
+    r"""Digest of a row's prompt fields and options; its target does not count, nor do case and runs of blanks, as in `splits`.
 
     Example:
         >>> row_digest(Example(0, {"q": "How many pens?"})) == row_digest(Example(9, {"q": " how  many\npens?"}))
         True
     """
-    texts = (" ".join(text.casefold().split()) for text in example.fields.values())
+    texts = (" ".join(text.casefold().split()) for text in (*example.fields.values(), *example.options))
     return hashlib.blake2b("\x1f".join(texts).encode("utf-8"), digest_size=_BYTES).hexdigest()
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from predgen.codecs.base import Codec
-from predgen.core import Example
-from predgen.errors import ConfigError, DataError
+from predgen.codecs.option import OptionCodec
+from predgen.core import Example, Target
+from predgen.errors import CodecError, ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Encoded:
         target: Class index, or the raw number; nan without a target.
         weight: Weight of the row's loss.
         is_truncated: Whether a prompt field was shortened.
+        options: Answer tokens of every option (form "cloze"); empty for others.
     """
 
     row_id: int
@@ -32,6 +34,7 @@ class Encoded:
     target: float
     weight: float
     is_truncated: bool
+    options: tuple[tuple[int, ...], ...] = ()
 
 
 def uses_bos(tokenizer: Any) -> bool:  # noqa: ANN401  (tokenizers of transformers are untyped)
@@ -70,6 +73,8 @@ class Encoder:
         self.tokenizer = tokenizer
         self.template = template
         self.codec = codec
+        if isinstance(codec, OptionCodec):
+            codec.attach(tokenizer)  # options are texts of the rows, so they are tokenised with them
         self.labels = labels
         self.max_length = max_length
         self.max_prompt_tokens = max_length - (codec.max_tokens if codec else 0)
@@ -105,7 +110,9 @@ class Encoder:
                 the classes.
             CodecError: If the codec cannot write the target.
         """
-        prompt, is_truncated = self._prompt_ids(example)
+        options = self._options(example)
+        longest = max(map(len, options), default=0)
+        prompt, is_truncated = self._prompt_ids(example, min(self.max_prompt_tokens, self.max_length - longest))
         if not prompt:
             raise DataError(
                 f"row {example.row_id + 1}: the prompt is empty, but a model needs a token to start from. Drop the row, or"
@@ -114,11 +121,20 @@ class Encoder:
         answer: tuple[int, ...] = ()
         weighed: tuple[bool, ...] = ()
         if with_answer and example.target is not None and self.codec is not None:
-            answer = self.codec.encode(example.target)
+            answer = options[int(self._target(example))] if options else self.codec.encode(example.target)
             weighed = self.codec.weighed_positions(answer)
         return Encoded(
-            example.row_id, tuple(prompt), answer, weighed, self._target(example), example.weight, is_truncated
+            example.row_id, tuple(prompt), answer, weighed, self._target(example), example.weight, is_truncated, options
         )
+
+    def _options(self, example: Example) -> tuple[tuple[int, ...], ...]:
+        """Answer tokens of a row's options."""
+        if not example.options or self.codec is None:
+            return ()
+        try:
+            return tuple(self.codec.encode(Target(text)) for text in example.options)
+        except CodecError as error:
+            raise DataError(f"row {example.row_id + 1}: one of its options cannot be written: {error}") from error
 
     def _target(self, example: Example) -> float:
         """Class index or number of a row; nan without a target."""
@@ -134,18 +150,18 @@ class Encoder:
             )
         return float(self._classes[str(value)])
 
-    def _prompt_ids(self, example: Example) -> tuple[list[int], bool]:
-        """Ids of the rendered prompt, shortened inside one field where it is too long."""
+    def _prompt_ids(self, example: Example, limit: int) -> tuple[list[int], bool]:
+        """Ids of the rendered prompt, shortened inside one field where it has more than `limit` tokens."""
         ids = self._encode_text(example.fields)
-        if len(ids) <= self.max_prompt_tokens:
+        if len(ids) <= limit:
             return ids, False
         name = self.truncate_field or max(
             (name for _, name in self.pieces if name), key=lambda name: len(example.fields[name])
         )
-        return self._shorten(example, name, len(ids) - self.max_prompt_tokens), True
+        return self._shorten(example, name, len(ids) - limit, limit), True
 
-    def _shorten(self, example: Example, name: str, excess: int) -> list[int]:
-        """Drop tokens from the end of one field until the prompt fits."""
+    def _shorten(self, example: Example, name: str, excess: int, limit: int) -> list[int]:
+        """Drop tokens from the end of one field until the prompt fits into `limit`."""
         text = example.fields[name]
         offsets = self._as_text(text).offsets
         places = sum(field == name for _, field in self.pieces)
@@ -154,12 +170,12 @@ class Encoder:
         while keep >= 0:
             shorter = text[: offsets[keep - 1][1]] if keep else ""
             ids = self._encode_text({**example.fields, name: shorter})
-            if len(ids) <= self.max_prompt_tokens:
+            if len(ids) <= limit:
                 return ids
-            over = len(ids) - self.max_prompt_tokens
+            over = len(ids) - limit
             keep = max(0, keep - math.ceil(over / places)) if shorter else -1
         raise DataError(
-            f"row {example.row_id + 1}: the prompt has {excess} tokens more than the {self.max_prompt_tokens} allowed, and"
+            f"row {example.row_id + 1}: the prompt has {excess} tokens more than the {limit} allowed, and"
             f" emptying field {name!r} is not enough. Raise `max_length`, choose another `truncate_field`, or shorten"
             " the template."
         )

@@ -153,6 +153,8 @@ def _results(rows: Iterable[Row], task: TaskSpec, with_target: bool) -> Iterator
 def _check_columns(row: Row, fields: Sequence[str], task: TaskSpec, with_target: bool) -> None:
     """Raise once, for all columns that the first row lacks."""
     uses = {name: "`prompt`" for name in fields}
+    if task.form == "cloze":
+        uses |= {name: "an option" for name in task.options[:2]}
     if with_target:
         answers = {"target": task.target, "weight": task.weight, "rationale": task.rationale}
         uses |= {column: f"the {use}" for use, column in answers.items() if column is not None}
@@ -172,19 +174,33 @@ def _example(row_id: int, row: Row, fields: Sequence[str], task: TaskSpec, with_
         for column in fields:
             text = field_text(row.get(column))
             texts[column] = _unescaped(text) if task.unescape else text
+        column = ", ".join(task.options)
+        options = _options(row, task) if task.form == "cloze" else ()
         if not with_target:
-            return Example(row_id, texts)
+            return Example(row_id, texts, options=options)
         column = task.target
         value = _target_value(row.get(column), task)
+        if options and value not in list(task.labels.values())[: len(options)]:
+            raise CellError(f"not one of the row's {len(options)} options")
         rationale = None
         if task.rationale is not None and not is_missing(row.get(column := task.rationale)):
             rationale = field_text(row[column]).strip() or None
         if task.weight is None:
-            return Example(row_id, texts, Target(value, rationale))
+            return Example(row_id, texts, Target(value, rationale), options=options)
         column = task.weight
-        return Example(row_id, texts, Target(value, rationale), weight_of(row.get(column)))
+        return Example(row_id, texts, Target(value, rationale), weight_of(row.get(column)), options)
     except CellError as error:
         return _Bad(row_id, column, _short(row.get(column)), str(error), row)
+
+
+def _options(row: Row, task: TaskSpec) -> tuple[str, ...]:
+    """Return the texts of a row's options; only the last columns may be missing."""
+    cells = [row.get(column) for column in task.options]
+    while cells and is_missing(cells[-1]):
+        cells.pop()
+    if len(cells) < 2:
+        raise CellError(f"{len(cells)} options, but a choice needs two or more")
+    return tuple(field_text(cell) for cell in cells)
 
 
 def _target_value(value: Any, task: TaskSpec) -> str | float:  # noqa: ANN401

@@ -251,6 +251,7 @@ def _task(data: Mapping[str, Any]) -> TaskSpec:
         "scale": tuple(data["scale"]) if data["scale"] else None,
         "metrics": tuple(data["metrics"]),
         "group": tuple(data["group"]),
+        "options": tuple(data.get("options", ())),
     }
     return TaskSpec(**{**data, **changes})
 

@@ -13,6 +13,7 @@ from predgen.data.examples import iter_examples
 from predgen.data.sources import rows_of
 from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
+from predgen.inference.cloze import predict_options
 from predgen.models.base import PredictionModel
 from predgen.models.base_model import BaseModel
 from predgen.registry import near_matches
@@ -99,6 +100,19 @@ class TrainedModel:
         if decode not in ("constrained", "free"):
             raise ConfigError(
                 f"`decode` is {decode!r}.{near_matches(decode, ('constrained', 'free'))} Allowed: constrained, free."
+            )
+        if self.task.form == "cloze":
+            if decode == "free":
+                raise ConfigError(
+                    "`decode` 'free' does not go with form 'cloze', which scores options and writes nothing."
+                )
+            return predict_options(
+                self.model,
+                rows,
+                self.labels,
+                pad_id=self.pad_id,
+                batch_size=batch_size or self.config.eval_batch_size,
+                on_batch=on_batch,
             )
         return predict_encoded(
             self.model,

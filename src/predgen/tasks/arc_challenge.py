@@ -12,6 +12,8 @@ ARC_CHALLENGE = TaskSpec(
     ),
     target="answer",
     labels={f"answer{number}": f"answer{number}" for number in range(1, 6)},
+    options=tuple(f"option{number}" for number in range(1, 6)),
+    cloze="Question: {question}\nAnswer:",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         "train": (FileSpec(("ARC-Challenge-Train.jsonl",), "jsonl"), *four_field_files("train")),

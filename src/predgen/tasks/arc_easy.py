@@ -12,6 +12,8 @@ ARC_EASY = TaskSpec(
     ),
     target="answer",
     labels={f"answer{number}": f"answer{number}" for number in range(1, 6)},
+    options=tuple(f"option{number}" for number in range(1, 6)),
+    cloze="Question: {question}\nAnswer:",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         "train": (FileSpec(("ARC-Easy-Train.jsonl",), "jsonl"), *four_field_files("train")),

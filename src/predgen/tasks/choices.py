@@ -39,10 +39,10 @@ def four_field_files(name: str, target: str = "answer") -> tuple[FileSpec, ...]:
 
 
 def numbered_answers(row: Row) -> dict[str, Any]:
-    """Give a question with three to five options the columns `question`, `options`, `names` and, with its key, `answer`.
+    """Give a question with three to five options the columns `question`, `options`, `names`, `option1`... and `answer`.
 
     Known are the published ARC and OpenBookQA rows (JSON, tab separated, on the hub) and LLM-Adapters' four fields. Keys
-    may be letters or digits: an option's number is its place among the row's own labels.
+    may be letters or digits: an option's number is its place among the row's own labels. Rows without key get no `answer`.
 
     Example:
         >>> choices = [{"text": "fog", "label": "1"}, {"text": "rain", "label": "2"}]
@@ -57,7 +57,8 @@ def numbered_answers(row: Row) -> dict[str, Any]:
     options = " ".join(f"Answer{number}: {text}" for number, text in enumerate(texts, start=1))
     key = row.get("answerKey")
     answer = {"answer": names[labels.index(key)] if key in labels else key} if key else {}
-    return {**row, "question": question, "options": options, "names": "/".join(names), **answer}
+    columns = {f"option{number}": text for number, text in enumerate(texts, start=1)}
+    return {**row, "question": question, "options": options, "names": "/".join(names), **columns, **answer}
 
 
 def _question_and_options(row: Row) -> tuple[str, Sequence[str], Sequence[str]] | None:

@@ -43,6 +43,8 @@ HELLASWAG = TaskSpec(
     ),
     target="label",
     labels={str(index): f"ending{index + 1}" for index in range(4)},
+    options=("ending1", "ending2", "ending3", "ending4"),
+    cloze="{ctx}",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         "train": (

@@ -24,6 +24,8 @@ OBQA = TaskSpec(
     ),
     target="answer",
     labels={f"answer{number}": f"answer{number}" for number in range(1, 5)},
+    options=tuple(f"option{number}" for number in range(1, 5)),
+    cloze="Question: {question}\nAnswer:",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={"train": _files("train"), "validation": _files("dev"), "test": _files("test")},
     hub=HubSpec("allenai/openbookqa", "main", splits={"train": "train", "validation": "validation", "test": "test"}),

@@ -21,6 +21,8 @@ PIQA = TaskSpec(
     ),
     target="answer",
     labels={"0": "solution1", "1": "solution2"},
+    options=("sol1", "sol2"),
+    cloze="Question: {goal}\nAnswer:",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         "train": (

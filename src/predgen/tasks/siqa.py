@@ -25,6 +25,8 @@ SIQA = TaskSpec(
     ),
     target="answer",
     labels={"1": "answer1", "2": "answer2", "3": "answer3"},
+    options=("answerA", "answerB", "answerC"),
+    cloze="Question: {asked}\nAnswer:",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         "train": (

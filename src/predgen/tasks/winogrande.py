@@ -26,6 +26,8 @@ WINOGRANDE = TaskSpec(
     ),
     target="answer",
     labels={"1": "option1", "2": "option2"},
+    options=("option1", "option2"),
+    cloze="Sentence: {sentence}\nThe blank _ stands for:",
     metrics=("accuracy", "macro_f1", "log_loss"),
     files={
         # The published sizes, largest first. Their label files repeat the column `answer`.

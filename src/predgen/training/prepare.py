@@ -66,6 +66,8 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
 def task_of(config: RunConfig) -> TaskSpec:
     """The task a config names, or one made from the user's flags."""
     if config.task is None:
+        if config.form != "paper":
+            raise ConfigError(f"`form` {config.form!r} belongs to the known multiple-choice tasks; leave it out.")
         assert config.prompt is not None, "RunConfig makes sure of it"
         assert config.target is not None, "RunConfig makes sure of it"
         assert config.kind is not None, "RunConfig makes sure of it"
@@ -79,9 +81,22 @@ def task_of(config: RunConfig) -> TaskSpec:
     for name in ("target", "kind", "weight_column", "validation_data"):
         if getattr(config, name) is not None:
             raise ConfigError(f"`{name}` belongs to your own file (`data`); task {config.task!r} declares its own.")
+    if config.form == "cloze":
+        task = _cloze(task)
     if config.prompt is not None:
         task = replace(task, prompt=config.prompt.replace("\\n", "\n"))
     return task
+
+
+def _cloze(task: TaskSpec) -> TaskSpec:
+    """The same task, with its options' texts as answers."""
+    if task.cloze is None:
+        known = [name for name in registries.tasks if registries.tasks.get(name).cloze is not None]
+        raise ConfigError(
+            f"`form` 'cloze' scores the texts of a row's options, which task {task.name!r} has not; these have them: "
+            f"{', '.join(known)}."
+        )
+    return replace(task, prompt=task.cloze, form="cloze")
 
 
 def load_split(task: TaskSpec, split: str, data_dir: str | None, seed: int) -> list[dict[str, Any]]:
@@ -142,6 +157,11 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
         ConfigError: If settings do not fit the task, or nothing would train.
         DataError: If there is one class only, or all numbers are equal.
     """
+    if task.form == "cloze" and config.method != "generator":
+        raise ConfigError(
+            f"`form` 'cloze' scores what a model writes, so it needs `method` 'generator', not {config.method!r}: a head has"
+            " one output per label, but options are other texts in every row. Use form 'paper'."
+        )
     director = config.director or DEFAULT_DIRECTOR[task.kind]
     registered = registries.directors.get(director)
     if config.method == "predgen" and task.kind not in registered.kinds:
@@ -188,7 +208,9 @@ def make_codec(
     """Fix the answer format by the training rows."""
     targets = [e.target for e in examples if e.target is not None]
     codec: Codec
-    if task.kind == "classification":
+    if task.form == "cloze":
+        codec = registries.codecs.get("option").fit([e.options for e in examples], tokenizer)
+    elif task.kind == "classification":
         codec = registries.codecs.get("label").fit(labels, tokenizer)
     elif task.kind == "regression":
         numbers = [float(t.value) for t in targets]

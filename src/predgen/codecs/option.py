@@ -1,0 +1,110 @@
+"""Options of multiple choice as answers: texts that are others in every row (form "cloze")."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from predgen.codecs.base import AnswerSpace, Codec, Decoded
+from predgen.codecs.spelling import stop_id, text_ids
+from predgen.core import Target
+from predgen.errors import CodecError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class OptionSpace(AnswerSpace):
+    """Any text of at most `budget` content tokens; its state is the number of tokens written.
+
+    Which of these texts a row offers is not known here: rows carry their options, and each is scored as it stands.
+
+    Args:
+        stop: Id of the stop token.
+        budget: Most content tokens, >= 1.
+    """
+
+    is_finite = False
+
+    def __init__(self, stop: int, budget: int) -> None:
+        self.stop = stop
+        self.budget = budget
+
+    @property
+    def start(self) -> int:
+        return 0
+
+    def legal(self, state: Hashable) -> tuple[int, ...] | None:
+        return (self.stop,) if state == self.budget else None
+
+    def advance(self, state: Hashable, token: int) -> int:
+        assert isinstance(state, int), "states of this space are numbers"
+        if token == self.stop or state >= self.budget:
+            raise CodecError(f"token {token} cannot follow {state} of {self.budget} tokens; write the stop to end.")
+        return state + 1
+
+
+class OptionCodec(Codec):
+    """Option text <-> token ids.
+
+    Options are part of a row, as its prompt is, so they are tokenised when the row is: `encode` and `decode` need the
+    tokenizer that `attach` names. Blanks at an option's ends are not written.
+
+    Args:
+        space: Texts up to the longest training option.
+    """
+
+    name: ClassVar[str] = "option"
+    space: OptionSpace
+
+    def __init__(self, space: OptionSpace) -> None:
+        self.space = space
+        self.max_tokens = space.budget + 1
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    @classmethod
+    def fit(cls, options: Sequence[Sequence[str]], tokenizer: "PreTrainedTokenizerBase") -> "OptionCodec":
+        """Take the longest option of the training rows as the limit.
+
+        Raises:
+            CodecError: If there are none, or one cannot be spelled.
+        """
+        texts = {text.strip() for row in options for text in row}
+        if not texts:
+            raise CodecError("`options` is empty, but the option codec is made from training rows. Pass at least one.")
+        longest = max(len(text_ids(tokenizer, text)) for text in texts)
+        codec = cls(OptionSpace(stop_id(tokenizer), longest))
+        codec.attach(tokenizer)
+        return codec
+
+    def attach(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Use `tokenizer` for options; it must be the base model's."""
+        self._tokenizer = tokenizer
+
+    def encode(self, target: Target) -> tuple[int, ...]:
+        return (*text_ids(self._attached(), str(target.value).strip()), self.space.stop)
+
+    def decode(self, ids: Sequence[int]) -> Decoded:
+        return Decoded(str(self._attached().decode(list(ids))).strip())
+
+    def parse(self, text: str) -> str | None:
+        return text.strip() or None
+
+    def weighed_positions(self, ids: Sequence[int]) -> tuple[bool, ...]:
+        return (False,) * len(ids)  # no digits, no order
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"codec": self.name, "stop": self.space.stop, "budget": self.space.budget}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "OptionCodec":
+        try:
+            return cls(OptionSpace(data["stop"], data["budget"]))
+        except (KeyError, TypeError) as error:
+            raise CodecError(
+                f"saved option codec is damaged ({error!r}). Save the model again, or copy it anew."
+            ) from error
+
+    def _attached(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer."""
+        if self._tokenizer is None:
+            raise CodecError("this codec has no tokenizer, which options need. Call `attach(tokenizer)`.")
+        return self._tokenizer
