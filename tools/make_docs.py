@@ -105,8 +105,11 @@ def tasks_table() -> str:
 
 def prompts_table() -> str:
     """Table of the tasks' prompts, target columns and group columns."""
-    rows = [[code(t.name), code(t.prompt), code(t.target), ", ".join(map(code, t.group))] for t in all_tasks()]
-    return table(["task", "prompt", "target column", "texts that stay in one split"], rows)
+    rows = [
+        [code(t.name), code(t.prompt), code(t.cloze or ""), code(t.target), ", ".join(map(code, t.group))]
+        for t in all_tasks()
+    ]
+    return table(["task", "prompt", "prompt of form `cloze`", "target column", "texts that stay in one split"], rows)
 
 
 def files_table() -> str:
