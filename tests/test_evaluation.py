@@ -170,6 +170,23 @@ def test_trained_rows_are_refused_unless_told(base: Path, tmp_path: Path) -> Non
         rows_to_measure(predgen.load(tmp_path / "run"), data=str(data))
 
 
+def test_file_that_changed_after_training_is_noticed(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl")
+    trained = custom_run(base, data, tmp_path / "run")
+    assert len(rows_to_measure(trained, split="validation")) == 4
+    write_rows(tmp_path / "rows.jsonl", 60)  # other rows are held out now
+    with pytest.raises(DataError, match=r"of 6 rows of split 'validation' are rows that this run was trained on"):
+        rows_to_measure(trained, split="validation")
+
+
+def test_repeats_in_the_users_own_validation_file_are_counted(base: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl")
+    own = write_rows(tmp_path / "own.jsonl", 5, start=38)
+    trained = custom_run(base, data, tmp_path / "run", validation_data=str(own))
+    rows = rows_to_measure(trained, split="validation")
+    assert evaluate(trained, rows, n_resamples=10).counts == {"trained_on": 2}
+
+
 def test_repeats_of_a_published_split_are_counted_and_of_others_refused(base: Path, tmp_path: Path) -> None:
     names = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\n"
     lines = [f"{i}\tmen {i} sing\tnobody {i} sings\t{1 + i % 5}\n" for i in range(40)]

@@ -165,7 +165,7 @@ def _rows_of_split(
                 raise ConfigError(
                     f"`split` is {split!r}, but this run was trained on a file of yours, which has the split validation only."
                 )
-            return load_data(config, Path(scratch)).validation, True
+            return load_data(config, Path(scratch)).validation, config.validation_data is not None
         measured, folder = _task_to_measure(trained, task), data_dir or config.data_dir
         rows = load_split(measured, split, folder, config.seed)
         examples = to_examples(rows, measured, bad_rows=config.bad_rows, side_file=Path(scratch) / "bad-rows.jsonl")

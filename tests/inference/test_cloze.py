@@ -134,6 +134,15 @@ def test_rows_without_targets_are_predicted_by_command(base: Path, tmp_path: Pat
     assert all(set(row.values()) & {"solution1", "solution2"} for row in lines)
 
 
+def test_validate_reports_the_form(base: Path, tmp_path: Path) -> None:
+    given = ("--task", "piqa", "--data-dir", publish("piqa", tmp_path), "--form", "cloze", "--method", "generator")
+    result = command("validate", *given, "--model", base, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    # One token per character: "Question: Reach goal 0.\nAnswer:" and " Use a \"cup\"." with the stop.
+    assert found["tokens_per_row"]["min"] == len("Question: Reach goal 0.\nAnswer:") + len(' Use a "cup".') + 1
+
+
 def test_long_options_shorten_the_prompt_and_never_the_option(tmp_path: Path) -> None:
     config = config_of("piqa", data_dir=str(publish("piqa", tmp_path)), max_length=60)
     data = load_data(config)

@@ -10,7 +10,7 @@ from predgen.cli.options import ConfigFile, settings, with_settings
 
 _SETTINGS = (
     "task data_dir data validation_data prompt target kind weight_column decimals limit bad_rows truncate_field max_length"
-    " rationale model method trust_remote_code seed"
+    " form rationale model method trust_remote_code seed"
 ).split()
 
 

@@ -20,7 +20,7 @@ def row_digest(example: Example) -> str:
         True
     """
     texts = (" ".join(text.casefold().split()) for text in (*example.fields.values(), *example.options))
-    return hashlib.blake2b("\x1f".join(texts).encode("utf-8"), digest_size=_BYTES).hexdigest()
+    return hashlib.blake2b("\x1f".join(texts).encode("utf-8", "surrogatepass"), digest_size=_BYTES).hexdigest()
 
 
 @dataclass(frozen=True)
