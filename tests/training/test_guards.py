@@ -345,7 +345,8 @@ def test_training_without_a_folder_leaves_nothing_behind(
 def test_finished_folder_holds_model_settings_and_log_only(base: Path, tmp_path: Path) -> None:
     tiny_run(base, "classification", tiny_data("classification", 8, 4), tmp_path / "run")
     found = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert found == ["README.md", "adapter", "config.yaml", "head.safetensors", "log.jsonl", "predgen.json"]
+    model = ["README.md", "adapter", "head.safetensors", "predgen.json", "trained-rows.json"]
+    assert found == sorted([*model, "config.yaml", "log.jsonl"])
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     assert all(line["writer_loss"] > 0 and line["director_loss"] > 0 for line in lines if "loss" in line)
@@ -365,4 +366,5 @@ def test_overwrite_replaces_a_run(base: Path, tmp_path: Path) -> None:
         overwrite=True,
     )
     found = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert found == ["README.md", "config.yaml", "head.safetensors", "log.jsonl", "predgen.json"]
+    model = ["README.md", "head.safetensors", "predgen.json", "trained-rows.json"]
+    assert found == sorted([*model, "config.yaml", "log.jsonl"])
