@@ -52,7 +52,7 @@ def _facts(setting: Setting) -> tuple[str, ...]:
 def _run(setting: Setting) -> Path:
     """A saved classification run, trained for a step at first use."""
     folder = setting.folder / "classification"
-    if not (folder / "predgen.json").exists():
+    if not ours.is_trained(folder):
         table, validation = (_table(setting, VALIDATION_ROWS, SHORT_WORDS, seed) for seed in (2, 3))
         command = ours.train_command(
             table, validation, folder, setting, target="label", kind="classification", max_steps=1

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from benchmarks.figures import Figures
 from benchmarks.processes import Command, Outcome, run_command, run_variant
 from benchmarks.settings import Setting
-from benchmarks.timing import WARM_UPS, alternate
+from benchmarks.timing import alternate
 
 Variant = Callable[[Setting], Callable[[], object]]
 CommandMaker = Callable[[Setting, int], Command]
@@ -44,14 +44,10 @@ class Timed:
             repeats=setting.repeats,
             budget_s=setting.budget_s,
             least_rounds=3 if is_long else 5,
-            warm_ups=1 if is_long else WARM_UPS,
         )
         if self.full_rows is not None:
-            figures.notes["rows"] = setting.rows(self.full_rows, LEAST_ROWS)
+            figures.notes["rows"] = setting.rows(self.full_rows)
         return figures
-
-
-LEAST_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,7 @@ class Commands:
 
     def run(self, key: str, setting: Setting) -> Figures:
         """Measure."""
-        n = setting.rows(self.full_rows, LEAST_ROWS)
+        n = setting.rows(self.full_rows)
         ours, peer = self.ours(setting, n), self.peer(setting, n)
         rounds: list[tuple[Outcome, Outcome]] = []
         start = time.perf_counter()

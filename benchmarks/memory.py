@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 MIB = 1 << 20
-_STATUS = Path("/proc/self/status")
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def resident_mib() -> float:
@@ -16,12 +16,18 @@ def resident_mib() -> float:
 
 
 def peak_mib() -> float:
-    """Highest resident memory so far, in MiB.
+    """Highest resident memory so far, or since `forget_peak`, in MiB.
 
     Linux: VmHWM, which counts from the start of the program. `ru_maxrss`, used elsewhere, would there begin with the peak
     of the process that started this one.
     """
     return _from_status("VmHWM")
+
+
+def forget_peak() -> None:
+    """Let `peak_mib` start anew, so that loading a model does not hide what follows; on systems without /proc it cannot."""
+    if _FORGET.exists():
+        _FORGET.write_text("5", encoding="ascii")  # proc(5): resets VmHWM to the memory that is resident now
 
 
 def _from_status(name: str) -> float:

@@ -17,6 +17,7 @@ from predgen.core import Target
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.inference.batching import predict_encoded
+from predgen.inference.saved import MANIFEST
 from predgen.models.base import ModelSetup
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import apply_peft
@@ -71,7 +72,7 @@ def predict_with_instruction(full: int, *, share_prefix: bool) -> Factory:
 
     def make(setting: Setting) -> Call:
         model, _ = _model(setting, "generator", labels=inputs.LABELS_5)
-        rows = _encoded(inputs.prompts_with_instruction(setting, setting.rows(full, least=64)))
+        rows = _encoded(inputs.prompts_with_instruction(setting, setting.rows(full)))
         return lambda: predict_encoded(model, rows, pad_id=0, batch_size=setting.batch_size, share_prefix=share_prefix)
 
     return make
@@ -118,6 +119,11 @@ def predict_command(run: Path, table: Path, out: Path, setting: Setting) -> Comm
     """`predgen predict`."""
     arguments = (str(run), str(table), "--out", str(out), "--batch-size", str(setting.batch_size), "--overwrite")
     return Command("predgen", ("predict", *arguments))
+
+
+def is_trained(run: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    return (run / MANIFEST).is_file()
 
 
 def _model(

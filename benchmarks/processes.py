@@ -80,14 +80,15 @@ def run_variant(row: str, side: str, setting: Setting) -> Memory:
 
 
 def _python(arguments: list[str], setting: Setting) -> None:
-    """Run this Python offline, with as many threads as every other variant."""
-    # MALLOC_TRIM_THRESHOLD_ and the like are left alone: memory is measured as users have it.
+    """Run this Python offline, on the size's device, with as many threads as every other variant."""
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "OMP_NUM_THREADS": str(setting.threads),
     }
+    if setting.spec.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+LEAST_ROWS = 64  # a few batches
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -36,7 +38,7 @@ SIZES = {
         Size("5m", "5M embedded", None),
         # Llama-60M of Zhao et al. (2024), "GaLore", arXiv:2403.03507, table 2: 58 million parameters.
         Size("60m", "60M Llama", {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8,
-                                  "num_attention_heads": 8, "vocab_size": 32_000}, row_share=0.2),
+                                  "num_attention_heads": 8, "vocab_size": 32_000}, row_share=0.1),
         # The sizes of Llama 3.2 1B, embeddings not tied: 1.5 billion parameters.
         Size("1b", "1.5B Llama, bf16", {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
                                         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256},
@@ -81,7 +83,7 @@ class Setting:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def rows(self, full: int, least: int) -> int:
+    def rows(self, full: int, least: int = LEAST_ROWS) -> int:
         """Rows of an end-to-end measurement that has `full` rows at scale 1, but never fewer than `least`."""
         return min(full, max(least, round(full * self.scale * self.spec.row_share)))
 

@@ -9,6 +9,7 @@ import torch
 from benchmarks.figures import Figures
 
 WARM_UPS = 2
+WARM_UP_SHARE = 0.1  # of the budget; a call that takes longer than this has warmed up in one round
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -44,9 +45,12 @@ def alternate(
         repeats: Most rounds.
         budget_s: Seconds after which no round is begun, once there are `least_rounds`.
         least_rounds: Fewest rounds, unless `repeats` is smaller.
-        warm_ups: Rounds that are not counted.
+        warm_ups: Rounds that are not counted; fewer where they take long.
     """
-    for _ in range(warm_ups):
+    start = time.perf_counter()
+    for done in range(warm_ups):
+        if done and time.perf_counter() - start > WARM_UP_SHARE * budget_s:
+            break
         ours()
         peer()
     rounds: list[tuple[float, float]] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
-from benchmarks.memory import gpu_mib, peak_mib, resident_mib
+from benchmarks.memory import forget_peak, gpu_mib, peak_mib, resident_mib
 from benchmarks.rows import ROWS
 from benchmarks.settings import Setting
 
@@ -27,6 +27,7 @@ def main() -> None:
     call = row.measure.variants[side](setting)
     is_gpu = setting.spec.device != "cpu"
     loaded = gpu_mib(setting.spec.device, peak=False) if is_gpu else resident_mib()
+    forget_peak()
     for _ in range(CALLS):
         call()
     peak = gpu_mib(setting.spec.device, peak=True) if is_gpu else peak_mib()

@@ -107,15 +107,17 @@ def test_calls_alternate() -> None:
 
 
 def test_time_ends_a_row_after_its_fewest_rounds() -> None:
-    made = alternate(lambda: None, lambda: None, repeats=50, budget_s=0.0, least_rounds=5)
+    calls: list[str] = []
+    made = alternate(lambda: calls.append("A"), lambda: calls.append("B"), repeats=50, budget_s=0.0, least_rounds=5)
     assert made.rounds == 5
+    assert len(calls) == 2 * (5 + 1), "one warm-up, as it took longer than a tenth of the budget"
 
 
 def test_rows_scale_within_bounds(setting: Setting) -> None:
-    assert replace(setting, size="5m", scale=0.2).rows(10_000, 64) == 2_000
-    assert replace(setting, size="60m", scale=0.2).rows(10_000, 64) == 400
-    assert replace(setting, scale=0.0).rows(10_000, 64) == 64
-    assert replace(setting, scale=5.0).rows(10_000, 64) == 10_000
+    assert replace(setting, size="5m", scale=0.2).rows(10_000) == 2_000
+    assert replace(setting, size="60m", scale=0.2).rows(10_000) == 200
+    assert replace(setting, scale=0.0).rows(10_000) == 64
+    assert replace(setting, scale=5.0).rows(10_000) == 10_000
 
 
 def test_settings_travel_between_processes(setting: Setting) -> None:
