@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from benchmarks import inputs
 from benchmarks.inputs import HIGH, LOW, Ids
 from benchmarks.models import ALPHA, RANK, base_folder
 from benchmarks.processes import Command
 from benchmarks.settings import Setting
-from benchmarks.steps import back, training_step
+from benchmarks.steps import training_step
 from predgen import registries
 from predgen.codecs.base import Codec
 from predgen.core import Target
+from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.inference.batching import predict_encoded
@@ -24,6 +27,7 @@ from predgen.peft_methods.base import apply_peft
 from predgen.sampling.draws import SamplingPlan
 
 Call = Callable[[], object]
+BATCH_TOKENS = 4096  # predgen's default; not looked at where the batch size is given
 Factory = Callable[[Setting], Call]
 
 
@@ -73,18 +77,26 @@ def predict_with_instruction(full: int, *, share_prefix: bool) -> Factory:
     def make(setting: Setting) -> Call:
         model, _ = _model(setting, "generator", labels=inputs.LABELS_5)
         rows = _encoded(inputs.prompts_with_instruction(setting, setting.rows(full)))
-        return lambda: predict_encoded(model, rows, pad_id=0, batch_size=setting.batch_size, share_prefix=share_prefix)
+        n = setting.batch_size
+        return lambda: predict_encoded(
+            model, rows, pad_id=0, batch_tokens=BATCH_TOKENS, batch_size=n, share_prefix=share_prefix
+        )
 
     return make
 
 
 def training_step_at_p1(setting: Setting) -> Call:
-    """A step of PredGen whose writer is fed its own tokens only: numbers, director `value`, LoRA."""
+    """A step of PredGen whose writer is fed its own tokens only, as its trainer runs it: numbers, `value`, LoRA."""
     model, codec = _model(setting, "predgen", decimals=1, lora=True)
     batch = _batch(inputs.prompts(setting), setting, codec, inputs.numbers(setting.batch_size))
     plan = SamplingPlan(1.0, 0, 0)
     model.train()
-    return training_step(model.parameters(), back(lambda: model(batch, plan, "example").total / setting.batch_size))
+
+    def backward() -> None:
+        for part in split_by_length(batch):
+            torch.autograd.backward(model(part, plan, "example").total / setting.batch_size)
+
+    return training_step(model.parameters(), backward)
 
 
 def answer_ids(setting: Setting, values: Sequence[float]) -> list[Ids]:

@@ -39,7 +39,7 @@ class RunConfig:
     Example:
         >>> RunConfig(task="sick", director="linaer")
         Traceback (most recent call last):
-        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: linear, ordered, value.
+        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: expected, linear, ordered, value.
     """
 
     # What to learn
@@ -79,6 +79,8 @@ class RunConfig:
     p_min: float = option(0.0, "Sampling probability at the first optimizer step.", group="Sampling", low=0.0, high=1.0)
     p_max: float = option(1.0, "Highest sampling probability.", group="Sampling", low=0.0, high=1.0)
     max_steps_for_sampling: int | None = option(None, "Optimizer steps until p reaches p_max; default: half of the run, at most 500 (the paper's 500).", group="Sampling", low=1)
+    sampling_passes: int = option(2, "Sampling 'parallel': passes over the answer; as many as it has tokens equal 'token'.", group="Sampling", low=1)
+    max_tree_nodes: int = option(256, "Most trie nodes to run in one pass; larger number grids are expanded level by level.", group="Sampling", low=1)
     epochs: float = option(3.0, "Passes over the training rows.", group="Training", low=0.0)
     max_steps: int | None = option(None, "Optimizer steps; overrides --epochs.", group="Training", low=1)
     batch_size: int = option(16, "Rows per micro-batch and process.", group="Training", low=1)
@@ -96,7 +98,8 @@ class RunConfig:
     # When to look and stop
     eval_steps: int | None = option(None, "Evaluate and checkpoint every N optimizer steps; default: once per epoch.", group="Evaluation", low=1)
     eval_rows: int | None = option(None, "Use only this many validation rows while training (a seeded choice).", group="Evaluation", low=1)
-    eval_batch_size: int = option(32, "Rows per batch when predicting.", group="Evaluation", low=1)
+    eval_batch_size: int | None = option(None, "Rows per batch when predicting; default: as many as --eval-batch-tokens allow.", group="Evaluation", low=1)
+    eval_batch_tokens: int = option(4096, "Tokens to run per batch when predicting: prompts with padding, and the answers' nodes; halved where memory runs out.", group="Evaluation", low=1)
     metric: str | None = option(None, "Validation metric that picks the best checkpoint; default: the task's first.", group="Evaluation", choices=registries.metrics)
     patience: int | None = option(None, "Stop after this many evaluations without a better metric.", group="Evaluation", low=1)
     report_to: str = option("none", "Trackers of transformers, comma separated, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")

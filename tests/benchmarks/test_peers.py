@@ -16,8 +16,10 @@ from benchmarks.settings import Setting
 from predgen.codecs.trie import Trie
 from predgen.data.collate import collate
 from predgen.data.encode import Encoded
+from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
-from predgen.engine.sequential import answer_log_probs
+from predgen.engine.scores import AnswerScores
+from predgen.engine.tree_pass import PathPass
 
 # PEFT 0.21 calls a deprecated name of transformers.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -59,7 +61,9 @@ def test_label_scores_of_single_tokens_normalise_to_constrained_probabilities(se
     scores = label_scores(lm, label_batches(prompts, labels, "cpu"), labels)
     rows = [Encoded(i, prompt, (), (), 0.0, 1.0, False) for i, prompt in enumerate(prompts)]
     batch = collate(rows, 0)
-    exact = answer_log_probs(Backbone(lm), batch.prompt_ids, batch.prompt_mask, Trie(labels, stop=0))
+    backbone, tree = Backbone(lm), AnswerTree(Trie(labels, stop=0))
+    with torch.no_grad():
+        exact = AnswerScores(backbone, PathPass(backbone, batch.prompt_ids, batch.prompt_mask), tree).log_probs
     torch.testing.assert_close(scores.log_softmax(dim=1), exact, atol=1e-5, rtol=1e-5)
     assert exact.exp().max() > 0.5, "nearly even probabilities would agree by themselves"
 

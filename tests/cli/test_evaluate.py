@@ -67,3 +67,18 @@ def test_json_folder_is_checked_before_measuring(runs: Runs, tmp_path: Path) -> 
 def test_free_decoding_is_for_generators(runs: Runs) -> None:
     message = refused(predgen("evaluate", runs.score, "--data", runs.data, "--decode", "free"))
     assert message.startswith("error: `decode` 'free' reads what a generator wrote, but this is a predgen model.")
+
+
+def test_decode_measures_what_is_written(runs: Runs, tmp_path: Path) -> None:
+    found = {}
+    for how in ("mean", "median", "best"):
+        out = tmp_path / f"{how}.json"
+        result = predgen("evaluate", runs.score, "--data", runs.data, "--decode", how, "--json", out)
+        assert result.exit_code == 0, result.output
+        found[how] = json.loads(out.read_text())
+        assert found[how]["decode"] == how
+    assert found["best"]["metrics"] == found["mean"]["metrics"] != found["median"]["metrics"]
+    message = refused(predgen("evaluate", runs.label, "--data", runs.data, "--decode", "median"))
+    assert message.startswith(
+        "error: `decode` 'median' is not for a classification model; allowed here: greedy, argmax."
+    )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import predgen
-from predgen.core import Prediction
+from predgen.core import Decoding, Prediction
 from predgen.data.collate import collate
 from predgen.errors import ConfigError, ModelError, SavedModelError
 from predgen.inference import saved
@@ -414,4 +414,65 @@ def test_manifest_records_versions_and_settings(run: Path) -> None:
 def test_free_decoding_needs_a_generator(run: Path) -> None:
     trained = predgen.load(run)
     with pytest.raises(ConfigError, match="reads what a generator wrote, but this is a predgen model"):
-        trained.predict_examples(tiny_data("classification", 2).train, decode="free")
+        trained.predict_examples(tiny_data("classification", 2).train, decoding=Decoding("free"))
+
+
+# Settings of the tree pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("regression", {"director": "expected", "decimals": 1}),
+        ("regression", {"decimals": 3, "max_tree_nodes": 7, "eval_batch_tokens": 90}),
+        ("regression", {"sampling": "marginal", "decimals": 1, "eval_batch_size": 3}),
+        ("classification", {"sampling": "marginal"}),
+        ("math", {"sampling": "parallel", "sampling_passes": 3}),
+    ],
+    ids=str,
+)
+def test_settings_of_the_tree_pass_round_trip(
+    bases: dict[str, Path], tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    trained = train_two_steps(bases["llama"], kind, tmp_path / "run", **settings)
+    loaded = predgen.load(tmp_path / "run")
+    assert loaded.model.setup == trained.model.setup
+    for name, value in settings.items():
+        assert getattr(loaded.config, name) == value
+    assert (loaded.model.setup.max_tree_nodes, loaded.model.setup.sampling_passes) == (
+        settings.get("max_tree_nodes", 256),
+        settings.get("sampling_passes", 2),
+    )
+    assert loaded.model.engine == trained.model.engine == loaded.report["engine"]
+    assert predictions(loaded, kind) == predictions(trained, kind)
+    if kind == "regression":
+        rows = tiny_data(kind, 2, 5).validation
+        asked = Decoding("mean", distribution=True, max_unexpanded=0.1)
+        for ours, wanted in zip(
+            loaded.predict_examples(rows, decoding=asked), trained.predict_examples(rows, decoding=asked), strict=True
+        ):
+            assert ours.value == wanted.value
+            assert ours.distribution.support.tolist() == wanted.distribution.support.tolist()
+            assert ours.distribution.probabilities.tolist() == wanted.distribution.probabilities.tolist()
+
+
+def test_model_saved_before_the_tree_pass_loads_with_its_defaults(run: Path, copy: Path) -> None:
+    def forget(data: dict[str, Any]) -> None:
+        for name in ("max_tree_nodes", "sampling_passes"):
+            del data["setup"][name], data["config"][name]
+        del data["config"]["eval_batch_tokens"], data["report"]["engine"]
+        data["config"]["eval_batch_size"] = 32  # a setting that always had a value
+
+    edit_manifest(copy, forget)
+    loaded, now = predgen.load(copy), predgen.load(run)
+    assert (loaded.model.setup.max_tree_nodes, loaded.config.eval_batch_tokens) == (256, 4096)
+    assert loaded.config.eval_batch_size == 32
+    assert loaded.model.engine == "tree pass"
+    assert predictions(loaded) == predictions(now)
+
+
+@pytest.mark.parametrize("part", ["setup", "config"])
+def test_model_of_a_newer_predgen_is_refused_not_guessed(copy: Path, part: str) -> None:
+    edit_manifest(copy, lambda data: data[part].update(max_forest_nodes=9))
+    with pytest.raises((SavedModelError, ConfigError), match="max_forest_nodes"):
+        predgen.load(copy)

@@ -6,16 +6,27 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from predgen.config import RunConfig, config_from, read_config
 from predgen.registry import Registry
 
+if TYPE_CHECKING:
+    from predgen.inference.trained import TrainedModel
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="YAML file with the same settings; flags override it.", rich_help_panel="Run"),
+]
+
+Decode = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="greedy | argmax | mean | median | best | free: read the prediction off what the model writes; best: the mean,"
+        " or the median where the metric is mae; free (Generator): without constraint. Default: the method's own.",
+    ),
 ]
 
 
@@ -87,3 +98,11 @@ def settings(config_file: Path | None, given: Mapping[str, Any]) -> tuple[RunCon
 def names_of(registry: Registry) -> list[dict[str, Any]]:
     """Name, summary and aliases of everything in a registry, as plain data."""
     return [{"name": n, "summary": registry.summary(n), "aliases": registry.aliases(n)} for n in registry]
+
+
+def say_engine(trained: "TrainedModel") -> None:
+    """Say so where a model's answers are not evaluated by the tree pass."""
+    from rich.console import Console
+
+    if trained.model.engine.startswith("sequential"):
+        Console(stderr=True).print(f"Answers: {trained.model.engine}.", highlight=False)

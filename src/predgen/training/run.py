@@ -329,6 +329,7 @@ class _Run:
             "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
             "truncated_rows": sum(r.is_truncated for r in rows),
             "skipped_rows": self.data.skipped,
+            "engine": trained.model.engine,
             "optimizer_steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,
             "parameters": sum(p.numel() for p in trained.model.parameters()),
