@@ -37,13 +37,19 @@ schedules.register("linear", "predgen.sampling.schedule:linear", "p grows evenly
 schedules.register("exponential", "predgen.sampling.schedule:exponential", "gold share decays exponentially (Bengio et al. 2015)")
 schedules.register("inverse_sigmoid", "predgen.sampling.schedule:inverse_sigmoid", "gold share follows an inverse sigmoid (Bengio et al. 2015)")
 
+# Facts of a PEFT method: formula of the adapted layer (W is o x i, its output y), trained numbers per layer, and those
+# settings of `RunConfig` that it takes, with the defaults of its paper. Other PEFT settings are errors for it.
 peft_methods = Registry("PEFT method")
-peft_methods.register("lora", "predgen.peft_methods.lora:LORA", "low-rank update of the linear layers")
-peft_methods.register("dora", "predgen.peft_methods.dora:DORA", "LoRA with a learned magnitude per output row")
-peft_methods.register("adalora", "predgen.peft_methods.adalora:ADALORA", "SVD-form update whose rank budget is moved between layers")
-peft_methods.register("lora_fa", "predgen.peft_methods.lora_fa:LORA_FA", "LoRA with A frozen")
-peft_methods.register("none", "predgen.peft_methods.none:NONE", "the base stays frozen; only a head trains")
-peft_methods.register("full", "predgen.peft_methods.full:FULL", "every weight trains")
+peft_methods.register("lora", "predgen.peft_methods.lora:LORA", "low-rank update of the linear layers", facts={"formula": "W + (alpha / r) B A", "count": "r (i + o)", "settings": {"rank": 8, "alpha": 16.0}})
+peft_methods.register("adalora", "predgen.peft_methods.adalora:ADALORA", "SVD-form update whose rank budget is moved between layers", facts={"formula": "W + (alpha / k) B diag(E) A", "count": "k (i + o + 1), k = 1.5 r; pruned to r on average", "settings": {"rank": 8, "alpha": 16.0}})
+peft_methods.register("rocoft", "predgen.peft_methods.rocoft:ROCOFT", "some columns or rows of the linear layers train", facts={"formula": "W[:, columns] + D, or W[rows] + D", "count": "r o, or r i", "settings": {"rank": 3, "rocoft_axis": "column", "rocoft_selection": "first"}})
+peft_methods.register("dora", "predgen.peft_methods.dora:DORA", "LoRA with a learned magnitude per output row", facts={"formula": "m * (W + (alpha / r) B A) / |W + (alpha / r) B A|", "count": "r (i + o) + o", "settings": {"rank": 32, "alpha": 64.0}})
+peft_methods.register("melora", "predgen.peft_methods.melora:MELORA", "small LoRAs, each on its share of inputs and outputs", facts={"formula": "W + (alpha / r) blockdiag(B_1 A_1, ..., B_n A_n)", "count": "r (i + o)", "settings": {"rank": 1, "alpha": 16.0, "melora_blocks": 8}})
+peft_methods.register("lora_fa", "predgen.peft_methods.lora_fa:LORA_FA", "LoRA with A frozen", facts={"formula": "W + (alpha / r) B A, A fixed", "count": "r o", "settings": {"rank": 128, "alpha": 256.0}})
+peft_methods.register("moslora", "predgen.peft_methods.moslora:MOSLORA", "LoRA with a trained mixer between its factors", facts={"formula": "W + (alpha / r) B M A", "count": "r (i + o) + r^2", "settings": {"rank": 16, "alpha": 32.0}})
+peft_methods.register("propulsion", "predgen.peft_methods.propulsion:PROPULSION", "a trained factor per output of the linear layers", facts={"formula": "z^k * y", "count": "o", "settings": {"propulsion_degree": 15}})
+peft_methods.register("none", "predgen.peft_methods.none:NONE", "the base stays frozen; only a head trains", facts={"formula": "W", "count": "0", "settings": {}})
+peft_methods.register("full", "predgen.peft_methods.full:FULL", "every weight trains", facts={"formula": "W, trained", "count": "all", "settings": {}})
 
 codecs = Registry("codec")
 codecs.register("label", "predgen.codecs.label:LabelCodec", "class labels as token sequences")

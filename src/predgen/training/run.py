@@ -174,7 +174,13 @@ class _Run:
         lengths = _Lengths.of(self.config, len(examples), args.world_size)
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
         encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context)
-        base.lm = apply_peft(self.method, base.lm, self.config.rank, self.config.alpha, lengths.total)
+        base.lm = apply_peft(
+            self.method,
+            base.lm,
+            self.config.peft_settings(),
+            total_optimizer_steps=lengths.total,
+            seed=self.config.seed,
+        )
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
         if self.config.gradient_checkpointing:
             model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
