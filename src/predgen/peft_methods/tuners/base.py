@@ -85,6 +85,7 @@ class LowRankConfig(TunerConfig):
 class TunerLayer(nn.Module, BaseTunerLayer):
     """A frozen linear layer y = W x + b (W is o x i) with adapters that correct its output.
 
+    Subclasses have "Linear" in their names: by that PEFT finds them when "all-linear" gets a further adapter.
     It works over `nn.Linear`, GPT-2's `Conv1D` and quantised layers alike, because W is only rebuilt to merge.
 
     Args:

@@ -42,7 +42,7 @@ class MeloraConfig(LowRankConfig):
             raise ConfigError(f"`n` is {self.n}, but must be at least 1.")
 
 
-class MeloraLayer(AdditiveLayer):
+class MeloraLinear(AdditiveLayer):
     """A linear layer with n small LoRAs."""
 
     adapter_layer_names = ("melora_A", "melora_B")
@@ -80,7 +80,7 @@ class MeloraModel(TunerModel):
     """A model with MELoRA layers."""
 
     prefix: str = "melora_"
-    tuner_layer_cls = MeloraLayer
+    tuner_layer_cls = MeloraLinear
 
 
 register_tuner("melora", MeloraConfig, MeloraModel)

@@ -32,7 +32,7 @@ class MosloraConfig(LowRankConfig):
     alpha: float = field(default=32.0)
 
 
-class MosloraLayer(AdditiveLayer):
+class MosloraLinear(AdditiveLayer):
     """A linear layer with a mixed low-rank update."""
 
     adapter_layer_names = ("moslora_A", "moslora_M", "moslora_B")
@@ -65,7 +65,7 @@ class MosloraModel(TunerModel):
     """A model with MoSLoRA layers."""
 
     prefix: str = "moslora_"
-    tuner_layer_cls = MosloraLayer
+    tuner_layer_cls = MosloraLinear
 
 
 register_tuner("moslora", MosloraConfig, MosloraModel)

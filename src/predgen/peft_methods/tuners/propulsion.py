@@ -35,7 +35,7 @@ class PropulsionConfig(TunerConfig):
             raise ConfigError(f"`degree` is {self.degree}, but must be at least 1: at 0 nothing would train.")
 
 
-class PropulsionLayer(TunerLayer):
+class PropulsionLinear(TunerLayer):
     """A linear layer whose outputs are scaled."""
 
     adapter_layer_names = ("propulsion_z",)
@@ -70,7 +70,7 @@ class PropulsionModel(TunerModel):
     """A model with Propulsion layers."""
 
     prefix: str = "propulsion_"
-    tuner_layer_cls = PropulsionLayer
+    tuner_layer_cls = PropulsionLinear
 
 
 register_tuner("propulsion", PropulsionConfig, PropulsionModel)

@@ -81,7 +81,7 @@ def chosen_indices(config: RocoftConfig, size: int, key: str) -> Int[Tensor, " r
     return torch.randperm(size, generator=generator, device="cpu")[: config.r].sort().values
 
 
-class RocoftLayer(AdditiveLayer):
+class RocoftLinear(AdditiveLayer):
     """A linear layer some of whose rows or columns train."""
 
     adapter_layer_names = ("rocoft_delta",)
@@ -118,7 +118,7 @@ class RocoftModel(TunerModel):
     """A model with RoCoFT layers."""
 
     prefix: str = "rocoft_"
-    tuner_layer_cls = RocoftLayer
+    tuner_layer_cls = RocoftLinear
 
 
 register_tuner("rocoft", RocoftConfig, RocoftModel)
