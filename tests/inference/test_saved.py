@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import predgen
+from predgen import registries
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import collate
 from predgen.errors import ConfigError, ModelError, SavedModelError
@@ -23,7 +24,7 @@ from predgen.training.run import measure
 from tiny_runs import tiny_base, tiny_data, tiny_run
 
 METHODS = ("predictor", "generator", "predgen")
-PEFTS = ("lora", "dora", "adalora", "lora_fa", "none", "full")
+PEFTS = tuple(registries.peft_methods)
 FAMILIES = ("gpt2", "gpt_neox", "qwen3", "gemma3")
 MATRIX = [("llama", m, p) for m in METHODS for p in PEFTS if (m, p) != ("generator", "none")]
 MATRIX += [(family, "predgen", "lora") for family in FAMILIES]
@@ -109,13 +110,24 @@ def test_loaded_model_predicts_the_same_to_the_bit(
     assert predictions(predgen.load(tmp_path / "again"), kind) == predictions(trained, kind)
 
 
+def test_rank_that_an_older_version_stored_for_every_peft_method_is_left_out(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="none")
+    edit_manifest(tmp_path / "run", lambda data: data["config"].update(rank=8, alpha=16.0))
+    loaded = predgen.load(tmp_path / "run")
+    assert loaded.config == trained.config
+    assert predictions(loaded) == predictions(trained)
+
+
 def test_training_changed_what_is_compared(bases: dict[str, Path]) -> None:
     untrained = train_two_steps(bases["llama"], "classification", learning_rate=0.0)
     assert predictions(untrained) != predictions(train_two_steps(bases["llama"], "classification"))
 
 
-def test_headless_director_round_trips_without_a_head_file(bases: dict[str, Path], tmp_path: Path) -> None:
-    trained = train_two_steps(bases["llama"], "regression", tmp_path / "run", director="ordered")
+@pytest.mark.parametrize("peft", [p for p in PEFTS if p != "none"])  # refused by name: test_guards.py
+def test_headless_director_round_trips_without_a_head_file(bases: dict[str, Path], tmp_path: Path, peft: str) -> None:
+    trained = train_two_steps(bases["llama"], "regression", tmp_path / "run", director="ordered", peft=peft)
     assert not (tmp_path / "run" / "head.safetensors").exists()
     assert predictions(predgen.load(tmp_path / "run"), "regression") == predictions(trained, "regression")
 
@@ -152,7 +164,16 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
 
 
 @pytest.mark.parametrize(
-    "peft", ["lora", "adalora", *(pytest.param(p, marks=pytest.mark.slow) for p in ("dora", "lora_fa", "full"))]
+    "peft",
+    [
+        "lora",
+        "adalora",
+        "rocoft",
+        *(
+            pytest.param(p, marks=pytest.mark.slow)
+            for p in ("dora", "lora_fa", "melora", "moslora", "propulsion", "full")
+        ),
+    ],
 )
 def test_bfloat16_base_round_trips(bases: dict[str, Path], tmp_path: Path, peft: str) -> None:
     settings = {"dtype": "bfloat16", "peft": peft, "max_steps": 8}
