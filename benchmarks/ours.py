@@ -149,7 +149,9 @@ def _model(
     """A prediction model on the base, in eval state, with its codec."""
     base = load_base(str(base_folder(setting)), dtype=setting.spec.dtype)
     codec = _codec(base.tokenizer, labels, decimals)
-    lm = apply_peft(registries.peft_methods.get("lora"), base.lm, RANK, ALPHA, 1) if lora else base.lm
+    options = {"rank": RANK, "alpha": ALPHA}
+    peft = registries.peft_methods.get("lora")
+    lm = apply_peft(peft, base.lm, options, total_optimizer_steps=1) if lora else base.lm
     setup = ModelSetup(
         method=method,
         kind="classification" if labels else "regression",
