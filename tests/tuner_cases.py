@@ -30,11 +30,22 @@ each_family = pytest.mark.parametrize("family", ["llama", "gpt2"])
 quiet = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21
 
 
+def model_with_biases(family: str) -> Any:
+    """A tiny model whose biases, where it has some, are not 0."""
+    model = tiny_model(family)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(3)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.2)
+    return model
+
+
 def with_adapter(case: str, family: str = "llama", base: Any = None, **settings: Any) -> Any:
     """A tiny model with a fresh adapter, made by PEFT itself."""
     torch.manual_seed(0)
     config = CASES[case](target_modules=ALL, task_type="CAUSAL_LM", **settings)
-    return get_peft_model(tiny_model(family) if base is None else base, config)
+    return get_peft_model(model_with_biases(family) if base is None else base, config)
 
 
 def trained(case: str, family: str = "llama", **settings: Any) -> Any:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,16 @@ def test_rank_that_an_older_version_stored_for_every_peft_method_is_left_out(
 def test_training_changed_what_is_compared(bases: dict[str, Path]) -> None:
     untrained = train_two_steps(bases["llama"], "classification", learning_rate=0.0)
     assert predictions(untrained) != predictions(train_two_steps(bases["llama"], "classification"))
+
+
+def test_tuner_that_peft_does_not_have_loads_in_a_new_process(bases: dict[str, Path], tmp_path: Path) -> None:
+    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="rocoft")
+    row = tiny_data("classification", 2, 1).validation[0]
+    script = f"import predgen\nprint(repr(predgen.load({str(tmp_path / 'run')!r}).predict([{dict(row.fields)!r}])))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(predgen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == repr(trained.predict([row.fields]))
 
 
 @pytest.mark.parametrize("peft", [p for p in PEFTS if p != "none"])  # refused by name: test_guards.py

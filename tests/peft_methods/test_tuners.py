@@ -21,7 +21,7 @@ from predgen.peft_methods.tuners.base import TunerConfig
 from predgen.peft_methods.tuners.peft_types import peft_type, register_tuner
 from predgen.peft_methods.tuners.rocoft import RocoftModel, chosen_indices
 from tiny_models import tiny_model
-from tuner_cases import CASES, assert_close, each_case, each_family, quiet, trained, with_adapter
+from tuner_cases import CASES, assert_close, each_case, each_family, model_with_biases, quiet, trained, with_adapter
 
 pytestmark = quiet
 
@@ -139,7 +139,7 @@ def test_conversion_to_lora_is_exact_at_the_rank_of_the_update(case: str, rank: 
     config, state = convert_to_lora(model, rank=rank)
     assert isinstance(config, LoraConfig)
     config.fan_in_fan_out = family == "gpt2"  # Conv1D; PEFT would set it with a warning
-    converted = get_peft_model(tiny_model(family), config)
+    converted = get_peft_model(model_with_biases(family), config)
     set_peft_model_state_dict(converted, state)
     assert_close(logits(converted), logits(model), relative=1e-5)
 

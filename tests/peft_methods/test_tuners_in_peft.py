@@ -14,7 +14,17 @@ from adapted_models import IDS, layers_of, logits, shake, trained_numbers
 from predgen.errors import ConfigError
 from predgen.peft_methods import MeloraConfig, RocoftConfig
 from tiny_models import tiny_model
-from tuner_cases import ALL, CASES, assert_close, each_case, each_family, quiet, trained, with_adapter
+from tuner_cases import (
+    ALL,
+    CASES,
+    assert_close,
+    each_case,
+    each_family,
+    model_with_biases,
+    quiet,
+    trained,
+    with_adapter,
+)
 
 pytestmark = quiet
 
@@ -25,7 +35,7 @@ def test_loaded_adapter_is_the_same_to_the_bit(case: str, family: str, tmp_path:
     model = trained(case, family)
     model.save_pretrained(str(tmp_path))
     for how in ({}, {"is_trainable": True}, {"low_cpu_mem_usage": True}, {"adapter_name": "other"}):
-        loaded = PeftModel.from_pretrained(tiny_model(family), str(tmp_path), use_safetensors=True, **how)
+        loaded = PeftModel.from_pretrained(model_with_biases(family), str(tmp_path), use_safetensors=True, **how)
         assert torch.equal(logits(loaded), logits(model))
         assert trained_numbers(loaded) == (trained_numbers(model) if "is_trainable" in how else 0)
 
@@ -33,12 +43,12 @@ def test_loaded_adapter_is_the_same_to_the_bit(case: str, family: str, tmp_path:
 @each_case
 @each_family
 def test_merging_and_unmerging_change_the_form_alone(case: str, family: str) -> None:
-    model, plain = trained(case, family), logits(tiny_model(family))
+    model, plain = trained(case, family), logits(model_with_biases(family))
     expected = logits(model)
     model.merge_adapter(safe_merge=True)
     assert_close(logits(model), expected)
     merged = model.get_base_model().get_submodule(layers_of(family)[0][0]).get_base_layer().weight
-    assert not torch.equal(merged, tiny_model(family).get_submodule(layers_of(family)[0][0]).weight)
+    assert not torch.equal(merged, model_with_biases(family).get_submodule(layers_of(family)[0][0]).weight)
     model.unmerge_adapter()
     assert_close(logits(model), expected)
     model.merge_adapter()
@@ -103,6 +113,24 @@ def test_several_adapters_are_switched_and_added(case: str) -> None:
     model.delete_adapter("other")
     assert_close(logits(model), first)
     assert not any("other" in name for name, _ in model.named_buffers())
+
+
+@each_case
+def test_further_adapter_on_other_layers_waits_to_be_switched_on(case: str) -> None:
+    torch.manual_seed(0)
+    model = get_peft_model(tiny_model("llama"), CASES[case](target_modules=["q_proj"]))
+    shake(model)
+    first = logits(model)
+    model.add_adapter("other", CASES[case](target_modules=["up_proj"]))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".other"):
+                parameter.fill_(0.5)
+    assert torch.equal(logits(model), first)
+    assert all("q_proj" in name for name, p in model.named_parameters() if p.requires_grad)
+    model.set_adapter("other")
+    assert all("up_proj" in name for name, p in model.named_parameters() if p.requires_grad)
+    assert not torch.equal(logits(model), first)
 
 
 @each_case
@@ -186,7 +214,7 @@ def test_biases_of_adapted_layers_train_on_request(case: str, tmp_path: Path) ->
     biases = [n for n, p in model.named_parameters() if p.requires_grad and n.endswith(".bias")]
     assert len(biases) == len(layers_of("gpt2"))
     model.save_pretrained(str(tmp_path))
-    assert torch.equal(logits(PeftModel.from_pretrained(tiny_model("gpt2"), str(tmp_path))), logits(model))
+    assert torch.equal(logits(PeftModel.from_pretrained(model_with_biases("gpt2"), str(tmp_path))), logits(model))
 
 
 def test_unknown_bias_is_refused() -> None:

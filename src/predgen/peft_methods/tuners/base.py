@@ -256,8 +256,6 @@ class TunerModel(BaseTuner):
         self._check_target(target, current_key)
         kwargs = get_quantization_kwargs(self)
         layer = self.tuner_layer_cls(target, adapter_name, peft_config, current_key, **kwargs)
-        if adapter_name not in self.active_adapters:  # a further adapter does not train until it is switched on
-            layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
 
     def _check_target(self, target: Any, key: str) -> None:  # noqa: ANN401
