@@ -1,4 +1,4 @@
-# make install | demo | test | check | docs | clean -- every target makes .venv first where it is missing or outdated.
+# make install | demo | test | check | docs | bench | clean -- every target makes .venv first where it is missing or outdated.
 
 # The first Python >= 3.11 that runs; choose another with `make install PYTHON=python3.12`.
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
@@ -8,12 +8,14 @@ CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?=
 # Extra arguments for pytest, for instance PYTEST_ARGS='-m slow'.
 PYTEST_ARGS ?=
+# Extra arguments for the benchmark suite, for instance BENCH_ARGS='--scale 1 --only predict-file'.
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check docs clean
+.PHONY: install demo test check docs bench clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -41,7 +43,11 @@ check: $(STAMP)
 docs: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python tools/make_docs.py
 
+# Half an hour on two cores. Leave the machine alone meanwhile; figures and table go to bench-results/.
+bench: $(STAMP)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks --out bench-results $(BENCH_ARGS)
+
 # Keeps .venv, whose making takes minutes; delete it by hand for a fresh one.
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-runs
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-runs bench-results
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

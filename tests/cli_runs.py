@@ -86,7 +86,8 @@ def make_runs(folder: Path) -> Runs:
     data = write_csv(folder / "reviews.csv", reviews(40))
 
     def train(*arguments: str | Path) -> Result:
-        given = ("--model", base, "--max-steps", "2", "--batch-size", "4", "--rank", "2", *arguments)
+        rank = () if "--peft" in arguments else ("--rank", "2")
+        given = ("--model", base, "--max-steps", "2", "--batch-size", "4", *rank, *arguments)
         return predgen("train", *given)
 
     made = Runs(base, data, folder / "label-run", folder / "score-run", train)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from predgen.config import RunConfig, config_from, read_config
+from predgen import registries
+from predgen.config import RunConfig, config_from, peft_setting_owners, read_config
 from predgen.errors import ConfigError
 from predgen.registry import Registry
 
@@ -17,8 +18,9 @@ CHOSEN = [f for f in FIELDS if f.metadata["choices"] is not None]
 
 
 def make(**settings: Any) -> RunConfig:
-    """Make a configuration for a known task, whatever else is given."""
-    return RunConfig(**{"task": "sst2", **settings})
+    """Make a configuration for a known task, with a PEFT method that has the settings given, whatever else is given."""
+    owners = [owner for name in settings for owner in peft_setting_owners().get(name, [])]
+    return RunConfig(**{"task": "sst2", "peft": owners[0] if owners else "lora", **settings})
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.name)
@@ -40,7 +42,7 @@ def test_default_lies_in_its_own_range_and_choices(field: Any) -> None:
 def test_defaults_survive_the_checks_unchanged() -> None:
     config = make()
     defaults = {f.name: f.default for f in FIELDS} | {"task": "sst2"}
-    assert config.to_dict() == defaults
+    assert config.to_dict() == defaults | {"rank": 8, "alpha": 16.0}  # of the default PEFT method, lora
     assert RunConfig(**config.to_dict()) == config
 
 
@@ -54,6 +56,62 @@ def test_paper_defaults() -> None:
     config = make()
     assert (config.learning_rate, config.lr_schedule) == (2e-3, "cosine")
     assert (config.p_min, config.p_max, config.sampling_schedule) == (0.0, 1.0, "linear")
+
+
+# Rank and scale of each method's paper; RoCoFT, MELoRA and MoSLoRA as in their LLaMA runs.
+PAPER_PEFT = {
+    "lora": {"rank": 8, "alpha": 16.0},
+    "adalora": {"rank": 8, "alpha": 16.0},
+    "rocoft": {"rank": 3, "rocoft_axis": "column", "rocoft_selection": "first"},
+    "dora": {"rank": 32, "alpha": 64.0},
+    "melora": {"rank": 1, "alpha": 16.0, "melora_blocks": 8},
+    "lora_fa": {"rank": 128, "alpha": 256.0},
+    "moslora": {"rank": 16, "alpha": 32.0},
+    "propulsion": {"propulsion_degree": 15},
+    "none": {},
+    "full": {},
+}
+
+
+@pytest.mark.parametrize("name", registries.peft_methods)
+def test_peft_method_has_the_defaults_of_its_paper_and_says_what_it_uses(name: str) -> None:
+    config = make(peft=name)
+    assert config.peft_settings() == PAPER_PEFT[name]
+    saved = config.to_dict()
+    assert {key: saved[key] for key in peft_setting_owners()} == dict.fromkeys(peft_setting_owners()) | PAPER_PEFT[name]
+    assert RunConfig(**saved) == config
+
+
+@pytest.mark.parametrize("name", registries.peft_methods)
+def test_declared_peft_defaults_are_legal_settings(name: str) -> None:
+    declared = registries.peft_methods.facts(name)["settings"]
+    assert RunConfig(task="sst2", peft=name, **declared).peft_settings() == declared
+    assert {f.name for f in FIELDS} >= set(declared)
+
+
+def test_given_peft_settings_win_over_the_defaults() -> None:
+    config = RunConfig(task="sst2", peft="melora", rank=4, melora_blocks=2)
+    assert config.peft_settings() == {"rank": 4, "alpha": 16.0, "melora_blocks": 2}
+
+
+@pytest.mark.parametrize(
+    ("peft", "settings", "message"),
+    [
+        ("lora", {"melora_blocks": 4}, "`melora_blocks` is 4, but peft 'lora' has no such setting; melora has it"),
+        ("full", {"rank": 4}, r"`rank` is 4, but peft 'full' has no such setting; lora, adalora, .*moslora have it"),
+        ("none", {"alpha": 1.0}, "`alpha` is 1.0, but peft 'none' has no such setting"),
+        ("rocoft", {"alpha": 16.0}, "`alpha` is 16.0, but peft 'rocoft' has no such setting"),
+        ("propulsion", {"rank": 1}, "`rank` is 1, but peft 'propulsion' has no such setting"),
+        (
+            "melora",
+            {"rocoft_axis": "row"},
+            "`rocoft_axis` is 'row', but peft 'melora' has no such setting; rocoft has it",
+        ),
+    ],
+)
+def test_setting_of_another_peft_method_is_refused(peft: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig(task="sst2", peft=peft, **settings)
 
 
 @pytest.mark.parametrize(("name", "bound"), LOW)

@@ -10,7 +10,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 import predgen
+from method_cases import plain_log_probs
 from predgen import PredGenClassifier, PredGenRegressor
+from predgen.data.examples import iter_examples
 from predgen.errors import ConfigError, DataError
 from tiny_runs import tiny_base
 
@@ -97,3 +99,80 @@ def test_bad_input_is_named(base: str) -> None:
         classifier(base, settings={"epochs": 2}).fit(TEXTS, ["a", "b"] * 8)
     with pytest.raises(NotFittedError):
         classifier(base).predict(TEXTS)
+
+
+# Exact probabilities, distributions and points
+
+
+def regressor(base: str, **settings: object) -> PredGenRegressor:
+    given = {"max_steps": 1, "validation_fraction": 0, "settings": {"decimals": 1}, **settings}
+    return PredGenRegressor(base, **given).fit(TEXTS, np.arange(16) / 10)
+
+
+@pytest.mark.parametrize("method", ["generator", "predgen"])
+def test_probabilities_are_exact(base: str, method: str) -> None:
+    model = classifier(base, method=method).fit(TEXTS, ["no", "not sure"] * 8)
+    texts = [*TEXTS[:4], "a much longer text than all the others are"]
+    found = model.predict_proba(texts)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
+    trained = model.trained_
+    for row, text in enumerate(texts):
+        alone = model.predict_proba([text])
+        np.testing.assert_allclose(found[row], alone[0], atol=1e-5)
+        if method == "generator":
+            prompt = trained.encoder.encode(next(iter_examples([{"text": text}], trained.task)), with_answer=False)
+            legal, _ = plain_log_probs(trained.model, prompt.prompt_ids, trained.model.codec)
+            np.testing.assert_allclose(found[row], np.exp(legal), atol=1e-5)
+
+
+def test_regressor_gives_distributions_quantiles_and_points(base: str) -> None:
+    model = regressor(base)
+    found = model.predict_distribution(TEXTS[:5])
+    assert len(found) == 5
+    for distribution in found:
+        assert distribution.probabilities.sum() == pytest.approx(1.0, abs=1e-12)
+        assert (np.diff(distribution.support) > 0).all()
+        assert distribution.unexpanded == 0.0
+    assert model.predict_quantiles(TEXTS[:5]).tolist() == [[d.quantile(q) for q in (0.05, 0.5, 0.95)] for d in found]
+    assert model.predict_quantiles(TEXTS[:5], [0.3]).shape == (5, 1)
+    points = {how: model.predict(TEXTS[:5], decode=how) for how in ("mean", "median", "argmax", "greedy")}
+    np.testing.assert_allclose(points["mean"], [d.mean() for d in found], atol=1e-6)
+    assert points["median"].tolist() == [d.median() for d in found]
+    assert points["argmax"].tolist() == [d.mode() for d in found]
+    grid = set(found[0].support.tolist())
+    assert set(points["greedy"].tolist()) <= grid
+    assert not set(model.predict(TEXTS[:5]).tolist()) <= grid  # the director's own number
+
+
+@pytest.mark.parametrize(("metric", "wanted"), [("mae", "median"), ("mse", "mean"), (None, "mean")])
+def test_best_point_follows_the_metric(base: str, metric: str | None, wanted: str) -> None:
+    model = regressor(base, settings={"decimals": 1} | ({"metric": metric} if metric else {}))
+    best, mean, median = (model.predict(TEXTS, decode=how) for how in ("best", "mean", "median"))
+    assert best.tolist() == {"mean": mean, "median": median}[wanted].tolist()
+    assert mean.tolist() != median.tolist()
+
+
+def test_what_has_no_distribution_is_refused(base: str) -> None:
+    model = regressor(base, method="predictor")
+    for ask in (
+        lambda: model.predict_distribution(TEXTS[:2]),
+        lambda: model.predict_quantiles(TEXTS[:2]),
+        lambda: model.predict(TEXTS[:2], decode="mean"),
+    ):
+        with pytest.raises(ConfigError, match="a predictor writes nothing"):
+            ask()
+    writing = regressor(base, method="generator")
+    with pytest.raises(ConfigError, match=r"quantile level 1\.2 is outside 0\.\.1"):
+        writing.predict_quantiles(TEXTS[:2], [0.5, 1.2])
+    with pytest.raises(ConfigError, match=r"`decode` is 'medain'\. Did you mean 'median'"):
+        writing.predict(TEXTS[:2], decode="medain")
+
+
+def test_large_grid_keeps_its_bound(base: str) -> None:
+    model = regressor(base, settings={"decimals": 3, "max_tree_nodes": 20})
+    exact, loose = (model.predict_distribution(TEXTS[:3], max_unexpanded=bound) for bound in (0.0, 0.2))
+    assert all(d.unexpanded == 0.0 for d in exact)
+    assert 0 < max(d.unexpanded for d in loose) <= 0.2
+    for one, other in zip(exact, loose, strict=True):
+        assert abs(one.mean() - other.mean()) <= other.mean_error + 1e-6
+        assert other.nodes < one.nodes

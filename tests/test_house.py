@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 500
 
 LEVELS = [
-    {"__init__", "core", "errors", "registry", "registries", "config", "presets"},
+    {"__init__", "core", "distribution", "errors", "registry", "registries", "config", "presets"},
     {"codecs", "tasks", "metrics"},
     {"data", "losses", "sampling", "engine", "peft_methods"},
     {"directors"},

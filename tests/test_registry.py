@@ -34,6 +34,14 @@ def test_alias_gives_the_same_object_and_summary(shapes: Registry) -> None:
     assert "quad" in shapes
 
 
+def test_facts_are_plain_data_known_without_importing(shapes: Registry) -> None:
+    shapes.register("oval", "no_such_module:thing", "flattened", facts={"sides": 0}, aliases=("ellipse",))
+    assert shapes.facts("oval") == shapes.facts("ellipse") == {"sides": 0}
+    assert shapes.facts("square") == {}
+    with pytest.raises(ConfigError, match="unknown shape 'ovl'"):
+        shapes.facts("ovl")
+
+
 def test_iteration_and_length_leave_aliases_out(shapes: Registry) -> None:
     assert list(shapes) == ["square", "circle"]
     assert len(shapes) == 2

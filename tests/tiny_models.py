@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
@@ -72,6 +74,23 @@ def save_tiny(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, seed:
     end_id = tokenizer.eos_token_id
     pad_id = end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     tiny_model(name, len(tokenizer), seed, pad_id, end_id).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_bloom(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Path:
+    """Write a tiny BLOOM, as `save_tiny` does: its ALiBi refuses 4-D masks, so that it cannot run trees."""
+    ids = {
+        "bos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = BloomConfig(
+        **ids, vocab_size=len(tokenizer), hidden_size=HIDDEN, n_layer=LAYERS, n_head=HEADS, initializer_range=STD
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BloomForCausalLM(config).to(torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from predgen import registries
 from predgen.config import RunConfig
 from predgen.core import Example, Target
 from predgen.data.examples import custom_task
@@ -45,12 +46,12 @@ def tiny_rows(n: int, kind: str, seed: int = 0) -> list[Example]:
 
 def tiny_config(base: Path, kind: str, **settings: Any) -> RunConfig:
     """Settings of a tiny run; plain SGD, because Adam amplifies rounding."""
+    own = registries.peft_methods.facts(settings.get("peft", "lora"))["settings"]
     defaults = {
         "batch_size": 4,
         "epochs": 2.0,
         "learning_rate": 0.01,
-        "rank": 2,
-        "alpha": 4.0,
+        **{name: value for name, value in (("rank", 2), ("alpha", 4.0)) if name in own},
         "optimizer": "sgd",
         "max_grad_norm": 0.0,
     }

@@ -52,13 +52,20 @@ def directors_table() -> str:
 
 
 def peft_table() -> str:
-    """Table of the PEFT methods, with what of the base model trains."""
-    trains = {"adapter": "an adapter", "everything": "every weight", "nothing": "nothing"}
-    rows = [
-        [code(name), trains[registries.peft_methods.get(name).trains], registries.peft_methods.summary(name)]
-        for name in registries.peft_methods
-    ]
-    return table(["name", "trains in the base", "what it is"], rows)
+    """Table of the PEFT methods: formula, trained numbers per layer, settings with their defaults."""
+    rows = []
+    for name in registries.peft_methods:
+        facts = registries.peft_methods.facts(name)
+        settings = ", ".join(f"`{key}` {_plain(value)}" for key, value in facts["settings"].items())
+        rows.append(
+            [code(name), registries.peft_methods.summary(name), code(facts["formula"]), facts["count"], settings]
+        )
+    return table(["name", "what it is", "weight of a layer", "trains per layer", "settings and defaults"], rows)
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401
+    """A default in running text."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def metrics_table() -> str:

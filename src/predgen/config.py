@@ -39,7 +39,7 @@ class RunConfig:
     Example:
         >>> RunConfig(task="sick", director="linaer")
         Traceback (most recent call last):
-        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: linear, ordered, value.
+        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: expected, linear, ordered, value.
     """
 
     # What to learn
@@ -63,8 +63,12 @@ class RunConfig:
     model: str = option("embedded", "Base model: a hub id, a local folder, or 'embedded'.", group="Model")
     method: str = option("predgen", "Prediction method.", group="Model", choices=registries.methods)
     peft: str = option("lora", "Parameter-efficient fine-tuning method.", group="Model", choices=registries.peft_methods)
-    rank: int = option(8, "Rank of the adapter (LoRA paper: 8).", group="Model", low=1)
-    alpha: float = option(16.0, "Scale of the adapter; the update is multiplied by alpha / rank.", group="Model", low=0.0)
+    rank: int | None = option(None, "Rank r of the adapter (rocoft: number of columns or rows; melora: rank of each block; adalora: average after pruning); default: the PEFT method's own.", group="Model", low=1)
+    alpha: float | None = option(None, "Scale of a low-rank adapter; the update is multiplied by alpha / rank; default: the PEFT method's own.", group="Model", low=0.0)
+    rocoft_axis: str | None = option(None, "RoCoFT: whether columns or rows of the weights train; default: column.", group="Model", choices=("column", "row"))
+    rocoft_selection: str | None = option(None, "RoCoFT: which columns or rows train, the first ones or a seeded random choice; default: first.", group="Model", choices=("first", "random"))
+    melora_blocks: int | None = option(None, "MELoRA: number of blocks n; has to divide the width of every layer; default: 8.", group="Model", low=1)
+    propulsion_degree: int | None = option(None, "Propulsion: power k of the factors; multiplies the effective learning rate; default: 15.", group="Model", low=1)
     director: str | None = option(None, "PredGen's task adapter; default: linear for classes, value for numbers, ordered for math.", group="Model", choices=registries.directors)
     pooling: str = option("last", "Predictor: how prompt states become one vector.", group="Model", choices=("last", "mean", "first"))
     dtype: str = option("float32", "Type of the base model's weights; heads and adapters stay float32.", group="Model", choices=("float32", "bfloat16"))
@@ -80,6 +84,8 @@ class RunConfig:
     p_min: float = option(0.0, "Sampling probability at the first optimizer step.", group="Sampling", low=0.0, high=1.0)
     p_max: float = option(1.0, "Highest sampling probability.", group="Sampling", low=0.0, high=1.0)
     max_steps_for_sampling: int | None = option(None, "Optimizer steps until p reaches p_max; default: half of the run, at most 500 (the paper's 500).", group="Sampling", low=1)
+    sampling_passes: int = option(2, "Sampling 'parallel': passes over the answer; as many as it has tokens equal 'token'.", group="Sampling", low=1)
+    max_tree_nodes: int = option(256, "Most trie nodes to run in one pass; larger number grids are expanded level by level.", group="Sampling", low=1)
     epochs: float = option(3.0, "Passes over the training rows.", group="Training", low=0.0)
     max_steps: int | None = option(None, "Optimizer steps; overrides --epochs.", group="Training", low=1)
     batch_size: int = option(16, "Rows per micro-batch and process.", group="Training", low=1)
@@ -98,7 +104,8 @@ class RunConfig:
     # When to look and stop
     eval_steps: int | None = option(None, "Evaluate and checkpoint every N optimizer steps; default: once per epoch.", group="Evaluation", low=1)
     eval_rows: int | None = option(None, "Use only this many validation rows while training (a seeded choice).", group="Evaluation", low=1)
-    eval_batch_size: int = option(32, "Rows per batch when predicting.", group="Evaluation", low=1)
+    eval_batch_size: int | None = option(None, "Rows per batch when predicting; default: as many as --eval-batch-tokens allow.", group="Evaluation", low=1)
+    eval_batch_tokens: int = option(4096, "Tokens to run per batch when predicting: prompts with padding, and the answers' nodes; halved where memory runs out.", group="Evaluation", low=1)
     metric: str | None = option(None, "Validation metric that picks the best checkpoint; default: the task's first.", group="Evaluation", choices=registries.metrics)
     patience: int | None = option(None, "Stop after this many evaluations without a better metric.", group="Evaluation", low=1)
     report_to: str = option("none", "Trackers of transformers, comma separated, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")
@@ -113,12 +120,36 @@ class RunConfig:
             missing = [name for name in ("prompt", "target", "kind") if getattr(self, name) is None]
             if missing:
                 raise ConfigError(f"`data` also needs {', '.join(f'`{m}`' for m in missing)}: predgen does not guess what to predict.")
+        self._settle_peft()
         if self.p_min > self.p_max:
             raise ConfigError(f"`p_min` is {self.p_min:g}, above `p_max` {self.p_max:g}; p grows from p_min to p_max.")
+
+    def _settle_peft(self) -> None:
+        """Fill in the PEFT method's defaults; refuse settings that only other methods have."""
+        own = registries.peft_methods.facts(self.peft).get("settings", {})
+        for name, owners in peft_setting_owners().items():
+            value = getattr(self, name)
+            if name not in own and value is not None:
+                raise ConfigError(f"`{name}` is {value!r}, but peft {self.peft!r} has no such setting; {', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it. Leave it out, or choose another `peft`.")
+            if value is None and name in own:
+                object.__setattr__(self, name, own[name])
+
+    def peft_settings(self) -> dict[str, Any]:
+        """Return the settings that belong to the chosen PEFT method."""
+        return {name: getattr(self, name) for name in registries.peft_methods.facts(self.peft).get("settings", {})}
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain data."""
         return dataclasses.asdict(self)
+
+
+def peft_setting_owners() -> dict[str, list[str]]:
+    """Return the settings that some PEFT methods have and others have not, each with the methods that have it."""
+    owners: dict[str, list[str]] = {}
+    for method in registries.peft_methods:
+        for name in registries.peft_methods.facts(method).get("settings", {}):
+            owners.setdefault(name, []).append(method)
+    return owners
 
 
 def _checked(f: "dataclasses.Field[Any]", hint: object, value: Any) -> Any:  # noqa: ANN401

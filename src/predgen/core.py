@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from predgen.distribution import Distribution
+
 Kind = Literal["classification", "regression", "math"]
 Form = Literal["paper", "cloze"]
 Label = str | int | bool
@@ -45,20 +47,47 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Decoding:
+    """What to ask of a model, besides its own prediction.
+
+    Attributes:
+        how: "greedy" (the answer written token by token), "argmax" (the most probable answer), "mean" or "median" of the
+            written numbers, "free" (written without constraint, then read); None: what the method itself predicts.
+        distribution: Give the probabilities of the written numbers.
+        max_unexpanded: Most probability mass to leave unexpanded where a grid is too large to be run whole, 0..1.
+        full_vocabulary: Probabilities of answers under the softmax over the whole vocabulary, renormalised, instead of
+            over the legal tokens; the mass they had before goes to `Prediction.legal_mass`.
+    """
+
+    how: str | None = None
+    distribution: bool = False
+    max_unexpanded: float = 1e-3
+    full_vocabulary: bool = False
+
+
+DECODINGS = ("greedy", "argmax", "mean", "median", "best", "free")
+"""Names that users may give; "best" stands for the mean, or for the median where the metric is the absolute error."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says about one row.
 
     Attributes:
         value: The label (its text) or the number; None where freely written text could not be read.
         probabilities: P(label), in the order of the model's labels, summing to 1; None for numbers.
-        answer: The text the model wrote; None for the Predictor, which writes none.
+        answer: The text the model wrote; None where the value was not written (Predictor, means and medians).
         flags: Things to count and report: "out_of_budget", "parse_failure", "truncated".
+        distribution: Probabilities of the numbers that the model could write, where asked for.
+        legal_mass: Full-vocabulary probability of all legal answers together, where asked for.
     """
 
     value: str | float | None
     probabilities: tuple[float, ...] | None = None
     answer: str | None = None
     flags: frozenset[str] = frozenset()
+    distribution: Distribution | None = None
+    legal_mass: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from predgen.config import RunConfig, config_from
-from predgen.core import Example, Target
+from predgen.core import Decoding, Example, Prediction, Target
 from predgen.data.cells import label_of
 from predgen.data.examples import custom_task, to_examples
 from predgen.data.sources import rows_of
+from predgen.distribution import Distribution, check_levels
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel
+from predgen.models.base import PLAIN
 from predgen.training.prepare import TrainingData, hold_out
 from predgen.training.run import train
 
@@ -114,10 +116,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no 
         self.trained_: TrainedModel = train(config, data=data, console=Console() if self.verbose else None)
         self.feature_names_in_ = np.array(list(rows[0]), dtype=object)
 
-    def _predict(self, X: Any) -> list[Any]:  # noqa: ANN401
+    def _predict(self, X: Any, decoding: Decoding = PLAIN) -> list[Prediction]:  # noqa: ANN401
         """Predictions of rows."""
         check_is_fitted(self, "trained_")
-        return self.trained_.predict(_rows(X))
+        return self.trained_.predict(_rows(X), decoding=decoding)
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model into a folder that `predgen.load` and `predgen predict` read."""
@@ -232,7 +234,7 @@ class PredGenClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]  # s
     def predict(self, X: Any) -> Column:  # noqa: ANN401
         """Return the label of each row."""
         predictions = self._predict(X)
-        return self.classes_[[self._label_of_text[p.value] for p in predictions]]
+        return self.classes_[[self._label_of_text[str(p.value)] for p in predictions]]
 
     def predict_proba(self, X: Any) -> Column:  # noqa: ANN401
         """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1."""
@@ -281,9 +283,42 @@ class PredGenRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]  # sci
         self._fit(X, targets.tolist(), weights, "regression")
         return self
 
-    def predict(self, X: Any) -> Column:  # noqa: ANN401
-        """Return the number of each row."""
-        return np.array([p.value for p in self._predict(X)], dtype=float)
+    def predict(self, X: Any, decode: str | None = None) -> Column:  # noqa: ANN401
+        """Return the number of each row.
+
+        Args:
+            X: Rows.
+            decode: None: what the method predicts. "greedy", "argmax", "mean" or "median" of the written numbers;
+                "best": the mean, which squared error rewards, or the median where `settings["metric"]` is "mae".
+        """
+        return np.array([p.value for p in self._predict(X, Decoding(decode))], dtype=float)
+
+    def predict_distribution(self, X: Any, max_unexpanded: float = 1e-3) -> list[Distribution]:  # noqa: ANN401
+        """Return, for each row, the numbers the model can write with their probabilities.
+
+        Args:
+            X: Rows.
+            max_unexpanded: Most probability mass to leave unexpanded where the grid is too large to be run whole.
+
+        Raises:
+            ConfigError: For a Predictor, which writes nothing.
+        """
+        found = self._predict(X, Decoding(distribution=True, max_unexpanded=max_unexpanded))
+        return [p.distribution for p in found if p.distribution is not None]
+
+    def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Column:  # noqa: ANN401
+        """Return quantiles of the written numbers, shape (rows, levels).
+
+        Args:
+            X: Rows.
+            levels: Shares, 0..1.
+
+        Raises:
+            ConfigError: For a Predictor, or a level outside 0..1.
+        """
+        check_levels(levels)
+        found = self.predict_distribution(X)
+        return np.array([[d.quantile(level) for level in levels] for d in found]).reshape(-1, len(levels))
 
 
 def _rows(X: Any) -> list[dict[str, Any]]:  # noqa: ANN401

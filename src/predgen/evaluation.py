@@ -9,7 +9,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.codecs.number import NumberCodec
-from predgen.core import Example, TaskSpec
+from predgen.core import Decoding, Example, TaskSpec
 from predgen.data.examples import to_examples
 from predgen.data.sources import rows_of
 from predgen.data.tables import is_published
@@ -17,6 +17,7 @@ from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel, count_flags
 from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import bootstrap_interval
+from predgen.models.base import PLAIN
 from predgen.training.prepare import load_data, load_split
 
 
@@ -58,7 +59,7 @@ def evaluate(
     *,
     seed: int = 0,
     n_resamples: int = 1000,
-    decode: str = "constrained",
+    decoding: Decoding = PLAIN,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -69,15 +70,15 @@ def evaluate(
         examples: Rows with targets.
         seed: Seed of the bootstrap.
         n_resamples: Resamples of the bootstrap.
-        decode: See `TrainedModel.predict_examples`.
-        batch_size: Rows per batch; None: the run's `eval_batch_size`.
+        decoding: See `TrainedModel.predict`.
+        batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
         on_batch: Called with the number of rows after each batch.
 
     Raises:
         DataError: If a label is not one that the model knows.
     """
     encoded = [trained.encoder.encode(example, with_answer=False) for example in examples]
-    predictions = trained.predict_encoded(encoded, batch_size=batch_size, decode=decode, on_batch=on_batch)
+    predictions = trained.predict_encoded(encoded, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
     targets = [example.target.value for example in examples if example.target is not None]
     values = [prediction.value for prediction in predictions]
     probabilities = [p.probabilities for p in predictions] if trained.labels and predictions else []

@@ -5,7 +5,7 @@ all read it. Registering costs one line and imports nothing.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -39,9 +39,20 @@ class Registry:
         self._targets: dict[str, str] = {}
         self._summaries: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
 
-    def register(self, name: str, target: str, summary: str, *, aliases: Iterable[str] = ()) -> None:
+    def register(
+        self,
+        name: str,
+        target: str,
+        summary: str,
+        *,
+        aliases: Iterable[str] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Add `name`; `target` is `"module:object"`, `summary` one line for `predgen ls` and the docs.
+
+        `facts` is plain data that has to be known without importing the target, see `registries`.
 
         Raises:
             ConfigError: If the name is taken by another target, or the target is not `"module:object"`.
@@ -53,6 +64,7 @@ class Registry:
                 raise ConfigError(f"{self.kind} {key!r} is already registered; choose another name.")
         self._targets[name] = target
         self._summaries[name] = summary
+        self._facts[name] = dict(facts or {})
         self._aliases.update(dict.fromkeys(aliases, name))
 
     def canonical(self, name: str) -> str:
@@ -77,6 +89,10 @@ class Registry:
     def summary(self, name: str) -> str:
         """Return the one-line description of `name`."""
         return self._summaries[self.canonical(name)]
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Return the plain data registered with `name`."""
+        return self._facts[self.canonical(name)]
 
     def aliases(self, name: str) -> list[str]:
         """Return the other names of `name`."""

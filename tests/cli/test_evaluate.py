@@ -86,3 +86,18 @@ def test_rows_that_were_trained_on_are_refused(runs: Runs, tmp_path: Path) -> No
     spelled = {**trained, "text": f" {trained['text'].upper()}  "}
     data = write_csv(tmp_path / "one.csv", [*reviews(9, start=100), spelled])
     assert "1 of 10 rows of" in refused(predgen("evaluate", runs.score, "--data", data))
+
+
+def test_decode_measures_what_is_written(runs: Runs, tmp_path: Path) -> None:
+    found = {}
+    for how in ("mean", "median", "best"):
+        out = tmp_path / f"{how}.json"
+        result = predgen("evaluate", runs.score, "--data", runs.data, "--decode", how, "--json", out)
+        assert result.exit_code == 0, result.output
+        found[how] = json.loads(out.read_text())
+        assert found[how]["decode"] == how
+    assert found["best"]["metrics"] == found["mean"]["metrics"] != found["median"]["metrics"]
+    message = refused(predgen("evaluate", runs.label, "--data", runs.data, "--decode", "median"))
+    assert message.startswith(
+        "error: `decode` 'median' is not for a classification model; allowed here: greedy, argmax."
+    )

@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig
 
 import predgen as library
-from cli_runs import flat, predgen, refused
+from cli_runs import Runs, flat, predgen, refused
 from predgen import registries
 from predgen.cli.ls import LISTS
+from tiny_models import tiny_model
 
 HEAVY = "[name for name in ('torch', 'transformers', 'peft', 'sklearn', 'pandas') if name in sys.modules]"
 
@@ -49,6 +52,47 @@ def test_tasks_say_what_they_are() -> None:
     )
     assert sick["metrics"][0] == "mse"
     assert tasks["sst2"]["labels"] == ["negative", "positive"]
+
+
+def test_peft_methods_say_what_they_compute_and_which_settings_they_have() -> None:
+    entries = {entry["name"]: entry for entry in json.loads(predgen("ls", "peft", "--json").stdout)}
+    assert list(entries) == [*"lora adalora rocoft dora melora lora_fa moslora propulsion none full".split()]
+    assert entries["melora"]["settings"] == {"rank": 1, "alpha": 16.0, "melora_blocks": 8}
+    assert entries["moslora"]["trained_per_layer"] == "r (i + o) + r^2"
+    assert "trainable_parameters" not in entries["lora"]
+    assert "W[rows]" in flat(predgen("ls", "peft").stdout)  # and not taken for the table's own markup
+
+
+def test_peft_methods_are_counted_on_a_given_model(runs: Runs) -> None:
+    entries = json.loads(predgen("ls", "peft", "--json", "--model", str(runs.base)).stdout)
+    counts = {entry["name"]: entry["trainable_parameters"] for entry in entries}
+    # Two layers of q, o 32 -> 32; k, v 32 -> 16; gate, up 32 -> 64; down 64 -> 32: 256 outputs, 512 inputs and outputs.
+    outputs, both = 2 * 256, 2 * (2 * 64 + 2 * 48 + 3 * 96)
+    assert counts["propulsion"] == outputs
+    assert counts["lora"] == 8 * both
+    assert counts["rocoft"] == 3 * outputs
+    assert counts["melora"] == both
+    assert (counts["none"], counts["full"]) == (0, sum(p.numel() for p in tiny_model("llama", 99).parameters()))
+    assert [entry["note"] for entry in entries] == [None] * len(entries)
+    assert f"{8 * both:,}" in flat(predgen("ls", "peft", "--model", str(runs.base)).stdout)
+
+
+def test_peft_method_that_does_not_fit_the_model_says_why(tmp_path: Path) -> None:
+    LlamaConfig(hidden_size=36, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2).save_pretrained(
+        tmp_path
+    )
+    entries = json.loads(predgen("ls", "peft", "--json", "--model", str(tmp_path)).stdout)
+    melora = next(entry for entry in entries if entry["name"] == "melora")
+    assert melora["trainable_parameters"] is None
+    assert "`melora_blocks` is 8, which does not divide both widths" in melora["note"]
+    assert all(entry["note"] is None for entry in entries if entry["name"] != "melora")
+
+
+def test_model_that_cannot_be_counted_is_named(tmp_path: Path) -> None:
+    assert refused(predgen("ls", "peft", "--model", str(tmp_path))).startswith(f"error: base model '{tmp_path}' cannot")
+    assert refused(predgen("ls", "tasks", "--model", "embedded")).startswith(
+        "error: `--model` belongs to `predgen ls peft`"
+    )
 
 
 def test_aliases_are_listed() -> None:

@@ -1,5 +1,6 @@
 """`predgen predict`: the file that comes out, and going on after Ctrl-C."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import predgen as library
-from cli_runs import Runs, flat, predgen, refused, reviews, write_csv
+from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
+from predgen.core import Decoding
 from predgen.data.sources import read_rows
 
 
@@ -50,7 +52,10 @@ def test_output_is_checked_before_the_model_is_loaded(runs: Runs, tmp_path: Path
 
 def test_probabilities_of_numbers_are_refused(runs: Runs, tmp_path: Path) -> None:
     message = refused(predgen("predict", runs.score, runs.data, "-o", tmp_path / "out.csv", "--proba"))
-    assert message == "error: `proba` needs a classifier, but this model predicts numbers; leave --proba out."
+    assert (
+        message
+        == "error: `proba` needs a classifier, but this model predicts numbers; use --distribution or --quantiles."
+    )
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(runs: Runs, tmp_path: Path) -> None:
@@ -88,3 +93,81 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(runs: Runs, tmp_path
     assert "4000 rows in" in flat(done.stderr)
     assert "2048 of them from an earlier call" in flat(done.stderr)
     assert [row["text"] for row in read_rows(tmp_path / "out.csv")] == [row["text"] for row in read_rows(source)]
+
+
+# Points, distributions and quantiles
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_quantiles_and_distribution_columns(runs: Runs, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"out{suffix}"
+    given = ("--decode", "median", "--quantiles", "0.05, 0.5,0.95", "--distribution")
+    result = predgen("predict", runs.score, runs.data, "-o", out, *given)
+    assert result.exit_code == 0, result.output
+    rows = list(read_rows(out))
+    added = ["prediction", "q(0.05)", "q(0.5)", "q(0.95)", "distribution"]
+    assert list(rows[0]) == ["text", "label", "score", *added]
+    for row in rows:
+        cell = json.loads(row["distribution"]) if suffix == ".csv" else row["distribution"]
+        assert sum(cell["probabilities"]) == pytest.approx(1.0)
+        assert float(row["q(0.05)"]) <= float(row["q(0.5)"]) <= float(row["q(0.95)"])
+        assert float(row["prediction"]) == float(row["q(0.5)"])
+        assert float(row["prediction"]) in cell["support"]
+
+
+def test_full_vocabulary_adds_the_legal_mass(runs: Runs, tmp_path: Path) -> None:
+    given = ("--full-vocabulary", "--proba", "--decode", "argmax")
+    result = predgen("predict", runs.label, runs.data, "-o", tmp_path / "out.csv", *given)
+    assert result.exit_code == 0, result.output
+    rows = list(read_rows(tmp_path / "out.csv"))
+    assert list(rows[0])[3:] == ["prediction", "p(bad)", "p(good)", "legal_mass"]
+    assert all(0 < float(row["legal_mass"]) < 1 for row in rows)
+    assert all(row["prediction"] == ("good" if float(row["p(good)"]) > 0.5 else "bad") for row in rows)
+
+
+def test_every_decoding_of_numbers(runs: Runs, tmp_path: Path) -> None:
+    found = {}
+    for how in ("greedy", "argmax", "mean", "median", "best"):
+        result = predgen("predict", runs.score, runs.data, "-o", tmp_path / f"{how}.csv", "--decode", how)
+        assert result.exit_code == 0, result.output
+        found[how] = [float(row["prediction"]) for row in read_rows(tmp_path / f"{how}.csv")]
+    assert found["best"] == found["mean"] != found["median"]  # the run's metric is the squared error
+    model = library.load(runs.score)
+    assert found["greedy"] == [p.value for p in model.predict(runs.data, decoding=Decoding("greedy"))]
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "message"),
+    [
+        (
+            "label",
+            ("--quantiles", "0.5"),
+            "distributions and quantiles need a regression model, but this is a classification",
+        ),
+        ("label", ("--distribution",), "distributions and quantiles need a regression model"),
+        (
+            "label",
+            ("--decode", "mean"),
+            "`decode` 'mean' is not for a classification model; allowed here: greedy, argmax.",
+        ),
+        ("score", ("--quantiles", "0.5,2"), "quantile level 2.0 is outside 0..1"),
+        ("score", ("--quantiles", "a,b"), "--quantiles is 'a,b'; give shares separated by commas"),
+        ("score", ("--decode", "modus"), "`decode` is 'modus'."),
+        ("score", ("--decode", "free"), "`decode` 'free' reads what a generator wrote, but this is a predgen model."),
+    ],
+)
+def test_what_a_run_cannot_be_asked_for_is_refused(
+    runs: Runs, tmp_path: Path, run: str, given: tuple[str, ...], message: str
+) -> None:
+    said = refused(predgen("predict", getattr(runs, run), runs.data, "-o", tmp_path / "out.csv", *given))
+    assert said.startswith(f"error: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_distributions_of_a_predictor_are_refused(runs: Runs, tmp_path: Path) -> None:
+    given = ("--data", runs.data, "--prompt", PROMPT, "--target", "score", "--kind", "regression")
+    assert runs.train(*given, "--method", "predictor", "--out", tmp_path / "run").exit_code == 0
+    for flags in (("--distribution",), ("--quantiles", "0.5"), ("--decode", "mean"), ("--full-vocabulary",)):
+        said = refused(predgen("predict", tmp_path / "run", runs.data, "-o", tmp_path / "out.csv", *flags))
+        assert "a predictor writes nothing" in said
+    assert predgen("predict", tmp_path / "run", runs.data, "-o", tmp_path / "out.csv").exit_code == 0

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from predgen.codecs.answer import AnswerCodec
 from predgen.codecs.answer_space import AnswerAutomaton, is_canonical, next_characters
+from predgen.codecs.base import FiniteCodec, FiniteSpace
 from predgen.core import Target
 from predgen.errors import CodecError
 from predgen.registries import codecs
@@ -364,3 +365,8 @@ def test_damaged_data_is_an_error() -> None:
         AnswerCodec.from_dict(data | {"stop": 4})
     with pytest.raises(CodecError, match="budget -1"):
         AnswerCodec.from_dict(data | {"budget": -1})
+
+
+def test_math_answers_cannot_be_counted() -> None:
+    assert not isinstance(make_space(), FiniteSpace)
+    assert not isinstance(AnswerCodec(make_space()), FiniteCodec)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from predgen.codecs.base import FiniteCodec, FiniteSpace
 from predgen.codecs.label import LabelCodec
 from predgen.core import Target
 from predgen.errors import CodecError
@@ -36,9 +37,13 @@ def test_labels_round_trip_along_legal_paths(labels: list[str], tokenizer: str) 
         assert stop in codec.space.legal(state)
         assert codec.decode(content).value == loaded.decode(content).value == codec.text(content) == label
         assert codec.space.answer_at(state) == codec.index(label) == index
+        assert codec.value_at(index) == label
         assert codec.parse(f"  {label}\n") == label
         assert len(content) + 1 <= codec.max_tokens
     assert max(len(codec.encode(Target(label))) for label in labels) == codec.max_tokens
+    assert codec.space.size == len(labels)
+    assert isinstance(codec, FiniteCodec)
+    assert isinstance(codec.space, FiniteSpace)
 
 
 def test_codec_is_in_the_registry() -> None:

@@ -1,15 +1,19 @@
+import functools
 import itertools
 import json
 import math
 import random
 import statistics
+from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from predgen.codecs.base import Codec
+from predgen.codecs.base import Codec, FiniteCodec, FiniteSpace
 from predgen.codecs.number import NumberCodec, NumberSpace
+from predgen.codecs.number_space import NumberState
 from predgen.codecs.trie import Trie
 from predgen.core import Target
 from predgen.errors import CodecError
@@ -74,6 +78,85 @@ def test_lazy_space_equals_the_trie_of_its_answers(grid: tuple[int, int, int, tu
         assert space.legal(states[node]) == trie.legal(node)
         assert space.is_forced(states[node]) == trie.is_forced(node)
     assert len({*states.values()}) == len(trie)  # one state per prefix
+
+
+def states_of(space: NumberSpace) -> dict[tuple[int, ...], NumberState]:
+    """Every legal prefix and the state it leads to."""
+    found, stack = {(): space.start}, [()]
+    while stack:
+        prefix = stack.pop()
+        for token in space.legal(found[prefix]):
+            if token != space.stop:
+                found[(*prefix, token)] = space.advance(found[prefix], token)
+                stack.append((*prefix, token))
+    return found
+
+
+@given(grids)
+@settings(max_examples=30, deadline=None)
+def test_ranges_and_indices_are_those_of_the_numbers_that_begin_so(grid: tuple[int, int, int, tuple[int, ...]]) -> None:
+    space = make_space(grid)
+    below: dict[tuple[int, ...], list[int]] = {}
+    for k in range(space.low, space.high + 1):
+        written = space.write(k)
+        for length in range(len(written) + 1):
+            below.setdefault(written[:length], []).append(k)
+    states = states_of(space)
+    assert states.keys() == below.keys()
+    for prefix, state in states.items():
+        numbers = below[prefix]
+        assert space.range_of(state) == (min(numbers), max(numbers))
+        assert max(numbers) - min(numbers) + 1 == len(numbers)  # without a gap
+        is_whole = len(prefix) == space.length
+        assert space.answer_at(state) == (numbers[0] - space.low if is_whole else None)
+
+
+@given(grids)
+@settings(max_examples=10, deadline=None)
+def test_indices_values_and_grid_agree(grid: tuple[int, int, int, tuple[int, ...]]) -> None:
+    low, span, decimals, _ = grid
+    codec = make_codec(low, low + span, decimals)
+    assert codec.grid.shape == (codec.size,) == (codec.space.size,) == (span + 1,)
+    assert codec.grid.dtype == np.float64
+    for index in range(codec.size):
+        value = codec.value_at(index)
+        assert value == codec.grid[index] == float(f"{Decimal(low + index).scaleb(-decimals):f}")
+        assert math.copysign(1, value) == (-1 if low + index < 0 else 1)  # no -0.0
+        state = functools.reduce(codec.space.advance, codec.encode(Target(value))[:-1], codec.space.start)
+        assert codec.space.answer_at(state) == index
+
+
+def test_numbers_can_be_counted() -> None:
+    codec = make_codec(-15, 15, 1)
+    assert isinstance(codec, FiniteCodec)
+    assert isinstance(codec.space, FiniteSpace)
+    assert codec.space.size == 31
+
+
+def test_zero_has_one_index_and_one_sign() -> None:
+    codec = make_codec(-15, 15, 1)
+    assert (codec.value_at(15), math.copysign(1, codec.value_at(15))) == (0.0, 1.0)
+    assert codec.encode(Target(-0.0)) == codec.encode(Target(0.0))
+    negative_zero = functools.reduce(codec.space.advance, (5, CHARACTERS["-"], CHARACTERS["0"]), codec.space.start)
+    assert codec.space.range_of(negative_zero) == (-9, -1)  # "-0": -0.9 .. -0.1, without zero
+    positive_zero = functools.reduce(codec.space.advance, (5, CHARACTERS["+"], CHARACTERS["0"]), codec.space.start)
+    assert codec.space.range_of(positive_zero) == (0, 9)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_ranges_in_a_grid_of_billions_nest_down_to_the_number(seed: int) -> None:
+    codec = NumberCodec.fit([0.0, 1e6], char_level(), scale=(-2e6, 1e6), decimals=3)
+    rng = random.Random(seed)
+    k = rng.choice([codec.space.low, -1, 0, 1, codec.space.high, rng.randint(codec.space.low, codec.space.high)])
+    state, before = codec.space.start, (codec.space.low, codec.space.high)
+    for token in codec.space.write(k):
+        lowest, highest = codec.space.range_of(state)
+        assert before[0] <= lowest <= k <= highest <= before[1]
+        state, before = codec.space.advance(state, token), (lowest, highest)
+    assert codec.space.range_of(state) == (k, k)
+    assert codec.space.answer_at(state) == k - codec.space.low
+    assert codec.value_at(k - codec.space.low) == k / 1000
 
 
 @given(grids, st.floats(0, 1))

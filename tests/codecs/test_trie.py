@@ -25,6 +25,7 @@ def test_legal_tokens_are_those_that_some_answer_continues_with(answers: list[tu
         assert trie.is_forced(node) == (len(expected) == 1)
         assert trie.answer_at(node) == (answers.index(prefix) if prefix in answers else None)
     assert len(trie) == len(prefixes)
+    assert trie.size == len(answers)
 
 
 @given(answer_sets)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,3 +143,34 @@ def test_encoder_and_collate_together_by_hand() -> None:
     assert written == [[" ", "n", "o", "<eos>", "<pad>"], [" ", "y", "e", "s", "<eos>"]]
     assert batch.target.tolist() == [0.0, 1.0]
     assert batch.weight.tolist() == [2.0, 1.0]
+
+
+def row_of(prompt: int, answer: int) -> Encoded:
+    """A row of so many tokens."""
+    return Encoded(prompt, tuple(range(2, 2 + prompt)), tuple(range(answer)), (True,) * answer, 1.0, 1.0, False)
+
+
+def test_trimmed_rows_lose_only_columns_that_are_padding_in_all() -> None:
+    rows = [row_of(3, 2), row_of(9, 5), row_of(1, 1), row_of(4, 2)]
+    batch = collate(rows, 0)
+    for index in ([0], [2], [0, 3], [1, 2], [3, 2, 0]):
+        part = batch.rows(torch.tensor(index)).trimmed()
+        alone = collate([rows[i] for i in index], 0)
+        for name, tensor in part.tensors().items():
+            assert torch.equal(tensor, getattr(alone, name)), name
+    assert batch.trimmed().prompt_ids.shape == batch.prompt_ids.shape
+    assert batch.rows(torch.tensor([2])).prompt_ids.shape[1] == 9
+
+
+def test_trimmed_keeps_columns_whatever_the_padding_side() -> None:
+    batch = collate([row_of(3, 2), row_of(5, 2)], 0)
+    pad = torch.nn.functional.pad
+    wide = replace(
+        batch,
+        prompt_ids=pad(batch.prompt_ids, (2, 3), value=7),
+        prompt_mask=pad(batch.prompt_mask, (2, 3)),
+        answer_ids=pad(batch.answer_ids, (0, 4), value=7),
+        answer_mask=pad(batch.answer_mask, (0, 4)),
+        weighed=pad(batch.weighed, (0, 4)),
+    )
+    assert all(torch.equal(tensor, getattr(batch, name)) for name, tensor in wide.trimmed().tensors().items())

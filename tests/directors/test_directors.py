@@ -10,10 +10,11 @@ from torch import Tensor
 
 from predgen import registries
 from predgen.codecs.label import LabelCodec
-from predgen.core import Example, Target
+from predgen.core import DECODINGS, Example, Target
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoder
 from predgen.directors.base import Director, DirectorInput, DirectorSetup, mean_state
+from predgen.directors.expected import ExpectedDirector
 from predgen.directors.linear import LinearDirector
 from predgen.directors.ordered import OrderedDirector, position_weights
 from predgen.directors.value import ValueDirector
@@ -39,6 +40,10 @@ def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
     content = torch.arange(width)[None] < torch.tensor([3, 1, 2])[:batch, None]
     scored = torch.arange(width + 1)[None] <= torch.tensor([3, 1, 2])[:batch, None]
     is_class = "classification" in directors.get(name).kinds
+    reads = {}
+    if directors.get(name).reads_distribution:
+        log_probs = torch.randn(batch, 5).log_softmax(dim=1).requires_grad_()
+        reads = {"log_probs": log_probs, "values": torch.tensor([-4.0, 0.0, 2.5, 8.0, 11.0])}
     return DirectorInput(
         states=torch.randn(batch, width, H, requires_grad=True),
         content=content,
@@ -46,6 +51,7 @@ def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
         scored=scored,
         weighed=torch.cat([content, torch.zeros(batch, 1, dtype=torch.bool)], dim=1),
         target=torch.tensor([2.0, 0.0, 1.0])[:batch] if is_class else torch.tensor([8.5, 10.0, -3.25])[:batch],
+        **reads,
     )
 
 
@@ -66,6 +72,10 @@ def test_gradient_reaches_what_the_director_reads(name: str) -> None:
     loss = director.loss(seen)
     if not director.has_head:
         assert list(director.parameters()) == []
+        if director.reads_distribution:
+            (gradient,) = torch.autograd.grad(loss.sum(), seen.log_probs)
+            assert (gradient != 0).all()
+            return
         (gradient,) = torch.autograd.grad(loss.sum(), seen.nll)
         assert torch.equal(gradient != 0, seen.weighed & seen.scored)
         return
@@ -81,7 +91,9 @@ def test_a_loss_depends_on_its_own_example_only(name: str) -> None:
     director, seen = directors.get(name)(SETUP), seen_by(name)
     loss = director.loss(seen)
     for row in range(3):
-        one = DirectorInput(**{f: getattr(seen, f)[row : row + 1] for f in DirectorInput.__slots__})
+        parts = {f: getattr(seen, f) for f in DirectorInput.__slots__}
+        of_rows = {f: part[row : row + 1] for f, part in parts.items() if part is not None and f != "values"}
+        one = replace(seen, **of_rows)
         torch.testing.assert_close(director.loss(one)[0], loss[row], atol=1e-6, rtol=1e-6)
 
 
@@ -99,13 +111,13 @@ def test_padding_does_not_matter(name: str) -> None:
         if director.has_head:
             output = director.output(seen.states, seen.content)
             torch.testing.assert_close(director.output(changed.states, seen.content), output, atol=0, rtol=0)
-    wider = DirectorInput(
+    wider = replace(
+        seen,
         states=torch.nn.functional.pad(seen.states, (0, 0, 0, 3), value=7.0),
         content=torch.nn.functional.pad(seen.content, (0, 3)),
         nll=torch.nn.functional.pad(seen.nll, (0, 3), value=7.0),
         scored=torch.nn.functional.pad(seen.scored, (0, 3)),
         weighed=torch.nn.functional.pad(seen.weighed, (0, 3)),
-        target=seen.target,
     )
     torch.testing.assert_close(director.loss(wider), expected, atol=1e-6, rtol=1e-6)
 
@@ -259,6 +271,30 @@ def test_unscored_positions_leave_the_mean() -> None:
 def test_nothing_to_weigh_costs_nothing() -> None:
     assert ordered_loss([1.0, 2.0], "00") == 0.0
     assert ordered_loss([1.0, 2.0, 3.0], "110", "001") == 0.0
+
+
+# --- expected ---------------------------------------------------------------------------------------------------------
+
+
+def test_expected_by_hand() -> None:
+    # Mean: 0.25 * 8 + 0.5 * 10 + 0.25 * 18 = 11.5, standardised (11.5 - 10) / 4 = 0.375. Target: (8 - 10) / 4 = -0.5.
+    seen = replace(
+        hand_input(8.0),
+        log_probs=torch.tensor([[0.25, 0.5, 0.25]]).log(),
+        values=torch.tensor([8.0, 10.0, 18.0]),
+    )
+    assert ExpectedDirector(SETUP).loss(seen).item() == pytest.approx(0.875**2, rel=1e-6)
+
+
+def test_expected_is_nothing_where_all_mass_is_on_the_target() -> None:
+    seen = replace(hand_input(8.0), log_probs=torch.tensor([[0.0, -math.inf]]), values=torch.tensor([8.0, 18.0]))
+    assert ExpectedDirector(SETUP).loss(seen).item() == 0.0
+
+
+@pytest.mark.parametrize(("name", "decoding"), [("ordered", "greedy"), ("expected", "mean")])
+def test_headless_directors_say_how_their_number_is_read(name: str, decoding: str) -> None:
+    assert directors.get(name).decoding == decoding
+    assert decoding in DECODINGS
 
 
 # --- a user's own director and loss -----------------------------------------------------------------------------------

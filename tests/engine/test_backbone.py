@@ -2,9 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from predgen.engine.backbone import Backbone, positions_of
+from one_by_one import ARCHITECTURES, backbone_of
+from predgen.engine.backbone import Backbone, eval_state, full_cache, positions_of
 from predgen.errors import ModelError
 from tiny_models import FAMILIES, HIDDEN, SLIDING_WINDOW, tiny_model
 
@@ -122,6 +123,113 @@ def test_soft_cap_is_applied_as_the_model_does() -> None:
     assert own.abs().max() <= 0.5
     torch.testing.assert_close(ours, own, atol=TOLERANCE, rtol=0)
     Backbone(model).check()
+
+
+# --- logits of some tokens --------------------------------------------------------------------------------------------
+
+TOKENS = torch.tensor([7, 3, 127, 3, 64])
+
+
+def assert_rows_of_logits(backbone: Backbone) -> None:
+    states = alone(backbone, random_rows()[1])[None]  # 1 L H
+    whole = backbone.logits(states)
+    assert whole.std() > 0.1
+    torch.testing.assert_close(backbone.logits_of(states, TOKENS), whole[..., TOKENS], atol=TOLERANCE, rtol=0)
+    assert backbone.logits_of(states, TOKENS[:0]).shape == (*states.shape[:2], 0)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)  # output embeddings tied and not; Gemma 2 has a soft cap
+def test_logits_of_tokens_are_rows_of_all_logits(name: str) -> None:
+    assert_rows_of_logits(backbone_of(name))
+    assert_rows_of_logits(Backbone(tiny_model("llama", seed=3).to(torch.float64)))
+
+
+def test_logits_of_tokens_have_bias_scale_and_soft_cap() -> None:
+    model = tiny_model("llama")
+    plain = Backbone(model).logits_of(alone(Backbone(model), random_rows()[0]), TOKENS)
+    model.lm_head.bias = nn.Parameter(torch.randn(128))
+    assert_rows_of_logits(Backbone(model))
+    shifted = Backbone(model).logits_of(alone(Backbone(model), random_rows()[0]), TOKENS)
+    torch.testing.assert_close(shifted, plain + model.lm_head.bias[TOKENS], atol=TOLERANCE, rtol=0)
+    model.config.logit_scale, model.config.logits_scaling = 3.0, 1.5
+    assert_rows_of_logits(Backbone(model))
+    scaled = Backbone(model).logits_of(alone(Backbone(model), random_rows()[0]), TOKENS)
+    torch.testing.assert_close(scaled, shifted * 2, atol=TOLERANCE, rtol=0)  # 3 / 1.5
+    model.config.final_logit_softcapping = 0.5
+    assert_rows_of_logits(Backbone(model))
+    capped = Backbone(model).logits_of(alone(Backbone(model), random_rows()[0]), TOKENS)
+    torch.testing.assert_close(capped, 0.5 * torch.tanh(scaled / 0.5), atol=TOLERANCE, rtol=0)
+
+
+def test_a_wrapped_output_embedding_is_not_taken_apart() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, states: Tensor) -> Tensor:
+            return 2 * super().forward(states)
+
+    model = tiny_model("llama")
+    own = model.lm_head
+    model.lm_head = Doubled(own.in_features, own.out_features, bias=False)
+    model.lm_head.weight = own.weight
+    assert_rows_of_logits(Backbone(model))
+
+
+def test_gradients_of_some_logits_are_those_of_all() -> None:
+    found = []
+    for take in (lambda b, s: b.logits_of(s, TOKENS), lambda b, s: b.logits(s)[..., TOKENS]):
+        model = tiny_model("gpt2")
+        states, _ = Backbone(model).states(random_rows()[0][None], torch.ones((1, 5), dtype=torch.bool))
+        take(Backbone(model), states).square().sum().backward()
+        found.append(model.lm_head.weight.grad)
+    assert found[0].abs().max() > 1
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-5)
+
+
+# --- caches and states ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.no_grad()
+def test_a_full_cache_gives_the_same_as_the_models_own(name: str) -> None:
+    # In sliding layers too, where it keeps keys that the window hides.
+    backbone = backbone_of(name)
+    ids, mask = padded(random_rows(), "left", max(LENGTHS))
+    own, full = None, full_cache()
+    for begin, end in ((0, 20), (20, 21), (21, max(LENGTHS))):
+        expected, own = backbone.states(ids[:, begin:end], mask[:, :end], cache=own, use_cache=True)
+        found, full = backbone.states(ids[:, begin:end], mask[:, :end], cache=full)
+        where = mask[:, begin:end]
+        torch.testing.assert_close(found[where], expected[where], atol=TOLERANCE, rtol=0)
+    assert {keys.shape[2] for keys, *_ in full} == {max(LENGTHS)}
+
+
+def test_eval_state_restores_every_part_after_an_error() -> None:
+    model = tiny_model("gpt2").train()
+    model.transformer.h[1].eval()
+    before = [part.training for part in model.modules()]
+    with pytest.raises(ValueError, match="inside"), eval_state(model):
+        assert not any(part.training for part in model.modules())
+        raise ValueError("inside")
+    assert [part.training for part in model.modules()] == before
+    assert len({*before}) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "can_continue"),
+    [("llama", None, True), ("qwen3", None, True), ("opt", None, True), ("mistral", None, True)]
+    + [(name, SLIDING_WINDOW, False) for name in ("gemma3", "gemma2", "mistral_sliding", "phi3_sliding")],
+)
+def test_windows_are_read_from_the_model(name: str, window: int | None, can_continue: bool) -> None:
+    backbone = backbone_of(name)
+    assert (backbone.window, backbone.can_continue) == (window, can_continue)
+
+
+def test_a_window_that_no_layer_uses_is_none() -> None:
+    model = tiny_model("gemma3")
+    model.config.layer_types = ["full_attention", "full_attention"]
+    assert Backbone(model).window is None
+
+
+# --- the check --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False])

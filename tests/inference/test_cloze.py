@@ -14,7 +14,7 @@ from cli_runs import predgen as command
 from predgen import registries
 from predgen.codecs.option import OptionCodec
 from predgen.config import RunConfig
-from predgen.core import Example, TaskSpec
+from predgen.core import Decoding, Example, TaskSpec
 from predgen.data.digests import row_digest
 from predgen.data.encode import Encoder
 from predgen.data.examples import to_examples
@@ -181,8 +181,8 @@ def test_tasks_without_options_are_refused() -> None:
 
 def test_free_decoding_is_refused(base: Path, tmp_path: Path) -> None:
     trained = run(base, "piqa", publish("piqa", tmp_path))
-    with pytest.raises(ConfigError, match=r"`decode` 'free' does not go with form 'cloze'"):
-        trained.predict_examples([], decode="free")
+    with pytest.raises(ConfigError, match="form 'cloze' scores options and writes nothing: leave out `decode`"):
+        trained.predict_examples([], decoding=Decoding("free"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import predgen
-from predgen.core import Prediction
+from predgen import registries
+from predgen.core import Decoding, Prediction
 from predgen.data.collate import collate
 from predgen.errors import ConfigError, ModelError, SavedModelError
 from predgen.inference import saved
@@ -23,7 +26,7 @@ from predgen.training.run import measure
 from tiny_runs import tiny_base, tiny_data, tiny_run
 
 METHODS = ("predictor", "generator", "predgen")
-PEFTS = ("lora", "dora", "adalora", "lora_fa", "none", "full")
+PEFTS = tuple(registries.peft_methods)
 FAMILIES = ("gpt2", "gpt_neox", "qwen3", "gemma3")
 MATRIX = [("llama", m, p) for m in METHODS for p in PEFTS if (m, p) != ("generator", "none")]
 MATRIX += [(family, "predgen", "lora") for family in FAMILIES]
@@ -109,13 +112,34 @@ def test_loaded_model_predicts_the_same_to_the_bit(
     assert predictions(predgen.load(tmp_path / "again"), kind) == predictions(trained, kind)
 
 
+def test_rank_that_an_older_version_stored_for_every_peft_method_is_left_out(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="none")
+    edit_manifest(tmp_path / "run", lambda data: data["config"].update(rank=8, alpha=16.0))
+    loaded = predgen.load(tmp_path / "run")
+    assert loaded.config == trained.config
+    assert predictions(loaded) == predictions(trained)
+
+
 def test_training_changed_what_is_compared(bases: dict[str, Path]) -> None:
     untrained = train_two_steps(bases["llama"], "classification", learning_rate=0.0)
     assert predictions(untrained) != predictions(train_two_steps(bases["llama"], "classification"))
 
 
-def test_headless_director_round_trips_without_a_head_file(bases: dict[str, Path], tmp_path: Path) -> None:
-    trained = train_two_steps(bases["llama"], "regression", tmp_path / "run", director="ordered")
+def test_tuner_that_peft_does_not_have_loads_in_a_new_process(bases: dict[str, Path], tmp_path: Path) -> None:
+    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="rocoft")
+    row = tiny_data("classification", 2, 1).validation[0]
+    script = f"import predgen\nprint(repr(predgen.load({str(tmp_path / 'run')!r}).predict([{dict(row.fields)!r}])))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(predgen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == repr(trained.predict([row.fields]))
+
+
+@pytest.mark.parametrize("peft", [p for p in PEFTS if p != "none"])  # refused by name: test_guards.py
+def test_headless_director_round_trips_without_a_head_file(bases: dict[str, Path], tmp_path: Path, peft: str) -> None:
+    trained = train_two_steps(bases["llama"], "regression", tmp_path / "run", director="ordered", peft=peft)
     assert not (tmp_path / "run" / "head.safetensors").exists()
     assert predictions(predgen.load(tmp_path / "run"), "regression") == predictions(trained, "regression")
 
@@ -152,7 +176,16 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
 
 
 @pytest.mark.parametrize(
-    "peft", ["lora", "adalora", *(pytest.param(p, marks=pytest.mark.slow) for p in ("dora", "lora_fa", "full"))]
+    "peft",
+    [
+        "lora",
+        "adalora",
+        "rocoft",
+        *(
+            pytest.param(p, marks=pytest.mark.slow)
+            for p in ("dora", "lora_fa", "melora", "moslora", "propulsion", "full")
+        ),
+    ],
 )
 def test_bfloat16_base_round_trips(bases: dict[str, Path], tmp_path: Path, peft: str) -> None:
     settings = {"dtype": "bfloat16", "peft": peft, "max_steps": 8}
@@ -414,4 +447,65 @@ def test_manifest_records_versions_and_settings(run: Path) -> None:
 def test_free_decoding_needs_a_generator(run: Path) -> None:
     trained = predgen.load(run)
     with pytest.raises(ConfigError, match="reads what a generator wrote, but this is a predgen model"):
-        trained.predict_examples(tiny_data("classification", 2).train, decode="free")
+        trained.predict_examples(tiny_data("classification", 2).train, decoding=Decoding("free"))
+
+
+# Settings of the tree pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("regression", {"director": "expected", "decimals": 1}),
+        ("regression", {"decimals": 3, "max_tree_nodes": 7, "eval_batch_tokens": 90}),
+        ("regression", {"sampling": "marginal", "decimals": 1, "eval_batch_size": 3}),
+        ("classification", {"sampling": "marginal"}),
+        ("math", {"sampling": "parallel", "sampling_passes": 3}),
+    ],
+    ids=str,
+)
+def test_settings_of_the_tree_pass_round_trip(
+    bases: dict[str, Path], tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    trained = train_two_steps(bases["llama"], kind, tmp_path / "run", **settings)
+    loaded = predgen.load(tmp_path / "run")
+    assert loaded.model.setup == trained.model.setup
+    for name, value in settings.items():
+        assert getattr(loaded.config, name) == value
+    assert (loaded.model.setup.max_tree_nodes, loaded.model.setup.sampling_passes) == (
+        settings.get("max_tree_nodes", 256),
+        settings.get("sampling_passes", 2),
+    )
+    assert loaded.model.engine == trained.model.engine == loaded.report["engine"]
+    assert predictions(loaded, kind) == predictions(trained, kind)
+    if kind == "regression":
+        rows = tiny_data(kind, 2, 5).validation
+        asked = Decoding("mean", distribution=True, max_unexpanded=0.1)
+        for ours, wanted in zip(
+            loaded.predict_examples(rows, decoding=asked), trained.predict_examples(rows, decoding=asked), strict=True
+        ):
+            assert ours.value == wanted.value
+            assert ours.distribution.support.tolist() == wanted.distribution.support.tolist()
+            assert ours.distribution.probabilities.tolist() == wanted.distribution.probabilities.tolist()
+
+
+def test_model_saved_before_the_tree_pass_loads_with_its_defaults(run: Path, copy: Path) -> None:
+    def forget(data: dict[str, Any]) -> None:
+        for name in ("max_tree_nodes", "sampling_passes"):
+            del data["setup"][name], data["config"][name]
+        del data["config"]["eval_batch_tokens"], data["report"]["engine"]
+        data["config"]["eval_batch_size"] = 32  # a setting that always had a value
+
+    edit_manifest(copy, forget)
+    loaded, now = predgen.load(copy), predgen.load(run)
+    assert (loaded.model.setup.max_tree_nodes, loaded.config.eval_batch_tokens) == (256, 4096)
+    assert loaded.config.eval_batch_size == 32
+    assert loaded.model.engine == "tree pass"
+    assert predictions(loaded) == predictions(now)
+
+
+@pytest.mark.parametrize("part", ["setup", "config"])
+def test_model_of_a_newer_predgen_is_refused_not_guessed(copy: Path, part: str) -> None:
+    edit_manifest(copy, lambda data: data[part].update(max_forest_nodes=9))
+    with pytest.raises((SavedModelError, ConfigError), match="max_forest_nodes"):
+        predgen.load(copy)

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import predgen
+from predgen.core import Decoding
 from predgen.data.sources import read_rows
+from predgen.distribution import Distribution
 from predgen.errors import ConfigError, DataError
 from predgen.inference import stream
 from predgen.inference.stream import predict_file
@@ -309,3 +312,104 @@ def test_flags_are_counted_over_the_restart(labelled: TrainedModel, tmp_path: Pa
     with pytest.raises(Killed):
         predict_file(labelled, source, out, window_rows=4, on_rows=killed_after(6))
     assert predict_file(labelled, source, out, window_rows=4).flags == {"truncated": 2}
+
+
+# Distributions and quantiles
+
+
+def distribution_of(row: dict[str, Any]) -> Distribution:
+    """The distribution in a cell, whatever the format of the file."""
+    cell = row["distribution"]
+    data = json.loads(cell) if isinstance(cell, str) else cell
+    assert set(data) == {"support", "probabilities", "unexpanded"}
+    return Distribution(np.array(data["support"]), np.array(data["probabilities"]), data["unexpanded"])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_quantiles_and_distributions_stand_beside_the_prediction(
+    numbered: TrainedModel, source: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    decoding = Decoding("median", distribution=True)
+    predict_file(numbered, source, out, quantiles=(0.05, 0.5, 0.95), decoding=decoding, window_rows=WINDOW)
+    rows = list(read_rows(out))
+    assert list(rows[0]) == ["id", "text", "note", "prediction", "q(0.05)", "q(0.5)", "q(0.95)", "distribution"]
+    wanted = numbered.predict(source, decoding=decoding)
+    assert len(rows) == len(wanted) == N_ROWS
+    for row, prediction in zip(rows, wanted, strict=True):
+        found = distribution_of(row)
+        assert prediction.distribution is not None
+        assert found.support.tolist() == prediction.distribution.support.tolist()
+        assert found.probabilities == pytest.approx(prediction.distribution.probabilities, abs=1e-5)
+        low, middle, high = (float(row[f"q({level})"]) for level in (0.05, 0.5, 0.95))
+        assert [low, middle, high] == [found.quantile(level) for level in (0.05, 0.5, 0.95)]
+        assert float(row["prediction"]) == middle == prediction.value
+    assert any(float(row["q(0.05)"]) < float(row["q(0.95)"]) for row in rows)
+
+
+def test_quantiles_alone_write_no_distribution_and_leave_the_prediction(
+    numbered: TrainedModel, source: Path, tmp_path: Path
+) -> None:
+    predict_file(numbered, source, tmp_path / "out.jsonl", quantiles=(0.25,))
+    rows = list(read_rows(tmp_path / "out.jsonl"))
+    assert list(rows[0]) == ["id", "text", "note", "prediction", "q(0.25)"]
+    assert [row["prediction"] for row in rows] == pytest.approx([p.value for p in numbered.predict(source)], abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_restart_with_quantiles_gives_the_same_bytes(
+    numbered: TrainedModel, source: Path, tmp_path: Path, suffix: str
+) -> None:
+    whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    options: dict[str, Any] = {"quantiles": (0.1, 0.9), "decoding": Decoding("mean", True), "window_rows": WINDOW}
+    predict_file(numbered, source, whole, **options)
+    with pytest.raises(Killed):
+        predict_file(numbered, source, out, **options, on_rows=killed_after(2 * WINDOW + 1))
+    for other in (
+        {"quantiles": (0.1,)},
+        {"decoding": Decoding("mean")},
+        {"decoding": Decoding("median", True)},
+        {"decoding": Decoding("mean", True, 0.5)},
+    ):
+        with pytest.raises(ConfigError, match="is the unfinished output of another input, model or setting"):
+            predict_file(numbered, source, out, **{**options, **other})
+    assert predict_file(numbered, source, out, **options).resumed_rows == 2 * WINDOW
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_full_vocabulary_writes_the_legal_mass(
+    labelled: TrainedModel, numbered: TrainedModel, source: Path, tmp_path: Path
+) -> None:
+    decoding = Decoding("argmax", full_vocabulary=True)
+    for trained in (labelled, numbered):
+        out = tmp_path / f"{trained.task.kind}.csv"
+        predict_file(trained, source, out, proba=trained is labelled, decoding=decoding)
+        for row, prediction in zip(read_rows(out), trained.predict(source, decoding=decoding), strict=True):
+            assert float(row["legal_mass"]) == pytest.approx(prediction.legal_mass, rel=1e-4)
+            assert 0 < float(row["legal_mass"]) < 1
+            if trained is labelled:
+                assert float(row["p(low)"]) + float(row["p(high)"]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"quantiles": (0.5,)},
+            "distributions and quantiles need a regression model, but this is a classification model",
+        ),
+        ({"decoding": Decoding(distribution=True)}, "distributions and quantiles need a regression model"),
+        ({"quantiles": (0.5, 1.5)}, r"quantile level 1\.5 is outside 0\.\.1"),
+        ({"decoding": Decoding("men")}, r"`decode` is 'men'\. Did you mean 'mean'"),
+        ({"decoding": Decoding(max_unexpanded=1.0)}, r"`max_unexpanded` is 1\.0, but must be a share"),
+        ({"decoding": Decoding("free"), "proba": True}, "`proba` needs constrained decoding"),
+        ({"decoding": Decoding("free", full_vocabulary=True)}, "'free' gives a text, which has no distribution"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_written_is_refused_before_anything_is(
+    labelled: TrainedModel, source: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        predict_file(labelled, source, tmp_path / "out.csv", **options)
+    assert list(tmp_path.glob("out*")) == []

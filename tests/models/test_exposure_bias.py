@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from method_cases import fed_in
 from predgen.codecs.label import LabelCodec
 from predgen.core import Example, Target
 from predgen.data.collate import Batch, collate
@@ -52,7 +53,7 @@ def held_out_nll(sampling: str, is_learnable: bool, seed: int) -> tuple[float, f
     model.lm.requires_grad_(False)
     train, held_out = batch_of(N_TRAIN, is_learnable, 2 * seed), batch_of(N_HELD_OUT, is_learnable, 2 * seed + 1)
     with torch.no_grad():  # the writer is frozen: what the director reads never changes
-        reading = model.read(train, model.feed(train, OWN_ONLY))
+        reading = model.read(train, fed_in(model, train, OWN_ONLY))
     seen = DirectorInput(reading.states, reading.content, reading.nll, reading.scored, train.weighed, train.target)
     optimizer = torch.optim.Adam(model.director.parameters(), lr=0.05)
     for _ in range(STEPS):

@@ -1,72 +1,45 @@
-import functools
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from predgen import registries
-from predgen.codecs.answer import AnswerCodec
-from predgen.codecs.base import Codec
-from predgen.codecs.label import LabelCodec
-from predgen.codecs.number import NumberCodec
-from predgen.core import Example, Prediction, Target
-from predgen.data.collate import Batch, collate
-from predgen.data.encode import Encoder
+from method_cases import (
+    CASES,
+    TOLERANCE,
+    Case,
+    answers_of,
+    assert_same_gradients,
+    assert_same_losses,
+    assert_same_predictions,
+    batch_of,
+    codec_of,
+    encoded,
+    fed_in,
+    fed_tokens,
+    gradients_of,
+    largest_difference,
+    made,
+    make,
+    more_padding,
+    plain_log_probs,
+    plan,
+)
+from predgen.codecs.base import FiniteCodec
+from predgen.core import Prediction
+from predgen.data.collate import collate
 from predgen.losses.base import JointLoss
 from predgen.losses.sum import SumLoss
 from predgen.losses.wdal import Wdal
-from predgen.models.base import ModelSetup, PredictionModel, RowLosses, joined
+from predgen.models.base import joined
+from predgen.models.feeding import legal_positions
 from predgen.models.predgen import PredGen
 from predgen.models.predictor import pool
-from predgen.models.writer import WritingModel, legal_positions
-from predgen.sampling.draws import SamplingPlan
-from tiny_models import FAMILIES, tiny_model
-from tokenizers_for_tests import char_level
+from predgen.models.writer import WritingModel
+from tiny_models import FAMILIES
 
-TOLERANCE = 1e-5
-TEXTS = ("good", "a bad film", "so so, really so so", "", "x", "bad", "fine!", "a very long review of a film")
-LABELS = ("no", "not sure", "yes", "not sure", "no", "no", "yes", "not")
-NUMBERS = (0.25, -1.5, 3.75, 2.0, 0.0, 1.25, -0.75, 3.0)
-SOLUTIONS = ("1+1=2.", None, "3*4=12.", None, "so 7", "8-1=7.", None, "2.")
-RESULTS = (2.0, -1.5, 12.0, 3.25, 7.0, 7.0, 0.0, 2.0)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A method with its settings."""
-
-    method: str
-    kind: str
-    director: str = "linear"
-    sampling: str = "off"
-    pooling: str = "last"
-    loss: str = "wdal_shifted"
-
-    def __str__(self) -> str:
-        rest = (
-            f"{self.director}-{self.sampling}"
-            if self.method == "predgen"
-            else self.pooling * (self.method == "predictor")
-        )
-        return f"{self.method}-{self.kind}-{rest}".strip("-")
-
-
-CASES = (
-    Case("predictor", "classification"),
-    Case("predictor", "classification", pooling="mean"),
-    Case("predictor", "regression", pooling="first"),
-    Case("generator", "classification"),
-    Case("generator", "regression"),
-    Case("predgen", "classification", "linear", "token"),
-    Case("predgen", "classification", "linear", "sequence"),
-    Case("predgen", "regression", "value", "token"),
-    Case("predgen", "regression", "ordered", "sequence"),
-    Case("predgen", "math", "ordered", "token"),
-)
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 # Every case on one architecture, and each method on all of them.
@@ -74,106 +47,8 @@ WRITERS = (CASES[4], CASES[5], CASES[7])
 PAIRS = [(case, FAMILIES[0]) for case in CASES]
 PAIRS += [(case, family) for case in (CASES[0], *WRITERS) for family in FAMILIES[1:]]
 every_pair = pytest.mark.parametrize(("case", "family"), PAIRS, ids=str)
-
-
-@functools.cache
-def codec_of(kind: str) -> Codec:
-    if kind == "classification":
-        return LabelCodec.fit(["no", "not", "not sure", "yes"], char_level())
-    if kind == "regression":
-        return NumberCodec.fit(NUMBERS, char_level(), scale=(-2.0, 4.0))
-    return AnswerCodec.fit([Target(r, s) for r, s in zip(RESULTS, SOLUTIONS, strict=True)], char_level())
-
-
-def examples(kind: str) -> list[Example]:
-    targets = {
-        "classification": [Target(label) for label in LABELS],
-        "regression": [Target(number) for number in NUMBERS],
-        "math": [Target(r, s) for r, s in zip(RESULTS, SOLUTIONS, strict=True)],
-    }[kind]
-    weights = (1.0, 2.0, 0.5, 1.0, 1.5, 1.0, 3.0, 0.25)
-    rows = zip(TEXTS, targets, weights, strict=True)
-    return [Example(100 + i, {"text": text}, target, weight) for i, (text, target, weight) in enumerate(rows)]
-
-
-@functools.cache
-def encoded(kind: str) -> tuple:
-    codec = codec_of(kind)
-    encoder = Encoder(char_level(), "R: {text}\nA:", codec, labels=getattr(codec, "labels", ()))
-    return tuple(encoder.encode(example) for example in examples(kind))
-
-
-def batch_of(kind: str, rows: Sequence[int] = range(8)) -> Batch:
-    return collate([encoded(kind)[row] for row in rows], char_level().pad_token_id)
-
-
-def make(case: Case, family: str = "llama", seed: int = 0) -> PredictionModel:
-    """A fresh model; the head's weights depend on the seed only."""
-    codec = codec_of(case.kind)
-    setup = ModelSetup(
-        case.method,
-        case.kind,
-        getattr(codec, "labels", ()),
-        1.0,
-        1.75,
-        case.pooling,
-        case.director,
-        case.loss,
-        case.sampling,
-        2.0,
-    )
-    torch.manual_seed(seed)
-    lm = tiny_model(family, len(char_level()), seed)
-    method = registries.methods.get(case.method)
-    return method(setup, lm, codec if method.needs_codec else None)
-
-
-@functools.cache
-def made(case: Case, family: str) -> PredictionModel:
-    """The same model for tests that do not change it."""
-    return make(case, family)
-
-
-def more_padding(batch: Batch, prompts: int, answers: int, junk: int) -> Batch:
-    """The same rows with more padding, and other ids in all of it."""
-    pad = torch.nn.functional.pad
-    sides = {"prompt": (prompts, 0), "answer": (0, answers)}
-    wider = {name: pad(getattr(batch, f"{name}_mask"), side) for name, side in sides.items()}
-    ids = {
-        name: torch.where(wider[name], pad(getattr(batch, f"{name}_ids"), side), junk) for name, side in sides.items()
-    }
-    return replace(
-        batch,
-        prompt_ids=ids["prompt"],
-        prompt_mask=wider["prompt"],
-        answer_ids=ids["answer"],
-        answer_mask=wider["answer"],
-        weighed=pad(batch.weighed, sides["answer"]),
-    )
-
-
-def plan(p: float = 0.5, epoch: int = 0) -> SamplingPlan:
-    return SamplingPlan(p, 3, epoch)
-
-
-def assert_same_losses(found: RowLosses, expected: RowLosses, rows: Sequence[int]) -> None:
-    for name in ("writer", "director"):
-        ours, wanted = getattr(found, name), getattr(expected, name)
-        assert (ours is None) == (wanted is None)
-        if ours is not None:
-            torch.testing.assert_close(ours, wanted[list(rows)], atol=TOLERANCE, rtol=TOLERANCE)
-
-
-def assert_same_predictions(found: Sequence[Prediction], expected: Sequence[Prediction]) -> None:
-    assert len(found) == len(expected)
-    for ours, wanted in zip(found, expected, strict=True):
-        assert (ours.answer, ours.flags) == (wanted.answer, wanted.flags)
-        if isinstance(wanted.value, str):
-            assert ours.value == wanted.value
-            assert ours.probabilities == pytest.approx(wanted.probabilities, abs=TOLERANCE)
-        else:
-            assert ours.value == pytest.approx(wanted.value, abs=TOLERANCE)
-
+PREDGEN = [case for case in CASES if case.sampling in ("token", "sequence")]
+every_predgen = pytest.mark.parametrize("case", PREDGEN, ids=str)
 
 # --- the batch does not matter ----------------------------------------------------------------------------------------
 
@@ -214,30 +89,6 @@ def test_a_row_of_weight_zero_changes_no_gradient(case: Case) -> None:
     filled = batch_of(case.kind, [0, 1, 2, 6])
     filled.weight[3] = 0.0
     assert_same_gradients(gradients_of(model, [filled]), gradients)
-
-
-def gradients_of(model: PredictionModel, batches: Sequence[Batch], reduction: str = "example") -> dict[str, Tensor]:
-    """Gradients accumulated over micro-batches."""
-    model.zero_grad(set_to_none=True)
-    for batch in batches:
-        model(batch, plan(), reduction).total.backward()
-    found = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
-    assert found
-    assert all(gradient.isfinite().all() for gradient in found.values())
-    return found
-
-
-def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    """Largest difference of any gradient, relative to that parameter's largest one, or to 1 % of the largest of all."""
-    assert first.keys() == second.keys()
-    least = 0.01 * max(float(gradient.abs().max()) for gradient in second.values())
-    scales = {name: max(float(gradient.abs().max()), least) for name, gradient in second.items()}
-    return max(float((first[name] - second[name]).abs().max()) / scales[name] for name in second)
-
-
-def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    # float32: sums of some hundred terms of either sign.
-    assert largest_difference(found, expected) < 2e-5
 
 
 @every_pair
@@ -294,16 +145,12 @@ def test_train_and_eval_state_give_the_same_and_are_left_as_found(case: Case) ->
 
 # --- what is fed and scored -------------------------------------------------------------------------------------------
 
-PREDGEN = [case for case in CASES if case.method == "predgen"]
-every_predgen = pytest.mark.parametrize("case", PREDGEN, ids=str)
-
 
 @every_predgen
 def test_gold_is_fed_at_p_zero(case: Case) -> None:
     model, batch = made(case, "llama"), batch_of(case.kind)
-    fed = model.feed(batch, plan(0.0))
-    for row, gold in enumerate(encoded(case.kind)):
-        assert tuple(fed.ids[row][fed.mask[row]].tolist()) == gold.answer_ids[:-1]
+    fed = fed_in(model, batch, plan(0.0))
+    assert fed_tokens(fed) == [gold.answer_ids[:-1] for gold in encoded(case.kind)]
     assert torch.equal(fed.scored, batch.answer_mask)
 
 
@@ -313,9 +160,8 @@ def test_the_greedy_answer_is_fed_at_p_one_in_either_mode(case: Case, family: st
     losses = []
     for sampling in ("sequence", "token"):
         model = made(replace(case, sampling=sampling), family)
-        fed = model.feed(batch, plan(1.0))
         greedy = model.write(batch).sequences()
-        assert [tuple(ids[mask].tolist()) for ids, mask in zip(fed.ids, fed.mask, strict=True)] == greedy
+        assert fed_tokens(fed_in(model, batch, plan(1.0))) == greedy
         assert greedy != [row.answer_ids[:-1] for row in encoded(case.kind)]
         losses.append(model(batch, plan(1.0), "example"))
     assert_same_losses(losses[0], losses[1], range(8))
@@ -324,10 +170,9 @@ def test_the_greedy_answer_is_fed_at_p_one_in_either_mode(case: Case, family: st
 def test_sequence_feeds_all_own_or_all_gold() -> None:
     case = Case("predgen", "regression", "value", "sequence")
     model, batch = made(case, "llama"), batch_of(case.kind)
-    fed = model.feed(batch, plan(0.5))
     greedy = model.write(batch).sequences()
     gold = [row.answer_ids[:-1] for row in encoded(case.kind)]
-    found = [tuple(ids[mask].tolist()) for ids, mask in zip(fed.ids, fed.mask, strict=True)]
+    found = fed_tokens(fed_in(model, batch, plan(0.5)))
     is_own = (plan(0.5).uniforms(batch.row_id, 1)[:, 0] < 0.5).tolist()
     assert found == [own if flag else given for own, given, flag in zip(greedy, gold, is_own, strict=True)]
     assert len(set(is_own)) == 2
@@ -342,8 +187,7 @@ def test_teacher_forcing_ignores_p() -> None:
 @every_predgen
 def test_epochs_draw_anew(case: Case) -> None:
     model, batch = made(case, "llama"), batch_of(case.kind)
-    feeds = [model.feed(batch, plan(0.5, epoch)) for epoch in range(4)]
-    written = [tuple(map(tuple, zip(fed.ids.tolist(), fed.mask.tolist(), strict=True))) for fed in feeds]
+    written = [fed_tokens(fed_in(model, batch, plan(0.5, epoch))) for epoch in range(4)]
     assert any(one != other for one, other in itertools.pairwise(written))
 
 
@@ -354,9 +198,8 @@ def test_gold_that_is_illegal_after_the_fed_prefix_is_not_scored(kind: str, p: f
     director = "linear" if kind == "classification" else "value"
     model, batch, codec = made(Case("predgen", kind, director, "token"), family), batch_of(kind), codec_of(kind)
     # Second route: look at all answers that there are.
-    values = codec.labels if isinstance(codec, LabelCodec) else codec.answers()
-    answers = {codec.encode(Target(value)) for value in values}
-    fed = model.feed(batch, plan(p))
+    answers = set(answers_of(codec))
+    fed = fed_in(model, batch, plan(p))
     unscored = 0
     for row, gold in enumerate(encoded(kind)):
         content = tuple(fed.ids[row][fed.mask[row]].tolist())
@@ -388,7 +231,8 @@ def test_writer_scores_match_a_forward_by_hand(case: Case) -> None:
         assert model(batch, plan(), "example").writer is None
         return
     losses = model(batch, plan(1.0), "example")
-    fed = model.feed(batch, plan(1.0)) if isinstance(model, PredGen) else None
+    is_fed = isinstance(model, PredGen) and case.sampling != "marginal"
+    fed = fed_in(model, batch, plan(1.0)) if is_fed else None
     for row, gold in enumerate(encoded(case.kind)):
         content = list(gold.answer_ids[:-1]) if fed is None else fed.ids[row][fed.mask[row]].tolist()
         prompt = list(gold.prompt_ids)
@@ -416,7 +260,7 @@ def test_director_reads_content_states_and_writer_the_ones_before(where: str, mo
     batch = batch_of("regression", [2])
     n, m = batch.prompt_ids.shape[1], batch.answer_ids.shape[1] - 1
     at = {"last prompt token": n - 1, "first content token": n, "last content token": n + m - 1}[where]
-    fed = model.feed(batch, plan(1.0))
+    fed = fed_in(model, batch, plan(1.0))
     before = model.read(batch, fed)
     own_states = model.backbone.states
 
@@ -438,52 +282,55 @@ def test_director_reads_content_states_and_writer_the_ones_before(where: str, mo
 # --- predictions ------------------------------------------------------------------------------------------------------
 
 
-@every_pair
+@pytest.mark.parametrize(
+    ("case", "family"), [pair for pair in PAIRS if pair[0].sampling != "marginal"], ids=str
+)  # `marginal` has tests of its own
+@torch.no_grad()
 def test_predictions_match_a_forward_by_hand(case: Case, family: str) -> None:
-    model, rows = made(case, family), encoded(case.kind)[:4]
-    codec = codec_of(case.kind)
+    model, rows, codec = made(case, family), encoded(case.kind)[:4], codec_of(case.kind)
     for row, prediction in zip(rows, model.predict(batch_of(case.kind, range(4))), strict=True):
         prompt = list(row.prompt_ids)
-        if isinstance(model, WritingModel):
+        if case.method == "predictor":
+            states = model.lm(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states[-1][0]
+            output = {"last": states[-1], "mean": states.mean(0), "first": states[0]}[
+                case.pooling
+            ] @ model.head.weight.T
+            assert_reads(prediction, case.kind, output + model.head.bias)
+            assert prediction.answer is None
+        elif case.director in ("linear", "value") and case.method == "predgen":
             content = list(model.write(collate([row], 0)).sequences()[0])
-            answer = codec.decode(content).value
-        with torch.no_grad():
-            if case.method == "predictor":
-                states = model.lm(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states[-1][0]
-                pooled = {"last": states[-1], "mean": states.mean(0), "first": states[0]}[case.pooling]
-                output = model.head.weight @ pooled + model.head.bias
-                expected = output.softmax(0) if case.kind == "classification" else output * 1.75 + 1.0
-                assert prediction.answer is None
-            elif case.method == "predgen" and case.director != "ordered":
-                ids = torch.tensor([prompt + content])
-                states = model.lm(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, len(prompt) :]
-                output = model.director.head.weight @ states.mean(0) + model.director.head.bias
-                expected = output.softmax(0) if case.kind == "classification" else output * 1.75 + 1.0
-                assert prediction.answer == (answer if isinstance(answer, str) else repr(answer))
-            elif case.kind == "classification":
-                expected = torch.tensor([by_steps(model, prompt, label) for label in codec.labels]).exp()
-            else:
-                assert prediction.value == answer
-                assert prediction.answer == repr(answer)
-                continue
-        if case.kind == "classification":
-            assert prediction.probabilities == pytest.approx(expected.tolist(), abs=TOLERANCE)
-            assert prediction.value == codec.labels[int(expected.argmax())]
+            ids = torch.tensor([prompt + content])
+            states = model.lm(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, len(prompt) :]
+            assert_reads(prediction, case.kind, model.director.head(states.mean(0)))
+            assert prediction.answer == text_of(codec.decode(content).value)
+        elif case.method == "predgen" and case.director == "ordered":
+            answer = codec.decode(model.write(collate([row], 0)).sequences()[0]).value
+            assert (prediction.value, prediction.answer) == (answer, text_of(answer))
         else:
-            assert prediction.value == pytest.approx(float(expected), abs=TOLERANCE)
+            assert isinstance(codec, FiniteCodec)
+            exact = torch.tensor(plain_log_probs(model, prompt, codec)[0]).exp()
+            best = codec.value_at(int(exact.argmax()))
+            if case.director == "expected":
+                mean = math.fsum(float(p) * float(codec.value_at(i)) for i, p in enumerate(exact))
+                assert prediction.value == pytest.approx(mean, abs=TOLERANCE)
+                assert prediction.answer is None
+            else:
+                assert (prediction.value, prediction.answer) == (best, text_of(best))
+                if case.kind == "classification":
+                    assert prediction.probabilities == pytest.approx(exact.tolist(), abs=TOLERANCE)
 
 
-@torch.no_grad()
-def by_steps(model: PredictionModel, prompt: list[int], label: str) -> float:
-    """log P(label|X), the legal tokens found by looking at all labels."""
-    answers = [codec_of("classification").encode(Target(other)) for other in codec_of("classification").labels]
-    answer = codec_of("classification").encode(Target(label))
-    logits = model.lm(input_ids=torch.tensor([[*prompt, *answer[:-1]]])).logits[0, len(prompt) - 1 :]
-    total = 0.0
-    for t, token in enumerate(answer):
-        legal = sorted({a[t] for a in answers if a[:t] == answer[:t] and len(a) > t})
-        total += float(logits[t, token] - logits[t, legal].logsumexp(0))
-    return total
+def text_of(value: str | float) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def assert_reads(prediction: Prediction, kind: str, output: Tensor) -> None:
+    """A head's output, read by hand."""
+    if kind == "classification":
+        assert prediction.probabilities == pytest.approx(output.softmax(0).tolist(), abs=TOLERANCE)
+        assert prediction.value == codec_of(kind).labels[int(output.argmax())]
+    else:
+        assert prediction.value == pytest.approx(float(output) * 1.75 + 1.0, abs=TOLERANCE)
 
 
 @every_family

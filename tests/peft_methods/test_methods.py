@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+from torch import nn
+from transformers import LlamaConfig
 
+from adapted_models import ALPHA, IDS, RANK, STEPS, adapted, layers_of, logits, options_of, shake, trained_numbers
 from predgen import registries
+from predgen.errors import ConfigError
 from predgen.peft_methods.adalora import ORTHOGONALITY_WEIGHT, allocator_state, orthogonality, restore_allocator
 from predgen.peft_methods.base import PeftMethod, apply_peft, load_adapter
+from predgen.peft_methods.count import trainable_parameters
 from tiny_models import LAYERS, tiny_model
 
-RANK, ALPHA, STEPS = 2, 4.0, 40
 FAMILIES = ("llama", "gpt2")
 METHODS = tuple(registries.peft_methods)
 ADAPTERS = tuple(name for name in METHODS if registries.peft_methods.get(name).trains == "adapter")
-IDS = torch.tensor([[3, 7, 11, 2, 9, 30, 31]])
 
 # Trained numbers of a layer with i inputs and o outputs, at rank r (AdaLoRA starts at 1.5 r).
 COUNTS = {
@@ -26,43 +28,14 @@ COUNTS = {
     "dora": lambda i, o, r: r * (i + o) + o,
     "lora_fa": lambda i, o, r: r * o,
     "adalora": lambda i, o, r: (3 * r // 2) * (i + o + 1),
+    "rocoft": lambda i, o, r: r * o,  # columns
+    "melora": lambda i, o, r: r * (i + o),  # whatever the number of blocks
+    "moslora": lambda i, o, r: r * (i + o) + r * r,
+    "propulsion": lambda i, o, r: o,
 }
-
-
-def adapted(name: str, family: str = "llama", *, seed: int = 0, rank: int = RANK) -> Any:
-    """A tiny model with a method's adapter, drawn with a seed of its own."""
-    torch.manual_seed(seed)
-    return apply_peft(registries.peft_methods.get(name), tiny_model(family), rank, ALPHA, STEPS)
-
-
-def trained_numbers(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def layers_of(family: str) -> list[tuple[str, int, int]]:
-    """Name, inputs and outputs of every linear layer but the output embedding."""
-    found = []
-    for name, module in tiny_model(family).named_modules():
-        if isinstance(module, Conv1D):
-            found.append((name, *module.weight.shape))
-        elif isinstance(module, nn.Linear) and name != "lm_head":
-            found.append((name, module.in_features, module.out_features))
-    return found
-
-
-def logits(model: Any) -> Tensor:
-    with torch.no_grad():
-        found: Tensor = model(input_ids=IDS).logits
-    return found
-
-
-def shake(model: nn.Module) -> None:
-    """Stand for training: move every trained number."""
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.3 * torch.randn_like(parameter))
+# Weights that start at random; RoCoFT and Propulsion have none.
+RANDOM_STARTS = dict.fromkeys(("lora", "dora", "adalora", "lora_fa"), ("lora_A",))
+RANDOM_STARTS |= {"melora": ("melora_A",), "moslora": ("moslora_A", "moslora_M")}
 
 
 def test_registered_methods_are_as_named() -> None:
@@ -87,17 +60,76 @@ def test_trained_numbers_follow_the_formula(name: str, family: str, rank: int) -
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_bfloat16_base_gets_a_float32_adapter_of_the_same_size(name: str) -> None:
     torch.manual_seed(0)
-    model = apply_peft(registries.peft_methods.get(name), tiny_model("llama").to(torch.bfloat16), RANK, ALPHA, STEPS)
+    base = tiny_model("llama").to(torch.bfloat16)
+    model = apply_peft(registries.peft_methods.get(name), base, options_of(name), total_optimizer_steps=STEPS)
     trained = [p for p in model.parameters() if p.requires_grad]
     assert {p.dtype for p in trained} == {torch.float32}
     assert sum(p.numel() for p in trained) == sum(COUNTS[name](i, o, RANK) for _, i, o in layers_of("llama"))
 
 
-def test_formulas_give_the_published_counts() -> None:
-    # Llama-2-7B: 32 layers of q, k, v, o 4096 -> 4096, gate, up 4096 -> 11008, down 11008 -> 4096.
-    shapes = [(4096, 4096)] * 4 + [(4096, 11008)] * 2 + [(11008, 4096)]
-    counts = {name: 32 * sum(count(i, o, 8) for i, o in shapes) for name, count in COUNTS.items()}
-    assert counts == {"lora": 19_988_480, "dora": 21_348_352, "lora_fa": 10_878_976, "adalora": 29_985_408}
+# Llama-2-7B: 32 layers of q, k, v, o 4096 -> 4096, gate, up 4096 -> 11008, down 11008 -> 4096.
+LLAMA_2_7B = LlamaConfig(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32)
+PUBLISHED = [
+    ("lora", 8, {}, 19_988_480),
+    ("adalora", 8, {}, 29_985_408),
+    ("rocoft", 3, {"rocoft_axis": "row"}, 3_416_064),
+    ("rocoft", 3, {}, 4_079_616),
+    ("dora", 8, {}, 21_348_352),
+    ("melora", 1, {"melora_blocks": 8}, 2_498_560),
+    ("lora_fa", 8, {}, 10_878_976),
+    ("moslora", 16, {}, 40_034_304),
+    ("propulsion", 0, {}, 1_359_872),
+]
+
+
+@pytest.mark.parametrize(("name", "rank", "settings", "expected"), PUBLISHED)
+def test_llama_2_7b_trains_the_published_number_of_parameters(
+    name: str, rank: int, settings: dict[str, Any], expected: int
+) -> None:
+    assert trainable_parameters(name, LLAMA_2_7B, options_of(name, rank, **settings)) == expected
+
+
+def test_counting_knows_none_and_full() -> None:
+    assert trainable_parameters("none", LLAMA_2_7B) == 0
+    # Embedding and output 2 * 32000 * 4096, per layer 4 * 4096^2 + 3 * 4096 * 11008 + 2 norms, and the last norm.
+    expected = 2 * 32000 * 4096 + 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096) + 4096
+    assert trainable_parameters("full", LLAMA_2_7B) == expected == 6_738_415_616
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_counting_gives_what_a_real_model_trains(name: str) -> None:
+    assert trainable_parameters(name, tiny_model("gpt2").config, options_of(name)) == trained_numbers(
+        adapted(name, "gpt2")
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_declared_settings_are_those_the_method_reads(name: str) -> None:
+    """A setting that is declared and not read would be ignored in silence; one that is read has to be declared."""
+
+    class Noting(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            read.add(key)
+            return super().__getitem__(key)
+
+    read: set[str] = set()
+    declared = registries.peft_methods.facts(name)["settings"]
+    apply_peft(registries.peft_methods.get(name), tiny_model("llama"), Noting(declared), total_optimizer_steps=1)
+    assert read == set(declared)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("rocoft", {"rank": 17}, r"rocoft: `rank` 17 does not fit layer '.*k_proj', which has 16 rows"),
+        ("melora", {"melora_blocks": 3}, r"`melora_blocks` is 3, .* \(32 inputs, 32 outputs\). Choose a divisor of 32"),
+        ("melora", {"melora_blocks": 32}, r"layer '.*k_proj' \(32 inputs, 16 outputs\). Choose a divisor of 16"),
+    ],
+)
+def test_setting_that_does_not_fit_a_layer_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    extra = {"rocoft_axis": "row"} if name == "rocoft" else {}
+    with pytest.raises(ConfigError, match=message):
+        adapted(name, **{**extra, **settings})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -112,8 +144,9 @@ def test_base_stays_frozen_and_outside_of_output_layer_and_embeddings(name: str,
     model = adapted(name, family)
     trained = [n for n, p in model.named_parameters() if p.requires_grad]
     assert trained
-    assert all("lora_" in n for n in trained)
-    wrapped = {n.split(".lora_")[0].removeprefix("base_model.model.") for n in trained}
+    prefix = PEFT_TYPE_TO_PREFIX_MAPPING[model.peft_config["default"].peft_type]
+    assert all(f".{prefix}" in n for n in trained)
+    wrapped = {n.split(f".{prefix}")[0].removeprefix("base_model.model.") for n in trained}
     assert wrapped == {layer for layer, _, _ in layers_of(family)}  # in particular not lm_head
 
 
@@ -156,10 +189,11 @@ def test_written_adapter_reads_back_the_same(name: str, family: str, tmp_path: P
     assert trained_numbers(loaded) == 0
 
 
-@pytest.mark.parametrize(("name", "family"), list(itertools.product(ADAPTERS, FAMILIES)))
+@pytest.mark.parametrize(("name", "family"), list(itertools.product(RANDOM_STARTS, FAMILIES)))
 def test_random_start_belongs_to_the_seed(name: str, family: str) -> None:
     first, same, other = (dict(adapted(name, family, seed=s).named_parameters()) for s in (0, 0, 1))
-    names = [n for n in first if "lora_A" in n]
+    names = [n for n in first if any(part in n for part in RANDOM_STARTS[name])]
+    assert len(names) == len(layers_of(family)) * len(RANDOM_STARTS[name])
     assert all(torch.equal(first[n], same[n]) for n in names)
     assert all(not torch.equal(first[n], other[n]) for n in names)
 

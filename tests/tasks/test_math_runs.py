@@ -8,6 +8,7 @@ import pytest
 
 from predgen.codecs.answer import AnswerCodec
 from predgen.config import RunConfig
+from predgen.core import Decoding
 from predgen.evaluation import evaluate, rows_to_measure
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.math import EXACT_MATCH
@@ -74,8 +75,8 @@ def test_rationale_is_written_or_left_out(base: Path, folder: Path, method: str,
 def test_free_decoding_counts_what_cannot_be_read(base: Path, folder: Path) -> None:
     trained = run(base, folder, method="generator")
     rows = rows_to_measure(trained, split="test", task="addsub")
-    found = evaluate(trained, rows, n_resamples=10, decode="free")
-    predictions = trained.predict_examples(rows, decode="free")
+    found = evaluate(trained, rows, n_resamples=10, decoding=Decoding("free"))
+    predictions = trained.predict_examples(rows, decoding=Decoding("free"))
     assert found.counts["parse_failure"] == sum(p.value is None for p in predictions) > 0
     assert found.metrics["exact_match"] == EXACT_MATCH([target_of(r) for r in rows], [p.value for p in predictions])
 

@@ -95,7 +95,7 @@ def check_predictor(encoder: Encoder, examples: list[Example], train: list[Examp
     setup = make_setup(RunConfig(task=task.name, method="predictor"), task, train)
     model: PredictionModel = registries.methods.get("predictor")(setup, language_model(), None)
     encoded = [encoder.encode(example, with_answer=False) for example in examples]
-    predictions = predict_encoded(model, encoded, pad_id=0, batch_size=32)
+    predictions = predict_encoded(model, encoded, pad_id=0, batch_tokens=4096)
     values = [prediction.value for prediction in predictions]
     assert all(v in setup.labels if setup.labels else math.isfinite(v) for v in values)
     probabilities = [p.probabilities for p in predictions] if setup.labels else None

@@ -52,7 +52,9 @@ class _Stop(TrainerCallback):
         pytest.param("lora", 3, marks=pytest.mark.slow),
         ("lora", 5),
         ("adalora", 5),
-        *(pytest.param(p, s, marks=pytest.mark.slow) for p, s in [("adalora", 3), ("full", 3)]),
+        *(pytest.param(p, 3, marks=pytest.mark.slow) for p in ("adalora", "full", "dora", "lora_fa")),
+        ("rocoft", 5),
+        *(pytest.param(p, 5, marks=pytest.mark.slow) for p in ("melora", "moslora", "propulsion")),
     ],
 )
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
+from predgen.cli.options import Decode, say_engine
 from predgen.errors import ConfigError
 
 
@@ -23,10 +24,7 @@ def evaluate(
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,  # noqa: UP045
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
-    decode: Annotated[
-        str,
-        typer.Option(help="constrained, or free: a Generator writes without constraint; unreadable text is counted."),
-    ] = "constrained",
+    decode: Decode = None,
     with_trained_rows: Annotated[
         bool,
         typer.Option("--with-trained-rows", help="Measure on rows that the run was trained on, too; they are counted."),
@@ -43,6 +41,7 @@ def evaluate(
     from rich.console import Console
 
     from predgen.cli.progress import row_progress
+    from predgen.core import Decoding
     from predgen.evaluation import evaluate as measure
     from predgen.evaluation import rows_to_measure
     from predgen.inference.saved import load
@@ -50,11 +49,12 @@ def evaluate(
     if json_file is not None and not json_file.parent.is_dir():
         raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")
     trained = load(run, base=base)
+    say_engine(trained)
     examples = rows_to_measure(
         trained, split=split, data=data, data_dir=data_dir, task=task, with_trained_rows=with_trained_rows
     )
     with row_progress(Console(stderr=True), "evaluate", len(examples)) as advance:
-        found = measure(trained, examples, decode=decode, batch_size=batch_size, on_batch=advance)
+        found = measure(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)
     result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decode, **found.to_dict()}
     if json_file is not None:
         draft = Path(f"{json_file}.new")

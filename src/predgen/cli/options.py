@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -14,6 +14,9 @@ from predgen import registries
 from predgen.config import RunConfig, config_from, read_config
 from predgen.errors import ConfigError
 from predgen.registry import Registry
+
+if TYPE_CHECKING:
+    from predgen.inference.trained import TrainedModel
 
 ConfigFile = Annotated[
     Path | None,
@@ -25,6 +28,14 @@ PresetName = Annotated[
         "--preset",
         help=f"Start from published settings; YAML and flags override them. ({' | '.join(registries.presets)})",
         rich_help_panel="Run",
+    ),
+]
+
+Decode = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="greedy | argmax | mean | median | best | free: read the prediction off what the model writes; best: the mean,"
+        " or the median where the metric is mae; free (Generator): without constraint. Default: the method's own.",
     ),
 ]
 
@@ -111,3 +122,11 @@ def settings(
 def names_of(registry: Registry) -> list[dict[str, Any]]:
     """Name, summary and aliases of everything in a registry, as plain data."""
     return [{"name": n, "summary": registry.summary(n), "aliases": registry.aliases(n)} for n in registry]
+
+
+def say_engine(trained: "TrainedModel") -> None:
+    """Say so where a model's answers are not evaluated by the tree pass."""
+    from rich.console import Console
+
+    if trained.model.engine.startswith("sequential"):
+        Console(stderr=True).print(f"Answers: {trained.model.engine}.", highlight=False)

@@ -6,6 +6,8 @@ from typing import Annotated, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
+from predgen.cli.options import Decode, say_engine
+from predgen.errors import ConfigError
 
 
 @readable_errors
@@ -19,24 +21,47 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
-    decode: Annotated[str, typer.Option(help="constrained, or free (Generator).")] = "constrained",
+    decode: Decode = None,
+    distribution: Annotated[
+        bool, typer.Option("--distribution", help="Write the probabilities of all numbers, as JSON (regression).")
+    ] = False,
+    quantiles: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Write quantiles of the numbers: levels, comma separated, e.g. 0.05,0.5,0.95."),
+    ] = None,
+    max_unexpanded: Annotated[
+        float, typer.Option(min=0, max=1, help="Large grids: most probability mass to leave unexpanded.")
+    ] = 1e-3,
+    full_vocabulary: Annotated[
+        bool,
+        typer.Option(
+            "--full-vocabulary",
+            help="Probabilities under the softmax over the whole vocabulary, renormalised; writes the legal mass too.",
+        ),
+    ] = False,
 ) -> None:
     """Predict every row of a file, in constant memory and in the file's order.
 
     After a kill, the same command goes on where it stopped.
 
     `predgen predict RUN in.csv -o out.csv --proba`
+
+    `predgen predict RUN in.csv -o out.csv --decode median --quantiles 0.05,0.95`
     """
     from rich.console import Console
 
     from predgen.cli.progress import row_progress
+    from predgen.core import Decoding
     from predgen.data.sources import read_rows
     from predgen.inference.saved import load
     from predgen.inference.stream import check_output, predict_file
 
+    decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary)
+    levels = _levels(quantiles)
     check_output(source, out, overwrite=overwrite)
     rows = sum(1 for _ in read_rows(source))  # reading is cheap beside predicting, and gives an ETA
     trained = load(run, base=base)
+    say_engine(trained)
     console = Console(stderr=True)
     try:
         with row_progress(console, "predict", rows) as advance:
@@ -46,7 +71,8 @@ def predict(
                 out,
                 proba=proba,
                 batch_size=batch_size,
-                decode=decode,
+                quantiles=levels,
+                decoding=decoding,
                 overwrite=overwrite,
                 on_rows=advance,
             )
@@ -56,3 +82,11 @@ def predict(
     console.print(f"{done.rows} rows in {out}{resumed}; {done.rows_per_s:.0f} rows/s", highlight=False, soft_wrap=True)
     for flag, count in done.flags.items():
         console.print(f"{count} rows {flag.replace('_', ' ')}", highlight=False)
+
+
+def _levels(text: str | None) -> tuple[float, ...]:
+    """Quantile levels from "0.05,0.5"."""
+    try:
+        return tuple(float(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        raise ConfigError(f"--quantiles is {text!r}; give shares separated by commas, e.g. 0.05,0.5,0.95.") from None

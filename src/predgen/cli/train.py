@@ -63,6 +63,7 @@ def train(
         f" {report['best_step'] or report['optimizer_steps']} kept.",
         highlight=False,
     )
+    console.print(f"Answers: {report['engine']}.", highlight=False)
     for name, what in (("truncated_rows", "had a prompt field shortened"), ("skipped_rows", "were skipped as bad")):
         if report[name]:
             console.print(f"{report[name]} rows {what}.", highlight=False)

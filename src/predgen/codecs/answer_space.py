@@ -54,8 +54,6 @@ class AnswerAutomaton(AnswerSpace):
         (None, (4,), 13)
     """
 
-    is_finite = False
-
     def __init__(
         self,
         cue: Sequence[int],

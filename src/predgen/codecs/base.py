@@ -16,11 +16,9 @@ class AnswerSpace(ABC):
 
     Attributes:
         stop: Id of the stop token.
-        is_finite: Whether the answers can be enumerated (a trie); False with free text inside.
     """
 
     stop: int
-    is_finite: bool
 
     @property
     @abstractmethod
@@ -46,6 +44,23 @@ class AnswerSpace(ABC):
         """Whether exactly one token may come next."""
         legal = self.legal(state)
         return legal is not None and len(legal) == 1
+
+
+class FiniteSpace(AnswerSpace):
+    """Legal answers that can be counted: those of a trie. A state belongs to one prefix only.
+
+    Attributes:
+        size: Number of legal answers.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of legal answers."""
+
+    @abstractmethod
+    def answer_at(self, state: Hashable) -> int | None:
+        """Index of the answer that ends at `state`, 0 <= index < size; None where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +121,17 @@ class Codec(ABC):
     @abstractmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Codec":
         """Rebuild a codec from `to_dict`'s data."""
+
+
+class FiniteCodec(Codec):
+    """A codec whose answers can be counted.
+
+    Attributes:
+        space: The legal answers.
+    """
+
+    space: FiniteSpace
+
+    @abstractmethod
+    def value_at(self, index: int) -> str | float:
+        """Return the value of an answer by its index in the space."""

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from predgen.codecs.base import Codec, Decoded
+from predgen.codecs.base import Decoded, FiniteCodec
 from predgen.codecs.spelling import stop_id, text_ids
 from predgen.codecs.trie import Trie
 from predgen.core import Target
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class LabelCodec(Codec):
+class LabelCodec(FiniteCodec):
     r"""Label text <-> token ids. Labels may be prefixes of others: the stop edge decides.
 
     Attributes:
@@ -87,6 +87,9 @@ class LabelCodec(Codec):
             f"label {label!r} is not one of the {len(self.labels)} labels this codec was made with: "
             f"{_some(self.labels)}.{hint} Correct the row, or train with a row of that label."
         )
+
+    def value_at(self, index: int) -> str:
+        return self.labels[index]
 
     def encode(self, target: Target) -> tuple[int, ...]:
         return (*self._tokens[self.index(target.value)], self.space.stop)

@@ -6,9 +6,13 @@ A number of the range -1.5..12.0 is written as separator, sign, two integer digi
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from predgen.codecs.base import Codec, Decoded
+import numpy as np
+import numpy.typing as npt
+
+from predgen.codecs.base import Decoded, FiniteCodec
 from predgen.codecs.decimals import (
     MAX_DIGITS,
     choose_decimals,
@@ -35,7 +39,7 @@ BOUND_TOLERANCE = Decimal("1e-6")
 _PLAIN = re.compile(r"\s*([+-]?)([0-9]+)(?:\.([0-9]+))?\s*")
 
 
-class NumberCodec(Codec):
+class NumberCodec(FiniteCodec):
     """Number <-> token ids on a grid of step 10^-decimals.
 
     Attributes:
@@ -122,9 +126,17 @@ class NumberCodec(Codec):
         """Number of legal answers."""
         return self.space.size
 
+    def value_at(self, index: int) -> float:
+        return from_grid(self.space.low + index, self.decimals)
+
     def answers(self) -> Iterator[float]:
         """Yield every number of the grid, ascending."""
-        return (from_grid(k, self.decimals) for k in range(self.space.low, self.space.high + 1))
+        return map(self.value_at, range(self.size))
+
+    @cached_property
+    def grid(self) -> npt.NDArray[np.float64]:
+        """Every number of the grid, ascending, as one array."""
+        return np.fromiter(self.answers(), dtype=np.float64, count=self.size)
 
     def nearest(self, value: float) -> float:
         """Number of the grid that is closest to any finite `value`, inside the range or not."""

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from predgen.codecs.base import AnswerSpace
+from predgen.codecs.base import FiniteSpace
 from predgen.codecs.decimals import MAX_DIGITS
 from predgen.errors import CodecError
 
@@ -24,7 +24,7 @@ class NumberState(NamedTuple):
     digits: int
 
 
-class NumberSpace(AnswerSpace):
+class NumberSpace(FiniteSpace):
     """All grid numbers low/10^d .. high/10^d in steps of 10^-d. Computed as needed: a billion answers cost nothing.
 
     A state belongs to one prefix only, as a trie's node does. Zero is written with a plus, never with a minus.
@@ -46,8 +46,6 @@ class NumberSpace(AnswerSpace):
         >>> space.legal(tens), space.size
         ((10, 11), 3)
     """
-
-    is_finite = True
 
     def __init__(
         self, low: int, high: int, decimals: int, characters: Mapping[str, int], separator: Sequence[int], stop: int
@@ -104,6 +102,29 @@ class NumberSpace(AnswerSpace):
             raise CodecError(
                 f"token {token} is not legal after {state.position} tokens of a number; legal are {self.legal(state)}."
             ) from None
+
+    def answer_at(self, state: Hashable) -> int | None:
+        assert isinstance(state, NumberState)
+        return self.range_of(state)[0] - self.low if state.position == self.length else None
+
+    def range_of(self, state: Hashable) -> tuple[int, int]:
+        """Lowest and highest grid integer that begin with what was written at `state`.
+
+        Example:
+            >>> space = NumberSpace(-5, 13, 0, {c: 10 + i for i, c in enumerate("0123456789+-")}, (), stop=0)
+            >>> [space.range_of(NumberState(*state)) for state in ((0, False, 0), (1, True, 0), (2, False, 1))]
+            [(-5, 13), (-5, -1), (10, 13)]
+        """
+        assert isinstance(state, NumberState)
+        position, is_negative, digits = state
+        signs = sum(slot in "+-" for slot in self._picture[:position])
+        if self.low < 0 and not signs:
+            return self.low, self.high
+        unit: int = 10 ** len(self._picture[position:].replace(".", "").replace("s", ""))
+        least, most = digits * unit, (digits + 1) * unit - 1
+        if is_negative:
+            return max(self.low, -most), min(self.high, -max(1, least))
+        return max(self.low, least), min(self.high, most)
 
     def write(self, k: int) -> tuple[int, ...]:
         """Content tokens of grid integer `k`, low <= k <= high."""

@@ -22,8 +22,6 @@ class OptionSpace(AnswerSpace):
         budget: Most content tokens, >= 1.
     """
 
-    is_finite = False
-
     def __init__(self, stop: int, budget: int) -> None:
         self.stop = stop
         self.budget = budget

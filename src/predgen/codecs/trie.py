@@ -1,26 +1,12 @@
 """The finite set of legal answers of a codec, as a trie over content tokens."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 
-from predgen.codecs.base import AnswerSpace
+from predgen.codecs.base import FiniteSpace
 from predgen.errors import CodecError
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """One answer's way through a trie.
-
-    Attributes:
-        nodes: The root, then the node of each content token.
-        tokens: The token taken at each of these nodes; the last is the stop.
-    """
-
-    nodes: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-
-class Trie(AnswerSpace):
+class Trie(FiniteSpace):
     """Trie of token sequences; nodes are content tokens, the stop is an edge, never a node (SPEC 1).
 
     Nodes are numbered in the order of their first appearance, the root is 0; `parents`, `tokens` and `depths` are
@@ -40,8 +26,6 @@ class Trie(AnswerSpace):
         >>> trie.is_forced(3)
         True
     """
-
-    is_finite = True
 
     def __init__(self, answers: Iterable[Sequence[int]], stop: int) -> None:
         self.stop = stop
@@ -91,24 +75,13 @@ class Trie(AnswerSpace):
         except KeyError:
             raise CodecError(f"token {token} is not legal at node {state}; legal are {self._legal[state]}.") from None
 
+    @property
+    def size(self) -> int:
+        return len(self._answer_at)
+
     def answer_at(self, state: Hashable) -> int | None:
-        """Index of the answer that ends at node `state`, or None."""
         return self._answer_at.get(state) if isinstance(state, int) else None
 
     def __len__(self) -> int:
         """Number of nodes, the root included."""
         return len(self.tokens)
-
-    def paths(self) -> list["Path"]:
-        """Path of every answer, in the order of the answers."""
-        ends = sorted(self._answer_at, key=self._answer_at.__getitem__)
-        return [self._path(node) for node in ends]
-
-    def _path(self, node: int) -> "Path":
-        """Nodes and tokens from the root to the stop edge of `node`."""
-        nodes, tokens = [node], [self.stop]
-        while node:
-            tokens.append(self.tokens[node])
-            node = self.parents[node]
-            nodes.append(node)
-        return Path(tuple(reversed(nodes)), tuple(reversed(tokens)))

@@ -42,6 +42,17 @@ class Batch:
         """Return the batch of some rows."""
         return Batch(**{name: tensor[index] for name, tensor in self.tensors().items()})
 
+    def trimmed(self) -> "Batch":
+        """Return the batch without columns in which every row is padded."""
+        prompt, answer = self.prompt_mask.any(dim=0), self.answer_mask.any(dim=0)
+        parts = self.tensors()
+        for names, kept in (
+            (("prompt_ids", "prompt_mask"), prompt),
+            (("answer_ids", "answer_mask", "weighed"), answer),
+        ):
+            parts |= {name: parts[name][:, kept] for name in names}
+        return Batch(**parts)
+
 
 def collate(rows: Sequence[Encoded], pad_id: int, device: torch.device | str = "cpu") -> Batch:
     """Pad rows into a `Batch`; `pad_id` only has to be a valid token id."""

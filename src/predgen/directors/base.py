@@ -38,6 +38,8 @@ class DirectorInput:
         scored: True where the gold token is legal after the fed prefix (SPEC 2.1).
         weighed: True for gold tokens that are neither forced nor the stop.
         target: Class index or raw number.
+        log_probs: log P(a|X) of every answer, for directors with `reads_distribution`; None for the others.
+        values: The answers' numbers, beside `log_probs`.
     """
 
     states: Float[Tensor, "B T H"]
@@ -46,17 +48,23 @@ class DirectorInput:
     scored: Bool[Tensor, "B U"]
     weighed: Bool[Tensor, "B U"]
     target: Float[Tensor, " B"]
+    log_probs: Float[Tensor, "B A"] | None = None
+    values: Float[Tensor, " A"] | None = None
 
 
 class Director(nn.Module):
-    """Base class. A director without a head (`has_head` False) lets the written answer be the prediction.
+    """Base class. A director without a head (`has_head` False) lets what is written be the prediction.
 
     Attributes:
         has_head: Whether `output` exists.
+        decoding: Without a head: how the prediction is read off the written answers (`core.DECODINGS`).
+        reads_distribution: Whether `loss` needs the probabilities of all answers.
         kinds: Kinds of task that the director can serve.
     """
 
     has_head: ClassVar[bool] = True
+    decoding: ClassVar[str] = "greedy"
+    reads_distribution: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]]
 
     def __init__(self, setup: DirectorSetup) -> None:
@@ -70,6 +78,10 @@ class Director(nn.Module):
     def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B K"]:
         """Return class logits, or the number on the raw scale as a column (K = 1)."""
         raise NotImplementedError(f"{type(self).__name__} has no head, so it has no output")
+
+    def standardised(self, number: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Raw numbers, in standard deviations from the training mean."""
+        return (number - self.setup.target_mean) / self.setup.target_std
 
 
 def mean_state(states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B H"]:

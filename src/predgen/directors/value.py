@@ -22,8 +22,7 @@ class ValueDirector(Director):
         self.head = nn.Linear(setup.hidden_size, 1)
 
     def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
-        standardised = (seen.target - self.setup.target_mean) / self.setup.target_std
-        return (self._standardised(seen.states, seen.content) - standardised).square()
+        return (self._standardised(seen.states, seen.content) - self.standardised(seen.target)).square()
 
     def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B 1"]:
         return (self._standardised(states, content) * self.setup.target_std + self.setup.target_mean)[:, None]

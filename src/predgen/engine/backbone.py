@@ -1,15 +1,20 @@
 """A causal language model seen as two functions: tokens -> last hidden states, and states -> vocabulary logits."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from predgen.errors import ModelError
+
+_MASKED = ("sdpa", "eager")  # attention implementations that take any 4-D mask
 
 
 def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
@@ -37,6 +42,12 @@ class Backbone:
 
     Args:
         lm: A causal language model of transformers (inside a `PeftModel`: its `get_base_model()`).
+
+    Attributes:
+        context: Most positions the model knows; None: no limit is declared.
+        takes_positions: Whether positions can be given to the model.
+        layer_types: Kinds of attention layers, each once, where the model's configuration names them.
+        window: Width of sliding attention, in tokens; None: every layer sees everything.
     """
 
     def __init__(self, lm: Any) -> None:  # noqa: ANN401  (transformers models are untyped)
@@ -44,8 +55,12 @@ class Backbone:
         self.decoder: nn.Module = lm.base_model
         self.hidden_size: int = lm.config.get_text_config().hidden_size
         self.vocabulary_size: int = lm.get_output_embeddings().weight.shape[0]
-        self.context: int | None = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
-        self._takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
+        config = lm.config.get_text_config()
+        self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self.takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
+        self.layer_types: tuple[str, ...] = tuple(dict.fromkeys(getattr(config, "layer_types", None) or ()))
+        slides = "sliding_attention" in self.layer_types if self.layer_types else True
+        self.window: int | None = getattr(config, "sliding_window", None) if slides else None
 
     @property
     def device(self) -> torch.device:
@@ -66,30 +81,113 @@ class Backbone:
         Args:
             ids: The tokens to run.
             mask: True for real tokens among those in the cache and `ids` together, S = cached + L.
-            cache: What an earlier call returned; it is changed in place.
-            use_cache: Whether to return a cache.
+            cache: What an earlier call returned, or an empty one; it is changed in place.
+            use_cache: Whether to return a cache although none was given: the model then makes one of its own kind.
         """
-        extra = {"position_ids": positions_of(mask)[:, -ids.shape[1] :]} if self._takes_positions else {}
+        extra = {"position_ids": positions_of(mask)[:, -ids.shape[1] :]} if self.takes_positions else {}
         output = self.decoder(
             input_ids=ids,
             attention_mask=mask.long(),
             past_key_values=cache,
-            use_cache=use_cache,
+            use_cache=use_cache or cache is not None,
             return_dict=True,
             **extra,
         )
         return output.last_hidden_state, getattr(output, "past_key_values", None)
 
+    def masked_states(
+        self,
+        ids: Int[Tensor, "B L"],
+        positions: Int[Tensor, "B L"],
+        visible: Bool[Tensor, "B L S"],
+        key_positions: Int[Tensor, "B S"],
+        *,
+        cache: Any = None,  # noqa: ANN401
+    ) -> Float[Tensor, "B L H"]:
+        """Return the last hidden states of tokens that see what `visible` says, in whatever order they stand.
+
+        Args:
+            ids: The tokens to run.
+            positions: Their positions, counted from each row's first real token.
+            visible: True where a token may look at a key, among those in the cache and `ids` together.
+            key_positions: Positions of all keys; sliding layers hide those further back than their window.
+            cache: Keys and values of earlier tokens, all of them kept (`full_cache`); it is changed in place.
+        """
+        with self._any_mask():
+            output = self.decoder(
+                input_ids=ids,
+                attention_mask=self._masks(visible, positions, key_positions),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                return_dict=True,
+            )
+        states: Tensor = output.last_hidden_state
+        return states
+
+    def _masks(self, visible: Tensor, positions: Tensor, key_positions: Tensor) -> Any:  # noqa: ANN401
+        """The 4-D mask, or one for each kind of layer where the model tells them apart."""
+        full = self._mask(visible)
+        if self.window is None:
+            return dict.fromkeys(self.layer_types, full) if self.layer_types else full
+        sliding = self._mask(visible & (positions[:, :, None] - key_positions[:, None] < self.window))
+        if not self.layer_types:
+            return sliding
+        return {kind: sliding if kind == "sliding_attention" else full for kind in self.layer_types}
+
+    def _mask(self, visible: Bool[Tensor, "B L S"]) -> Tensor:
+        """True where visible; eager attention adds its mask instead."""
+        if self.lm.config.get_text_config()._attn_implementation != "eager":
+            return visible[:, None]
+        dtype = self.lm.get_input_embeddings().weight.dtype
+        return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)[:, None]
+
+    @property
+    def takes_any_mask(self) -> bool:
+        """Whether the attention in use can be given a mask with gaps."""
+        return self.lm.config.get_text_config()._attn_implementation in _MASKED
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether padding may stand between tokens, as it does behind a prefix shared by rows of unequal length."""
+        return self.takes_positions and self.takes_any_mask and self.window is None
+
+    @contextmanager
+    def _any_mask(self) -> Iterator[None]:
+        """Use torch's attention where the one in use (flash attention) takes no 4-D masks."""
+        config = self.lm.config.get_text_config()
+        usual = config._attn_implementation
+        config._attn_implementation = usual if self.takes_any_mask else "sdpa"
+        try:
+            yield
+        finally:
+            config._attn_implementation = usual
+
+    @property
+    def drops_caches(self) -> bool:
+        """Whether activation checkpointing is at work, under which transformers keeps no cache."""
+        return any(getattr(part, "gradient_checkpointing", False) and part.training for part in self.decoder.modules())
+
     def logits(self, states: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
         """Vocabulary logits of states, in float32, with the architecture's own scaling and soft cap."""
-        config = self.lm.config.get_text_config()
         head = self.lm.get_output_embeddings()
-        logits: Tensor = head(states.to(head.weight.dtype)).float()
-        logits = (
-            logits * (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-        )
+        return self._scaled(head(states.to(head.weight.dtype)))
+
+    def logits_of(self, states: Float[Tensor, "... H"], tokens: Int[Tensor, " U"]) -> Float[Tensor, "... U"]:
+        """Vocabulary logits of some tokens alone: only their rows of the output embedding are multiplied."""
+        head = self.lm.get_output_embeddings()
+        if type(head) is not nn.Linear:  # wrapped or quantised: its rows cannot be taken out
+            return self.logits(states)[..., tokens]
+        bias = None if head.bias is None else head.bias[tokens]
+        return self._scaled(functional.linear(states.to(head.weight.dtype), head.weight[tokens], bias))
+
+    def _scaled(self, logits: Tensor) -> Tensor:
+        """Scaling and soft cap of the architecture, in float32."""
+        config = self.lm.config.get_text_config()
+        scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+        scaled = logits.float() * scale
         cap = getattr(config, "final_logit_softcapping", None)
-        return torch.tanh(logits / cap) * cap if cap else logits
+        return torch.tanh(scaled / cap) * cap if cap else scaled
 
     @torch.no_grad()
     def check(self) -> None:
@@ -108,3 +206,15 @@ class Backbone:
                 f"{type(self.lm).__name__} computes its logits in a way predgen does not know: they are not its output"
                 " embedding applied to its last hidden state. Use another base model, or report the architecture."
             )
+
+
+def full_cache(layers: Iterable[tuple[Tensor | None, Tensor | None]] = ()) -> DynamicCache:
+    """A cache that keeps every key, in sliding layers too; given (keys, values) of each layer are taken, not copied."""
+    cache = DynamicCache()
+    for keys, values in layers:
+        layer = DynamicLayer()
+        if keys is not None and values is not None:
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values
+        cache.layers.append(layer)
+    return cache

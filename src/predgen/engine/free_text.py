@@ -14,8 +14,6 @@ class FreeText(AnswerSpace):
         budget: Content tokens after which only the stop is legal.
     """
 
-    is_finite = False
-
     def __init__(self, vocabulary_size: int, stop: int, budget: int) -> None:
         self.stop = stop
         self.budget = budget

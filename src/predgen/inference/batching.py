@@ -1,15 +1,24 @@
 """Encoded rows -> predictions, in batches of similar length, in the order of the rows."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
-from predgen.core import Prediction
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
-from predgen.errors import ConfigError
-from predgen.models.base import PredictionModel
+from predgen.engine.backbone import eval_state
+from predgen.engine.prompts import SharedPrefix, share_prefix
+from predgen.errors import ConfigError, ModelError
+from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.writer import WritingModel
+
+MIN_SHARED_TOKENS = 16
+"""A shorter common beginning costs more to hand around than to run again."""
 
 
 def predict_encoded(
@@ -17,36 +26,133 @@ def predict_encoded(
     rows: Sequence[Encoded],
     *,
     pad_id: int,
-    batch_size: int,
+    batch_tokens: int,
+    batch_size: int | None = None,
+    decoding: Decoding = PLAIN,
     predict: Callable[[Batch], list[Prediction]] | None = None,
+    share_prefix: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
     """Predict rows, sorted by prompt length so that batches waste little on padding.
+
+    Tokens with which all prompts start (a task's instruction) are run once. Where memory runs out, the batch is halved,
+    and so are those after it; no row is lost.
 
     Args:
         model: Is put into eval state, and left as it was found.
         rows: Encoded rows; targets are not looked at.
         pad_id: Any valid token id.
-        batch_size: Rows per batch.
+        batch_tokens: Most tokens to run per batch: prompts with their padding, and the answers' nodes.
+        batch_size: Rows per batch; None: as many as `batch_tokens` allow.
+        decoding: What to ask of the model.
         predict: Predicts a batch; None: `model.predict`.
+        share_prefix: Whether to run a common beginning of all prompts only once.
         on_batch: Called with the number of rows after each batch.
+
+    Raises:
+        ConfigError: If the model cannot be asked for what `decoding` says.
+        ModelError: If memory does not suffice for one row.
     """
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt_ids), i))
-    predictions: dict[int, Prediction] = {}
-    was_training = model.training
-    model.eval()
-    try:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = collate([rows[i] for i in chosen], pad_id, model.backbone.device)
-            for i, prediction in zip(chosen, (predict or model.predict)(batch), strict=True):
-                flags = prediction.flags | ({"truncated"} if rows[i].is_truncated else set())
-                predictions[i] = replace(prediction, flags=frozenset(flags))
+    model.check(decoding)
+    with eval_state(model):
+        call = _Predicting(model, rows, pad_id, decoding, predict, share_prefix=share_prefix)
+        return call.run(batch_tokens, batch_size, on_batch)
+
+
+class _Predicting:
+    """One call of `predict_encoded`."""
+
+    def __init__(
+        self,
+        model: PredictionModel,
+        rows: Sequence[Encoded],
+        pad_id: int,
+        decoding: Decoding,
+        predict: Callable[[Batch], list[Prediction]] | None,
+        *,
+        share_prefix: bool,
+    ) -> None:
+        self.model, self.rows, self.pad_id, self.decoding, self._other = model, rows, pad_id, decoding, predict
+        can_share = share_prefix and predict is None and model.can_share_prefix
+        self.prefix = _common_prefix(model, rows) if can_share else None
+        self.skipped = len(self.prefix.ids) if self.prefix else 0
+
+    def run(
+        self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None
+    ) -> list[Prediction]:
+        """Predict all rows."""
+        waiting = deque(sorted(range(len(self.rows)), key=lambda i: (len(self.rows[i].prompt_ids), i)))
+        found: dict[int, Prediction] = {}
+        while waiting:
+            chosen = self._next(waiting, batch_tokens, batch_size)
+            predictions, shortage = self._try(chosen)
+            if shortage is not None:
+                self._require_several(chosen, shortage)
+                waiting.extendleft(reversed(chosen))
+                batch_tokens = len(chosen) * self._width(chosen[-1]) // 2
+                batch_size = batch_size and len(chosen) // 2
+                continue
+            found.update(zip(chosen, predictions, strict=True))
             if on_batch is not None:
                 on_batch(len(chosen))
-    finally:
-        model.train(was_training)
-    return [predictions[i] for i in range(len(rows))]
+        return [found[i] for i in range(len(self.rows))]
+
+    def _width(self, row: int) -> int:
+        """Tokens to run for a row."""
+        return len(self.rows[row].prompt_ids) - self.skipped + self.model.answer_nodes
+
+    def _next(self, waiting: deque[int], batch_tokens: int, batch_size: int | None) -> list[int]:
+        """Take the next batch's rows; lengths ascend, so the last row decides the width."""
+        chosen = [waiting.popleft()]
+        while waiting:
+            is_full = (len(chosen) + 1) * self._width(waiting[0]) > batch_tokens
+            if len(chosen) == batch_size if batch_size else is_full:
+                break
+            chosen.append(waiting.popleft())
+        return chosen
+
+    def _try(self, chosen: Sequence[int]) -> tuple[list[Prediction], RuntimeError | None]:
+        """Predict some rows, or return the error that says that memory did not suffice."""
+        try:
+            return self._batch(chosen), None
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not should_reduce_batch_size(error):
+                raise
+            shortage = error.with_traceback(None)  # its frames would keep the tensors alive
+        clear_device_cache(garbage_collection=True)
+        return [], shortage
+
+    def _require_several(self, chosen: Sequence[int], shortage: RuntimeError) -> None:
+        """Give up where a single row is too much."""
+        if len(chosen) == 1:
+            row = self.rows[chosen[0]]
+            raise ModelError(
+                f"memory does not suffice for row {row.row_id + 1} alone ({len(row.prompt_ids)} prompt tokens). Lower"
+                " `max_length`, use a smaller base model or dtype bfloat16, or free memory."
+            ) from shortage
+
+    def _batch(self, chosen: Sequence[int]) -> list[Prediction]:
+        """Predict some rows."""
+        rows = [replace(self.rows[i], prompt_ids=self.rows[i].prompt_ids[self.skipped :]) for i in chosen]
+        batch = collate(rows, self.pad_id, self.model.backbone.device)
+        if self._other is not None:
+            predictions = self._other(batch)
+        else:
+            predictions = self.model.predict(batch, self.decoding, self.prefix)
+        return [
+            replace(p, flags=p.flags | {"truncated"}) if row.is_truncated else p
+            for p, row in zip(predictions, rows, strict=True)
+        ]
+
+
+def _common_prefix(model: PredictionModel, rows: Sequence[Encoded]) -> SharedPrefix | None:
+    """The beginning of all prompts, run once; None where it is too short. A token of its own is left to every row."""
+    if len(rows) < 2:
+        return None
+    first, last = (choose(row.prompt_ids for row in rows) for choose in (min, max))  # all others lie between them
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    shared = [token for token, _ in equal][: min(len(row.prompt_ids) for row in rows) - 1]
+    return share_prefix(model.backbone, shared) if len(shared) >= MIN_SHARED_TOKENS else None
 
 
 def free_decoding(model: PredictionModel, tokenizer: Any) -> Callable[[Batch], list[Prediction]]:  # noqa: ANN401

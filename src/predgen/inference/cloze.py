@@ -14,7 +14,10 @@ from predgen.data.collate import Batch
 from predgen.data.encode import Encoded
 from predgen.inference.batching import predict_encoded
 from predgen.models.base import PredictionModel
-from predgen.models.writer import WritingModel, feed_gold
+from predgen.models.feeding import feed_gold
+from predgen.models.writer import WritingModel
+
+_GROUP_ROWS = 64  # rows whose options are scored between two reports of progress
 
 
 def predict_options(
@@ -23,7 +26,8 @@ def predict_options(
     labels: tuple[str, ...],
     *,
     pad_id: int,
-    batch_size: int,
+    batch_tokens: int,
+    batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
     """Choose among each row's options.
@@ -33,8 +37,9 @@ def predict_options(
         rows: Encoded rows with options; targets are not looked at.
         labels: Labels, the first ones of which name a row's options; the others get probability 0.
         pad_id: Any valid token id.
-        batch_size: Options per batch.
-        on_batch: Called with the number of rows after each group of `batch_size` rows.
+        batch_tokens: Most tokens to run per batch.
+        batch_size: Options per batch; None: as many as `batch_tokens` allow.
+        on_batch: Called with the number of rows after each group of rows.
 
     Returns:
         One prediction per row, in the rows' order.
@@ -42,11 +47,18 @@ def predict_options(
     assert isinstance(model, WritingModel), "make_setup allows form 'cloze' with the Generator only"
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt_ids))
     found: dict[int, Prediction] = {}
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for start in range(0, len(order), _GROUP_ROWS):
+        chosen = order[start : start + _GROUP_ROWS]
         pairs = [replace(rows[i], answer_ids=o, weighed=(False,) * len(o)) for i in chosen for o in rows[i].options]
         scored = iter(
-            predict_encoded(model, pairs, pad_id=pad_id, batch_size=batch_size, predict=lambda b: _scored(model, b))
+            predict_encoded(
+                model,
+                pairs,
+                pad_id=pad_id,
+                batch_tokens=batch_tokens,
+                batch_size=batch_size,
+                predict=lambda batch: _scored(model, batch),
+            )
         )
         for i in chosen:
             found[i] = _chosen([next(scored) for _ in rows[i].options], labels)

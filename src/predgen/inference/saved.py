@@ -150,7 +150,7 @@ def load(folder: str | Path, *, base: str | None = None) -> TrainedModel:
     folder = Path(folder)
     data = read_manifest(folder)
     try:
-        config = config_from(data["config"])
+        config = config_from(_settings(data))
         setup = ModelSetup(**{**data["setup"], "labels": tuple(data["setup"]["labels"])})
         task = _task(data["task"])
         codec = _codec(data["codec"])
@@ -195,6 +195,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             " Use the predgen version that wrote it."
         )
     return dict(data)
+
+
+def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a saved model; the first version stored rank and alpha for PEFT methods that have neither."""
+    own = registries.peft_methods.facts(data["config"]["peft"]).get("settings", {})
+    return {**data["config"], **{name: None for name in ("rank", "alpha") if name not in own}}
 
 
 def _load_base(folder: Path, data: Mapping[str, Any], base: str | None) -> BaseModel:

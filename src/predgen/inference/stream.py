@@ -8,17 +8,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, tee
 from pathlib import Path
 from typing import Any
 
-from predgen.core import Example, Prediction
+from predgen.core import Decoding, Example, Prediction
 from predgen.data.cells import CellError, field_text, is_missing, plain
 from predgen.data.examples import iter_examples
 from predgen.data.sources import read_rows
+from predgen.distribution import Distribution, check_levels
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel, count_flags
+from predgen.models.base import PLAIN
 
 WINDOW_ROWS = 2048
 _Pair = tuple[dict[str, Any], Example]
@@ -57,8 +59,9 @@ def predict_file(
     out: str | Path,
     *,
     proba: bool = False,
+    quantiles: Sequence[float] = (),
     batch_size: int | None = None,
-    decode: str = "constrained",
+    decoding: Decoding = PLAIN,
     window_rows: int = WINDOW_ROWS,
     overwrite: bool = False,
     on_rows: Callable[[int], None] | None = None,
@@ -72,10 +75,12 @@ def predict_file(
     Args:
         trained: The model.
         source: .csv, .tsv, .jsonl, .json or .parquet with the prompt's columns.
-        out: .csv, .tsv or .jsonl; all columns of `source`, then `prediction`, then with `proba` one `p(label)` per label.
+        out: .csv, .tsv or .jsonl; all columns of `source`, then `prediction`, then what is asked for: one `p(label)` per
+            label, `legal_mass`, one `q(level)` per level, `distribution` (numbers and probabilities, as JSON).
         proba: Write probabilities (classifiers).
-        batch_size: Rows per batch; None: the run's `eval_batch_size`.
-        decode: See `TrainedModel.predict_examples`.
+        quantiles: Levels, 0..1, of quantiles to write (regressors).
+        batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
+        decoding: See `TrainedModel.predict`.
         window_rows: Rows in memory at a time.
         overwrite: Replace `out` where it exists.
         on_rows: Called with the number of rows that were done, first with those of an earlier call.
@@ -86,10 +91,18 @@ def predict_file(
     """
     source, out = Path(source), Path(out)
     check_output(source, out, overwrite=overwrite)
-    labels = _labels(trained, proba, decode)
-    columns = tuple(_line(next(read_rows(source)), Prediction(None), labels))
+    check_levels(quantiles)
+    outputs = _Outputs(
+        _labels(trained, proba, decoding),
+        tuple(dict.fromkeys(quantiles)),
+        decoding.distribution,
+        decoding.full_vocabulary,
+    )
+    asked = replace(decoding, distribution=decoding.distribution or bool(quantiles))
+    trained.resolved(asked)
+    columns = tuple(_line(next(read_rows(source)), Prediction(None), outputs))
     part, log = Path(f"{out}.part"), Path(f"{out}.progress.json")
-    key = _key(trained, source, [proba, decode, batch_size, window_rows, out.suffix.lower()])
+    key = _key(trained, source, [asdict(outputs), asdict(asked), batch_size, window_rows, out.suffix.lower()])
     progress = _resume(part, log, key)
     if on_rows is not None:
         on_rows(progress.rows)
@@ -98,8 +111,8 @@ def predict_file(
     pairs = islice(zip(rows, iter_examples(again, trained.task), strict=True), progress.rows, None)
     for window in _windows(pairs, window_rows):
         examples = [example for _, example in window]
-        predictions = trained.predict_examples(examples, batch_size=batch_size, decode=decode, on_batch=on_rows)
-        lines = [_line(row, p, labels) for (row, _), p in zip(window, predictions, strict=True)]
+        predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=asked, on_batch=on_rows)
+        lines = [_line(row, p, outputs) for (row, _), p in zip(window, predictions, strict=True)]
         text = _text(lines, out.suffix.lower(), columns, done=progress.rows)
         _append(part, text)
         flags = dict(Counter(progress.flags) + Counter(count_flags(predictions)))
@@ -130,18 +143,54 @@ def check_output(source: str | Path, out: str | Path, *, overwrite: bool) -> Non
         raise ConfigError(f"`out` {str(out)!r} exists. Choose another file, or give --overwrite.")
 
 
-def _labels(trained: TrainedModel, proba: bool, decode: str) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """Columns that are added to a row.
+
+    Attributes:
+        labels: Labels whose probabilities are written.
+        quantiles: Levels of quantiles.
+        distribution: Whether numbers are written with all their probabilities.
+        legal_mass: Whether the full-vocabulary mass of the legal answers is written.
+    """
+
+    labels: tuple[str, ...]
+    quantiles: tuple[float, ...]
+    distribution: bool
+    legal_mass: bool
+
+    def of(self, prediction: Prediction) -> dict[str, Any]:
+        """Cells of one prediction."""
+        cells: dict[str, Any] = {"prediction": prediction.value}
+        known = (prediction.probabilities or (None,) * len(self.labels)) if self.labels else ()
+        cells |= {f"p({label})": value for label, value in zip(self.labels, known, strict=True)}
+        if self.legal_mass:
+            cells["legal_mass"] = prediction.legal_mass
+        numbers = prediction.distribution
+        cells |= {f"q({level})": None if numbers is None else numbers.quantile(level) for level in self.quantiles}
+        if self.distribution:
+            cells["distribution"] = None if numbers is None else _distribution_cell(numbers)
+        return cells
+
+
+def _distribution_cell(numbers: Distribution) -> dict[str, Any]:
+    """A distribution as plain JSON data."""
+    return {
+        "support": numbers.support.tolist(),
+        "probabilities": numbers.probabilities.tolist(),
+        "unexpanded": numbers.unexpanded,
+    }
+
+
+def _labels(trained: TrainedModel, proba: bool, decoding: Decoding) -> tuple[str, ...]:
     """Labels whose probabilities are written."""
-    if proba and decode == "free":
-        raise ConfigError("`proba` needs `decode` 'constrained': a freely written text has no probabilities of labels.")
+    if proba and decoding.how == "free":
+        raise ConfigError("`proba` needs constrained decoding: a freely written text has no probabilities of labels.")
     if proba and not trained.labels:
-        raise ConfigError("`proba` needs a classifier, but this model predicts numbers; leave --proba out.")
+        raise ConfigError(
+            "`proba` needs a classifier, but this model predicts numbers; use --distribution or --quantiles."
+        )
     return trained.labels if proba else ()
-
-
-def _proba_name(label: str) -> str:
-    """Column of a label's probability."""
-    return f"p({label})"
 
 
 def _key(trained: TrainedModel, source: Path, options: list[Any]) -> str:
@@ -184,11 +233,9 @@ def _windows(rows: Iterator[_Pair], size: int) -> Iterator[list[_Pair]]:
         yield window
 
 
-def _line(row: Mapping[str, Any], prediction: Prediction, labels: Sequence[str]) -> dict[str, Any]:
+def _line(row: Mapping[str, Any], prediction: Prediction, outputs: _Outputs) -> dict[str, Any]:
     """One output row."""
-    added = {"prediction": prediction.value, **dict.fromkeys(map(_proba_name, labels))}
-    for label, probability in zip(labels, prediction.probabilities or (), strict=False):
-        added[_proba_name(label)] = probability
+    added = outputs.of(prediction)
     clash = [name for name in added if name in row]
     if clash:
         raise DataError(f"the input already has the column {clash[0]!r}, which the predictions need; rename it.")

@@ -1,12 +1,12 @@
 """A trained model together with everything needed to use it: prompt, codec, task, settings, measurements."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from predgen.config import RunConfig
-from predgen.core import Example, Prediction, Row, TaskSpec
+from predgen.core import DECODINGS, Decoding, Example, Prediction, Row, TaskSpec
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded, Encoder
 from predgen.data.examples import iter_examples
@@ -14,7 +14,7 @@ from predgen.data.sources import rows_of
 from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.inference.cloze import predict_options
-from predgen.models.base import PredictionModel
+from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.base_model import BaseModel
 from predgen.registry import near_matches
 
@@ -57,71 +57,110 @@ class TrainedModel:
         """Some valid token id: what stands under a mask never matters."""
         return self.base.tokenizer.pad_token_id or 0
 
-    def predict(self, rows: Iterable[Row] | Any, *, batch_size: int | None = None) -> list[Prediction]:  # noqa: ANN401
+    def predict(
+        self,
+        rows: Iterable[Row] | Any,  # noqa: ANN401
+        *,
+        batch_size: int | None = None,
+        decoding: Decoding = PLAIN,
+    ) -> list[Prediction]:
         """Predict rows: a pandas DataFrame, a `datasets.Dataset`, a list of mappings, or the path of a file.
 
         Args:
             rows: Must have the prompt's columns; other columns are ignored.
-            batch_size: Rows per batch; None: `config.eval_batch_size`.
+            batch_size: Rows per batch; None: as many as `config.eval_batch_tokens` allow.
+            decoding: What to ask for besides the method's own prediction, e.g. `Decoding(distribution=True)`.
 
         Raises:
             DataError: If a column or a cell of the prompt is missing.
+            ConfigError: If the model cannot be asked for what `decoding` says.
         """
-        return self.predict_examples(list(iter_examples(rows_of(rows), self.task)), batch_size=batch_size)
+        examples = list(iter_examples(rows_of(rows), self.task))
+        return self.predict_examples(examples, batch_size=batch_size, decoding=decoding)
 
     def predict_examples(
         self,
         examples: Sequence[Example],
         *,
         batch_size: int | None = None,
-        decode: str = "constrained",
+        decoding: Decoding = PLAIN,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
         """Predict examples; targets they may have are not looked at.
 
         Args:
             examples: Rows.
-            batch_size: Rows per batch; None: `config.eval_batch_size`.
-            decode: "constrained", or "free": let a Generator write without constraint, and count what cannot be read.
+            batch_size: Rows per batch; None: `config.eval_batch_size`, or as many as `config.eval_batch_tokens` allow.
+            decoding: See `predict`.
             on_batch: Called with the number of rows after each batch.
         """
         encoded = [self.encoder.encode(example, with_answer=False) for example in examples]
-        return self.predict_encoded(encoded, batch_size=batch_size, decode=decode, on_batch=on_batch)
+        return self.predict_encoded(encoded, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
 
     def predict_encoded(
         self,
         rows: Sequence[Encoded],
         *,
         batch_size: int | None = None,
-        decode: str = "constrained",
+        decoding: Decoding = PLAIN,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
         """Predict encoded rows; see `predict_examples`."""
-        if decode not in ("constrained", "free"):
-            raise ConfigError(
-                f"`decode` is {decode!r}.{near_matches(decode, ('constrained', 'free'))} Allowed: constrained, free."
-            )
         if self.task.form == "cloze":
-            if decode == "free":
+            if decoding != PLAIN:
                 raise ConfigError(
-                    "`decode` 'free' does not go with form 'cloze', which scores options and writes nothing."
+                    "form 'cloze' scores options and writes nothing: leave out `decode`, distributions and full-vocabulary"
+                    " probabilities."
                 )
             return predict_options(
                 self.model,
                 rows,
                 self.labels,
                 pad_id=self.pad_id,
+                batch_tokens=self.config.eval_batch_tokens,
                 batch_size=batch_size or self.config.eval_batch_size,
                 on_batch=on_batch,
             )
+        decoding = self.resolved(decoding)
+        is_free = decoding.how == "free"
         return predict_encoded(
             self.model,
             rows,
             pad_id=self.pad_id,
+            batch_tokens=self.config.eval_batch_tokens,
             batch_size=batch_size or self.config.eval_batch_size,
-            predict=free_decoding(self.model, self.base.tokenizer) if decode == "free" else None,
+            decoding=PLAIN if is_free else decoding,
+            predict=free_decoding(self.model, self.base.tokenizer) if is_free else None,
             on_batch=on_batch,
         )
+
+    def resolved(self, decoding: Decoding) -> Decoding:
+        """Check what is asked for, and replace "best" by the point that the run's metric rewards.
+
+        The mean minimises the squared error, the median the absolute one (RAIL, Lukasik et al. 2024, arXiv:2403.04182).
+
+        Raises:
+            ConfigError: If it is unknown, or not for this model.
+        """
+        how = decoding.how
+        if how is not None and how not in DECODINGS:
+            raise ConfigError(f"`decode` is {how!r}.{near_matches(how, DECODINGS)} Allowed: {', '.join(DECODINGS)}.")
+        if not 0 <= decoding.max_unexpanded < 1:
+            raise ConfigError(f"`max_unexpanded` is {decoding.max_unexpanded}, but must be a share in 0..1.")
+        if how == "free":
+            if decoding.distribution or decoding.full_vocabulary:
+                raise ConfigError("`decode` 'free' gives a text, which has no distribution; leave one of them out.")
+            free_decoding(self.model, self.base.tokenizer)  # refuses what is no generator
+            return decoding
+        if how == "best":
+            if self.model.setup.kind != "regression":
+                raise ConfigError(
+                    f"`decode` 'best' is a point of a distribution over numbers, but this is a {self.model.setup.kind} model."
+                )
+            metric = self.config.metric or self.task.metrics[0]
+            decoding = replace(decoding, how="median" if metric == "mae" else "mean")
+        self.model.check(decoding)
+        return decoding
 
     # Saving and loading stand in `saved`, which knows the folder; imported late because it builds on this class.
     def save(self, folder: str | Path) -> Path:

@@ -8,9 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from predgen.codecs.base import Codec
-from predgen.core import Kind, Prediction
+from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.backbone import Backbone
+from predgen.engine.prompts import SharedPrefix
+from predgen.engine.tree_pass import find_obstacle
+from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.sampling.draws import SamplingPlan
 
@@ -30,6 +33,8 @@ class ModelSetup:
         loss: PredGen: registry name.
         sampling: PredGen: registry name.
         ordered_last_weight: See director `ordered`.
+        max_tree_nodes: Most trie nodes of a number grid to run in one pass.
+        sampling_passes: Passes of sampling mode `parallel`.
     """
 
     method: str
@@ -42,6 +47,8 @@ class ModelSetup:
     loss: str
     sampling: str
     ordered_last_weight: float
+    max_tree_nodes: int = 256
+    sampling_passes: int = 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -64,6 +71,8 @@ class RowLosses:
 
 
 Reduction = Literal["example", "batch"]
+PLAIN = Decoding()
+"""Nothing but the method's own prediction."""
 
 
 class PredictionModel(nn.Module):
@@ -76,6 +85,7 @@ class PredictionModel(nn.Module):
 
     Attributes:
         needs_codec: Whether the method writes answers.
+        obstacle: Why the base model cannot run trees; None: it can. The sequential path is used where it cannot.
     """
 
     needs_codec: ClassVar[bool] = True
@@ -87,6 +97,7 @@ class PredictionModel(nn.Module):
         self.codec = codec
         base = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
         self.backbone = Backbone(base)
+        self.obstacle = find_obstacle(self.backbone)
 
     @property
     def written_by(self) -> Codec:
@@ -109,8 +120,41 @@ class PredictionModel(nn.Module):
         """Return the losses of a micro-batch of rows with targets."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def predict(self, batch: Batch) -> list[Prediction]:
-        """Return a prediction per row; targets in the batch are not looked at."""
+    def check(self, decoding: Decoding) -> None:
+        """Refuse what this model cannot be asked for.
+
+        Raises:
+            ConfigError: If there is something.
+        """
+        if decoding.how is not None or decoding.distribution or decoding.full_vocabulary:
+            raise ConfigError(
+                f"`decode`, distributions, quantiles and full-vocabulary probabilities read what a model writes, but a"
+                f" {self.setup.method} writes nothing. Leave them out, or train a generator or predgen model."
+            )
+
+    @property
+    def engine(self) -> str:
+        """How predictions are computed, in words."""
+        return "one forward over the prompt"
+
+    @property
+    def answer_nodes(self) -> int:
+        """Tokens that are run for a row's answers, besides its prompt."""
+        return 0
+
+    @property
+    def can_share_prefix(self) -> bool:
+        """Whether rows may be run behind a prefix that was run once (`predict`'s argument)."""
+        return self.obstacle is None and self.backbone.can_continue
+
+    def predict(self, batch: Batch, decoding: Decoding = PLAIN, prefix: SharedPrefix | None = None) -> list[Prediction]:
+        """Return a prediction per row; targets in the batch are not looked at.
+
+        Args:
+            batch: The rows; their prompts lack the tokens of `prefix`.
+            decoding: What to ask for; see `check`.
+            prefix: Tokens with which every prompt starts, already run.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define predict")
 
 

@@ -8,10 +8,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from predgen.codecs.base import Codec
-from predgen.core import Prediction
+from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.answer_pass import last_position
-from predgen.models.base import ModelSetup, PredictionModel, Reduction, RowLosses, full_precision, label_prediction
+from predgen.engine.prompts import SharedPrefix, run_prompts
+from predgen.models.base import (
+    PLAIN,
+    ModelSetup,
+    PredictionModel,
+    Reduction,
+    RowLosses,
+    full_precision,
+    label_prediction,
+)
 from predgen.sampling.draws import SamplingPlan
 
 
@@ -48,16 +57,21 @@ class Predictor(PredictionModel):
         return RowLosses((batch.weight * losses).sum(), None, losses.detach())
 
     @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Prediction]:
-        output = self._output(batch).cpu()
+    def predict(self, batch: Batch, decoding: Decoding = PLAIN, prefix: SharedPrefix | None = None) -> list[Prediction]:
+        output = self._output(batch, prefix).cpu()
         if self.setup.labels:
             return [label_prediction(self.setup.labels, row, None) for row in output.softmax(dim=1)]
         values = output.squeeze(-1).double() * self.setup.target_std + self.setup.target_mean
         return [Prediction(value) for value in values.tolist()]
 
-    def _output(self, batch: Batch) -> Float[Tensor, "B K"]:
+    def _output(self, batch: Batch, prefix: SharedPrefix | None = None) -> Float[Tensor, "B K"]:
         """Class logits, or the standardised number as a column."""
-        states, _ = self.backbone.states(batch.prompt_ids, batch.prompt_mask)
+        mask = batch.prompt_mask
+        if prefix is None:
+            states, _ = self.backbone.states(batch.prompt_ids, mask)
+        else:
+            prompts = run_prompts(self.backbone, batch.prompt_ids, mask, prefix=prefix)
+            states, mask = prompts.states, prompts.mask
         with full_precision(states.device):
-            output: Tensor = self.head(pool(states, batch.prompt_mask, self.setup.pooling))
+            output: Tensor = self.head(pool(states, mask, self.setup.pooling))
         return output

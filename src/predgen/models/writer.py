@@ -1,34 +1,33 @@
 """The writing half that Generator and PredGen share: feed an answer, score the gold tokens, read answers back."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from predgen.codecs.base import AnswerSpace
-from predgen.core import Prediction
+from predgen.codecs.base import Codec, FiniteCodec
+from predgen.codecs.number import NumberCodec
+from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
-from predgen.engine.answer_pass import answer_states
+from predgen.distribution import Distribution
+from predgen.engine.answer_pass import AnswerStates, answer_states
+from predgen.engine.answer_tree import AnswerTree, count_scored, shared_head
+from predgen.engine.backbone import eval_state
+from predgen.engine.expansion import expand
 from predgen.engine.free_text import FreeText
-from predgen.engine.sequential import Written, write
+from predgen.engine.prompts import CachedPrompts, SharedPrefix, run_prompts
+from predgen.engine.scores import AnswerScores
+from predgen.engine.sequential import Written, write, write_on
+from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
+from predgen.engine.walk import GoldFeed
+from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
-from predgen.models.base import PredictionModel
-
-
-@dataclass(frozen=True, slots=True)
-class Fed:
-    """What the model is fed in training.
-
-    Attributes:
-        ids: Content tokens, right-padded, C >= T - 1.
-        mask: True for content tokens.
-        scored: True for gold tokens that are legal after the fed prefix.
-    """
-
-    ids: Int[Tensor, "B C"]
-    mask: Bool[Tensor, "B C"]
-    scored: Bool[Tensor, "B T"]
+from predgen.models.answers import answer_text, distribution_of, distribution_of_expansion, point
+from predgen.models.base import PLAIN, ModelSetup, PredictionModel
+from predgen.models.feeding import Fed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,57 +47,134 @@ class Reading:
     scored: Bool[Tensor, "B T"]
 
 
-def feed_gold(batch: Batch) -> Fed:
-    """Feed the gold content tokens; every gold token is scored."""
-    width = batch.answer_ids.shape[1] - 1
-    content = batch.answer_mask[:, 1:]  # as many content tokens as answer tokens but one
-    return Fed(batch.answer_ids[:, :width], content, batch.answer_mask)
-
-
-def feed_written(batch: Batch, rows: Int[Tensor, " S"], written: Written, space: AnswerSpace) -> Fed:
-    """Feed gold, but in `rows` what was written; gold tokens that are illegal after the fed prefix are not scored."""
-    gold = feed_gold(batch)
-    width = max(gold.ids.shape[1], written.ids.shape[1])
-    ids, mask = (_widen(t, width) for t in (gold.ids, gold.mask))
-    ids[rows] = _widen(written.ids, width)
-    mask[rows] = _widen(written.mask, width)
-    scored = gold.scored.clone()
-    for row, fed in zip(rows.tolist(), written.sequences(), strict=True):
-        answer = batch.answer_ids[row][batch.answer_mask[row]].tolist()
-        legal = legal_positions(fed, answer, space)
-        scored[row, : len(legal)] = torch.tensor(legal, device=scored.device)
-    return Fed(ids, mask, scored)
-
-
-def _widen(tensor: Tensor, width: int) -> Tensor:
-    """Pad the second axis on the right with zeros (False) up to `width`; always a copy."""
-    return torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))
-
-
-def legal_positions(fed: tuple[int, ...], answer: list[int], space: AnswerSpace) -> list[bool]:
-    """For each token of a gold answer, whether it is legal after as many fed tokens; False after a fed stop."""
-    state, result = space.start, []
-    for t, token in enumerate(answer):
-        legal = space.legal(state) if t <= len(fed) else ()
-        result.append(token != space.stop if legal is None else token in legal)
-        if t < len(fed):
-            state = space.advance(state, fed[t])
-    return result
-
-
 class WritingModel(PredictionModel):
-    """A prediction model that writes its answer."""
+    """A prediction model that writes its answer.
 
-    def read(self, batch: Batch, fed: Fed) -> Reading:
-        """Run prompts and fed answers; logits are computed at answer positions only."""
-        states = answer_states(self.backbone, batch.prompt_ids, batch.prompt_mask, fed.ids, fed.mask)
+    Attributes:
+        tree: The answers, where all of their choices fit into one pass (labels always); None for other numbers and math.
+    """
+
+    def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
+        super().__init__(setup, lm, codec)
+        self.tree: AnswerTree | None = None
+        if isinstance(codec, FiniteCodec):
+            fits = count_scored(codec.space, setup.max_tree_nodes) <= setup.max_tree_nodes
+            if setup.labels or fits:
+                self.tree = AnswerTree(codec.space)
+
+    @property
+    def engine(self) -> str:
+        """How answers are evaluated, in words."""
+        if not isinstance(self.codec, FiniteCodec):
+            return "sequential: answers with free text have no finite trie"
+        if self.obstacle is not None:
+            return f"sequential: {self.obstacle}"
+        return "tree pass" if self.tree is not None else "tree passes, level by level"
+
+    @property
+    def answer_nodes(self) -> int:
+        return self.written_by.max_tokens if self.tree is None else self.tree.n_scored
+
+    @property
+    def number_codec(self) -> NumberCodec:
+        """The codec of a regression model."""
+        assert isinstance(self.codec, NumberCodec), "checked by `check`"
+        return self.codec
+
+    @property
+    def finite_codec(self) -> FiniteCodec:
+        """The codec of a model whose answers can be counted."""
+        assert isinstance(self.codec, FiniteCodec), "checked by `check`"
+        return self.codec
+
+    @property
+    def own_decoding(self) -> str:
+        """How the method reads its prediction off what it can write; "director": off a director's head."""
+        return "argmax" if isinstance(self.codec, FiniteCodec) else "greedy"
+
+    def check(self, decoding: Decoding) -> None:
+        allowed = ["greedy"]
+        if isinstance(self.codec, FiniteCodec):
+            allowed += ["argmax"] if self.setup.labels else ["argmax", "mean", "median"]
+        if decoding.how not in (None, *allowed):
+            raise ConfigError(
+                f"`decode` {decoding.how!r} is not for a {self.setup.kind} model; allowed here: {', '.join(allowed)}"
+                f"{', free' if self.setup.method == 'generator' else ''}."
+            )
+        if decoding.distribution and not isinstance(self.codec, NumberCodec):
+            raise ConfigError(
+                f"distributions and quantiles need a regression model, but this is a {self.setup.kind} model."
+            )
+        if decoding.full_vocabulary and self.tree is None:
+            raise ConfigError(
+                "full-vocabulary probabilities need all answers in one tree pass, but there are more than"
+                f" `max_tree_nodes` {self.setup.max_tree_nodes} nodes, or no finite set. Train with fewer `decimals`."
+            )
+
+    # Training
+
+    def read(self, batch: Batch, fed: Fed, prompts: CachedPrompts | None = None) -> Reading:
+        """Run fed answers behind their prompts (or on cached ones); logits are computed at answer positions only."""
+        if prompts is None:
+            states = answer_states(self.backbone, batch.prompt_ids, batch.prompt_mask, fed.ids, fed.mask)
+        else:
+            states = self._states_on(prompts, fed)
+        return self._reading(batch, states, fed)
+
+    def _states_on(self, prompts: CachedPrompts, fed: Fed) -> AnswerStates:
+        """States of fed answers behind cached prompts, which hold the head that every answer starts with."""
+        known = prompts.tail.shape[1] - 1
+        ids, mask = fed.ids[:, known:], fed.mask[:, known:]
+        rest = prompts.tail[:, :0]
+        if ids.shape[1]:
+            whole = torch.cat([prompts.mask, mask], dim=1)
+            rest, _ = self.backbone.states(ids, whole, cache=prompts.fork().cache)
+        predicting = torch.cat([prompts.tail, rest], dim=1)
+        return AnswerStates(predicting, predicting[:, 1:])
+
+    def _reading(self, batch: Batch, states: AnswerStates, fed: Fed) -> Reading:
+        """Score the gold tokens."""
         logits = self.backbone.logits(states.predicting[:, : batch.answer_ids.shape[1]])
         return Reading(states.content, fed.mask, token_nll(logits, batch.answer_ids), fed.scored)
 
-    def write(self, batch: Batch) -> Written:
-        """Write every row's answer greedily under the codec's constraint."""
-        codec = self.written_by
-        return write(self.backbone, batch.prompt_ids, batch.prompt_mask, codec.space, codec.max_tokens)
+    def node_pass(self, batch: Batch, head: Sequence[int], prefix: SharedPrefix | None = None) -> NodePass:
+        """Start a pass over trie nodes behind the batch's prompts, with gradient where it is enabled."""
+        if self.obstacle is not None:
+            return PathPass(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
+        if self.backbone.drops_caches:
+            return JointPass(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
+        return TreePass(self.backbone, run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, head, prefix))
+
+    def score(self, batch: Batch, *, everything: bool = False, prefix: SharedPrefix | None = None) -> AnswerScores:
+        """Evaluate all answers at once, with gradient where it is enabled; `everything`: every content node too."""
+        assert self.tree is not None, "answers fit into one pass"
+        nodes = self.node_pass(batch, self.tree.head, prefix)
+        return AnswerScores(self.backbone, nodes, self.tree, everything=everything)
+
+    @torch.no_grad()
+    def answer_log_probs(self, batch: Batch) -> Float[Tensor, "B A"]:
+        """Log P(a|X) of every answer, in the codec's order; they sum to 1 (SPEC 4). Labels, and grids of one pass."""
+        with eval_state(self.backbone.lm):
+            return self.score(batch).log_probs
+
+    def write(self, batch: Batch, gold: GoldFeed | None = None, prompts: CachedPrompts | None = None) -> Written:
+        """Write every row's answer token by token, greedily, under the codec's constraint.
+
+        Args:
+            batch: The rows.
+            gold: Scheduled sampling; None: own tokens only.
+            prompts: The rows' prompts, where they have been run without a head.
+        """
+        space, limit = self.written_by.space, self.written_by.max_tokens
+        if prompts is not None:
+            return write_on(self.backbone, prompts, space, limit, gold=gold)
+        return write(self.backbone, batch.prompt_ids, batch.prompt_mask, space, limit, gold=gold)
+
+    def written(self, batch: Batch, prefix: SharedPrefix | None) -> Written:
+        """Write every row's answer, behind a prefix that may have been run already."""
+        if prefix is None:
+            return self.write(batch)
+        return self.write(batch, prompts=run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, (), prefix))
 
     def write_freely(self, batch: Batch) -> Written:
         """Write every row's answer greedily without a constraint, in at most twice the codec's longest answer."""
@@ -107,12 +183,65 @@ class WritingModel(PredictionModel):
         space = FreeText(vocabulary, codec.space.stop, budget)
         return write(self.backbone, batch.prompt_ids, batch.prompt_mask, space, budget + 1)
 
+    # Prediction
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, decoding: Decoding = PLAIN, prefix: SharedPrefix | None = None) -> list[Prediction]:
+        with eval_state(self.backbone.lm):
+            return self.stated(batch, decoding.how or self.own_decoding, decoding, prefix)
+
+    def stated(self, batch: Batch, how: str, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
+        """Predictions read off what the model can write."""
+        if self.tree is not None:
+            scores = self.score(batch, everything=decoding.full_vocabulary, prefix=prefix)
+            return self.read_scores(scores, how, decoding)
+        numbers: list[Distribution] = []
+        if how != "greedy" or decoding.distribution:
+            numbers = self.expanded(batch, decoding, prefix)
+        if how == "greedy":
+            points = self.read_back(self.written(batch, prefix))
+        else:
+            points = [point(distribution, how) for distribution in numbers]
+        if not decoding.distribution:
+            return points
+        return [replace(p, distribution=d) for p, d in zip(points, numbers, strict=True)]
+
+    def read_scores(self, scores: AnswerScores, how: str, decoding: Decoding) -> list[Prediction]:
+        """Predictions read off exact probabilities."""
+        log_probs = scores.full_vocabulary_log_probs() if decoding.full_vocabulary else scores.log_probs
+        mass = log_probs.double().logsumexp(dim=1).exp().tolist()
+        exact = log_probs.double().softmax(dim=1).cpu()
+        chosen = (scores.greedy() if how == "greedy" else log_probs.argmax(dim=1)).tolist()
+        found = []
+        for row, (index, probabilities) in enumerate(zip(chosen, exact, strict=True)):
+            value = self.finite_codec.value_at(index)
+            stated = Prediction(value, answer=answer_text(value))
+            if self.setup.labels:
+                stated = replace(stated, probabilities=tuple(probabilities.tolist()))
+            elif how in ("mean", "median") or decoding.distribution:
+                numbers = distribution_of(self.number_codec, probabilities.numpy(), scores.tree.n_scored)
+                stated = point(numbers, how) if how in ("mean", "median") else stated
+                stated = replace(stated, distribution=numbers if decoding.distribution else None)
+            found.append(replace(stated, legal_mass=mass[row]) if decoding.full_vocabulary else stated)
+        return found
+
+    @torch.no_grad()
+    def distributions(self, batch: Batch, bound: float = 0.0) -> list[Distribution]:
+        """P(a|X) over the number grid of each row, with at most `bound` of the mass unexpanded (regression)."""
+        decoding = Decoding(distribution=True, max_unexpanded=bound)
+        self.check(decoding)
+        with eval_state(self.backbone.lm):
+            found = self.stated(batch, "argmax", decoding, None)
+        return [prediction.distribution for prediction in found if prediction.distribution is not None]
+
+    def expanded(self, batch: Batch, decoding: Decoding, prefix: SharedPrefix | None) -> list[Distribution]:
+        """Distributions over a grid that is too large for one pass."""
+        space = self.number_codec.space
+        nodes = self.node_pass(batch, shared_head(space)[0], prefix)
+        rows = expand(self.backbone, nodes, space, decoding.max_unexpanded, self.setup.max_tree_nodes)
+        return [distribution_of_expansion(self.number_codec, row) for row in rows]
+
     def read_back(self, written: Written) -> list[Prediction]:
         """Predictions that the written answers themselves state."""
         decoded = [self.written_by.decode(ids) for ids in written.sequences()]
         return [Prediction(d.value, None, answer_text(d.value), d.flags) for d in decoded]
-
-
-def answer_text(value: str | float) -> str:
-    """A decoded value as text."""
-    return value if isinstance(value, str) else repr(value)

@@ -17,19 +17,20 @@ def adalora_config(settings: PeftSettings) -> PeftConfig:
     """W + alpha / k B diag(E) A; the rank starts at k = 1.5 r and is pruned to r on average.
 
     The budget falls between 10 % and 70 % of the run's optimizer steps.
+    Defaults: rank 8, from 12, the largest of the paper's budgets, and alpha 16.
 
     Source: Zhang et al. (2023), "Adaptive Budget Allocation", arXiv:2303.10512 (12 -> 8).
     """
-    steps = settings.total_optimizer_steps
+    rank, steps = settings.options["rank"], settings.total_optimizer_steps
     return AdaLoraConfig(
         task_type=TaskType.CAUSAL_LM,
-        target_r=settings.rank,
-        init_r=math.ceil(1.5 * settings.rank),
+        target_r=rank,
+        init_r=math.ceil(1.5 * rank),
         tinit=steps // 10,
         tfinal=(3 * steps) // 10,
         deltaT=max(1, steps // 100),
         total_step=max(1, steps),
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # annotated int, used as a factor
+        lora_alpha=settings.options["alpha"],
         lora_dropout=0.0,
         target_modules="all-linear",
         fan_in_fan_out=settings.is_conv1d,

@@ -1,7 +1,7 @@
 """What a PEFT method is here: what trains, the adapter's configuration, and hooks for what PEFT leaves to callers."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ class PeftSettings:
     """What adapters are made from.
 
     Attributes:
-        rank: Rank r of the update (AdaLoRA: the average rank after pruning).
-        alpha: The update is scaled by alpha / rank.
+        options: The settings of `RunConfig` that the method's line in the registry names, with their values.
+        seed: Seed of the run, for choices that are not drawn from torch's generator.
         total_optimizer_steps: Length of the run; AdaLoRA plans its budget by it.
         is_conv1d: Whether the base stores linear layers transposed (GPT-2).
     """
 
-    rank: int
-    alpha: float
+    options: Mapping[str, Any]
+    seed: int
     total_optimizer_steps: int
     is_conv1d: bool
 
@@ -50,10 +50,27 @@ class PeftMethod:
     after_training: Callable[[PeftModel], None] | None = None
 
 
-def apply_peft(method: PeftMethod, lm: Any, rank: int, alpha: float, total_optimizer_steps: int) -> Any:  # noqa: ANN401
+def apply_peft(
+    method: PeftMethod,
+    lm: Any,  # noqa: ANN401
+    options: Mapping[str, Any],
+    *,
+    total_optimizer_steps: int,
+    seed: int = 0,
+) -> Any:  # noqa: ANN401
     """Return the model with the method's trainable weights, everything else frozen.
 
     Adapters go on the Hugging Face model itself, never on a wrapper with heads: heads train in full.
+
+    Args:
+        method: The method.
+        lm: A causal language model; it is changed.
+        options: The method's settings, by name (`RunConfig.peft_settings`).
+        total_optimizer_steps: Length of the run.
+        seed: Seed of the run.
+
+    Raises:
+        ConfigError: If an option does not fit a layer's size.
     """
     if method.trains == "everything":
         return lm.requires_grad_(True)
@@ -61,7 +78,7 @@ def apply_peft(method: PeftMethod, lm: Any, rank: int, alpha: float, total_optim
     if method.adapter is None:
         return lm
     is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
-    settings = PeftSettings(rank, alpha, max(1, total_optimizer_steps), is_conv1d)
+    settings = PeftSettings(options, seed, max(1, total_optimizer_steps), is_conv1d)
     with _quiet_peft():
         return _finish(method, get_peft_model(lm, method.adapter(settings)))
 

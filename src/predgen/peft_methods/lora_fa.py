@@ -10,6 +10,8 @@ from predgen.peft_methods.lora import lora_config
 def freeze_a(model: PeftModel) -> None:
     """Freeze A in a way that PEFT keeps when adapters are disabled, switched or reloaded.
 
+    Defaults: rank 128, alpha 256, as in the authors' published run.
+
     Source: Zhang et al. (2023), "LoRA-FA", arXiv:2308.03303 (first version: only A is frozen).
     """
     for module in model.modules():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.errors import TrainingError
@@ -28,6 +30,7 @@ from predgen.peft_methods.base import PeftMethod
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule
 
+_INDEPENDENT_FORWARDS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 WEIGHTS, ADAPTER_STATE, ALLOCATOR = "trainable.safetensors", "adapter_state.json", "rank_allocator.safetensors"
 
 
@@ -136,6 +139,23 @@ class PredictionTrainer(Trainer):
         """Summed row weights over all micro-batches and ranks of this optimizer step."""
         total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
         return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Run rows of similar length together, one bucket after the other: less padding, and one bucket's graph at a time.
+
+        The loss is a sum over rows, so this changes nothing but rounding. The reduction "batch" needs the whole batch;
+        ranks that shard weights have to take the same number of forwards.
+        """
+        may_cut = self.reduction == "example" and self.accelerator.distributed_type in _INDEPENDENT_FORWARDS
+        parts = [part.tensors() for part in split_by_length(Batch(**inputs))] if may_cut else [inputs]
+        losses = []
+        for part in parts[:-1]:
+            with self.accelerator.no_sync(model):  # gradients meet those of other ranks once, in the last bucket
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        losses.append(super().training_step(model, parts[-1], num_items_in_batch))
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,

@@ -168,6 +168,8 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
         raise ConfigError(
             f"director {director!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task."
         )
+    if config.method == "predgen":
+        _check_sampling(config, task, director, has_head=registered.has_head)
     heads = {"predictor": True, "generator": False, "predgen": registered.has_head}
     if registries.peft_methods.get(config.peft).trains == "nothing" and not heads.get(config.method, True):
         which = (
@@ -195,7 +197,27 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
         config.loss,
         config.sampling,
         config.ordered_last_weight,
+        config.max_tree_nodes,
+        config.sampling_passes,
     )
+
+
+def _check_sampling(config: RunConfig, task: TaskSpec, director: str, *, has_head: bool) -> None:
+    """Refuse sampling modes that do not fit the kind of task, or the director."""
+    if config.sampling == "marginal" and task.kind == "math":
+        raise ConfigError(
+            "`sampling` 'marginal' averages over all answers, but math answers have no finite set; use 'token' or 'parallel'."
+        )
+    if config.sampling == "marginal" and not has_head:
+        raise ConfigError(
+            f"`sampling` 'marginal' averages a director's head over all answers, but director {director!r} has none; use"
+            " director 'linear' or 'value', or another `sampling`."
+        )
+    if config.sampling == "parallel" and task.kind != "math":
+        raise ConfigError(
+            f"`sampling` 'parallel' is for long free text (math), but the task is a {task.kind} task, where 'token' costs"
+            " one tree pass and is exact."
+        )
 
 
 def make_codec(

@@ -175,7 +175,13 @@ class _Run:
         lengths = _Lengths.of(self.config, len(examples), args.world_size)
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
         encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context)
-        base.lm = apply_peft(self.method, base.lm, self.config.rank, self.config.alpha, lengths.total)
+        base.lm = apply_peft(
+            self.method,
+            base.lm,
+            self.config.peft_settings(),
+            total_optimizer_steps=lengths.total,
+            seed=self.config.seed,
+        )
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
         if self.config.gradient_checkpointing:
             model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
@@ -331,6 +337,7 @@ class _Run:
             "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
             "truncated_rows": sum(r.is_truncated for r in rows),
             "skipped_rows": self.data.skipped,
+            "engine": trained.model.engine,
             "optimizer_steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,
             "parameters": sum(p.numel() for p in trained.model.parameters()),

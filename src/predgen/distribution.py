@@ -1,0 +1,72 @@
+"""A number with its probabilities: what a writer says about every number it could write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from predgen.errors import ConfigError
+
+_ROUNDING = 1e-12  # cumulated probabilities of 1e6 numbers are off by less
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distribution:
+    """Probabilities of the numbers of a grid.
+
+    Where the grid is too large to be run whole, the numbers below some prefixes stay unexpanded; their joint probability
+    stands at the number in the middle of their range. Every other probability is exact, the cumulated ones are off by at
+    most `unexpanded`, and the mean by at most `mean_error`.
+
+    Attributes:
+        support: Numbers, ascending.
+        probabilities: Their probabilities; they sum to 1.
+        unexpanded: Probability mass that stands at such middles; 0: everything is exact.
+        mean_error: Bound on the distance between `mean()` and the exact mean.
+        nodes: Trie nodes that were run for it, besides the prompt.
+
+    Example:
+        >>> numbers = Distribution(np.array([1.0, 2.0, 4.0]), np.array([0.25, 0.5, 0.25]))
+        >>> numbers.mean(), numbers.median(), numbers.mode(), numbers.quantile(0.9)
+        (2.25, 2.0, 2.0, 4.0)
+    """
+
+    support: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64]
+    unexpanded: float = 0.0
+    mean_error: float = 0.0
+    nodes: int = 0
+
+    def mean(self) -> float:
+        """Return sum_a P(a|X) a: the best point under squared error (RAIL, Lukasik et al. 2024, arXiv:2403.04182)."""
+        return float(self.probabilities @ self.support)
+
+    def median(self) -> float:
+        """Return the lowest number with at least half of the mass at or below it: best under absolute error."""
+        return self.quantile(0.5)
+
+    def mode(self) -> float:
+        """Return the most probable number, the lowest of several; exact also where some numbers are unexpanded."""
+        return float(self.support[int(self.probabilities.argmax())])
+
+    def quantile(self, level: float) -> float:
+        """Return the lowest number with at least `level` of the mass at or below it.
+
+        Raises:
+            ConfigError: If `level` is outside 0..1.
+        """
+        check_levels([level])
+        place = int(np.searchsorted(self.probabilities.cumsum(), level - _ROUNDING))
+        return float(self.support[min(place, len(self.support) - 1)])
+
+
+def check_levels(levels: Sequence[float]) -> None:
+    """Refuse quantile levels outside 0..1.
+
+    Raises:
+        ConfigError: If one is.
+    """
+    for level in levels:
+        if not 0 <= level <= 1:
+            raise ConfigError(f"quantile level {level} is outside 0..1; give shares such as 0.05, 0.5 and 0.95.")

@@ -1,0 +1,104 @@
+"""Prompts in a key-value cache: run once, then read by everything that continues them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from predgen.engine.answer_pass import last_position
+from predgen.engine.backbone import Backbone, eval_state, full_cache
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrefix:
+    """Tokens with which every prompt of many rows starts, run once for all of them.
+
+    Attributes:
+        ids: The tokens.
+        states: Their last hidden states.
+        cache: Their keys and values.
+    """
+
+    ids: tuple[int, ...]
+    states: Float[Tensor, "1 F H"]
+    cache: Any
+
+
+@torch.no_grad()
+def share_prefix(backbone: Backbone, ids: Sequence[int]) -> SharedPrefix:
+    """Run a prefix once."""
+    tokens = torch.tensor([list(ids)], device=backbone.device)
+    with eval_state(backbone.lm):
+        states, cache = backbone.states(tokens, torch.ones_like(tokens, dtype=torch.bool), cache=full_cache())
+    return SharedPrefix(tuple(ids), states, cache)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPrompts:
+    """Prompts that have been run.
+
+    Attributes:
+        states: Last hidden states of all columns, D being the answer tokens that were run along with the prompt.
+        mask: True for real tokens.
+        tail: States at the prompt's last token and at each of these D answer tokens.
+        cache: Keys and values of all columns.
+    """
+
+    states: Float[Tensor, "B S H"]
+    mask: Bool[Tensor, "B S"]
+    tail: Float[Tensor, "B T H"]
+    cache: Any
+
+    def fork(self, rows: Int[Tensor, " R"] | None = None, *, detach: bool = False) -> "CachedPrompts":
+        """Return a copy, of some rows, whose cache can be grown without changing this one.
+
+        Args:
+            rows: Rows to keep; None: all.
+            detach: Cut the copy off from the graph.
+        """
+
+        def part(tensor: Tensor) -> Tensor:
+            kept = tensor if rows is None else tensor[rows]
+            return kept.detach() if detach else kept
+
+        layers = [(None, None) if keys is None else (part(keys), part(values)) for keys, values, *_ in self.cache]
+        return CachedPrompts(part(self.states), part(self.mask), part(self.tail), full_cache(layers))
+
+
+def run_prompts(
+    backbone: Backbone,
+    prompt_ids: Int[Tensor, "B P"],
+    prompt_mask: Bool[Tensor, "B P"],
+    head: Sequence[int] = (),
+    prefix: SharedPrefix | None = None,
+) -> CachedPrompts:
+    """Run prompts into a cache that keeps every key, with gradient where it is enabled.
+
+    Args:
+        backbone: The language model.
+        prompt_ids: Prompt tokens (what follows `prefix`), padded on the left; on either side where the model has no
+            sliding window, which counts columns.
+        prompt_mask: True for prompt tokens.
+        head: Content tokens with which every answer starts; they are run along.
+        prefix: Tokens before `prompt_ids`, already run.
+    """
+    batch, width = prompt_ids.shape
+    start = torch.tensor(list(head), dtype=torch.long, device=prompt_ids.device).expand(batch, -1)
+    ids = torch.cat([prompt_ids, start], dim=1)
+    real = torch.cat([prompt_mask, torch.ones_like(start, dtype=torch.bool)], dim=1)
+    mask, cache = real, full_cache()
+    if prefix is not None:
+        mask = torch.cat([real.new_ones(batch, len(prefix.ids)), real], dim=1)
+        cache = full_cache(
+            (None, None) if keys is None else (keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1))
+            for keys, values, *_ in prefix.cache
+        )
+    states, cache = backbone.states(ids, mask, cache=cache)
+    rows = torch.arange(batch, device=ids.device)
+    tail = torch.cat([states[rows, last_position(prompt_mask)][:, None], states[:, width:]], dim=1)
+    if prefix is not None:
+        states = torch.cat([prefix.states.expand(batch, -1, -1), states], dim=1)
+    return CachedPrompts(states, mask, tail, cache)

@@ -1,0 +1,250 @@
+"""States of trie nodes behind prompts: all of them in one forward, each seeing the prompt and its own ancestors only.
+
+Tree attention is known from speculative decoding (SpecInfer, arXiv:2305.09781; Medusa, arXiv:2401.10774; DeFT,
+arXiv:2404.00242). Three passes give the same numbers:
+
+- `TreePass` hangs nodes on prompts in a cache;
+- `JointPass` runs prompts and nodes as one sequence, where activation checkpointing keeps no cache;
+- `PathPass` runs each node's way as a sequence of its own, without masks or cache: for models that take no 4-D mask.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from predgen.engine.answer_pass import answer_states, last_position
+from predgen.engine.backbone import Backbone, eval_state, positions_of
+from predgen.engine.prompts import CachedPrompts, run_prompts
+
+_CHECKED_WINDOW = 64  # sliding attention wider than this is not reached by the check's prompts
+_TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}
+_HALF_TOLERANCE = 0.1  # of a state's norm: bfloat16 carries 8 bits through every layer
+
+
+class NodePass(ABC):
+    """Grows a tree behind each prompt of a batch. Node 0 is the root: the prompt's last token, or the head's.
+
+    Attributes:
+        parents: Parent of each node grown so far, the root (its own parent) included.
+    """
+
+    parents: Int[Tensor, "B N"]
+
+    @property
+    @abstractmethod
+    def tail(self) -> Float[Tensor, "B T H"]:
+        """States at the prompt's last token and at each token of the head; the last one is the root's."""
+
+    @abstractmethod
+    def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        """Add nodes and return their states.
+
+        Args:
+            tokens: Token of each new node.
+            parents: Node it hangs on, among those grown before and the new ones before it.
+        """
+
+    def _lineage(self, parents: Int[Tensor, "B M"]) -> tuple[Bool[Tensor, "B M N"], Int[Tensor, "B M"]]:
+        """Take in new nodes; return their ancestors (themselves included, the root left out) and their depth."""
+        first = self.parents.shape[1]
+        self.parents = torch.cat([self.parents, parents], dim=1)
+        batch, new = parents.shape
+        seen = torch.zeros(batch, new, self.parents.shape[1], dtype=torch.bool, device=parents.device)
+        depth = torch.zeros_like(parents)
+        at = torch.arange(first, first + new, device=parents.device).expand(batch, -1)
+        while bool((at > 0).any()):
+            seen.scatter_(2, at[..., None], True)
+            depth += at > 0
+            at = self.parents.gather(1, at)
+        return seen[..., 1:], depth
+
+
+class TreePass(NodePass):
+    """Nodes on cached prompts, with gradient where it is enabled.
+
+    Args:
+        backbone: The language model.
+        prompts: Prompts that have been run; their cache is left as it is.
+    """
+
+    def __init__(self, backbone: Backbone, prompts: CachedPrompts) -> None:
+        self.backbone = backbone
+        self._prompts = prompts.fork()
+        self._key_positions = positions_of(prompts.mask)
+        self.parents = torch.zeros(len(prompts.mask), 1, dtype=torch.long, device=prompts.mask.device)
+
+    @property
+    def tail(self) -> Float[Tensor, "B T H"]:
+        return self._prompts.tail
+
+    def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        seen, depth = self._lineage(parents)
+        mask = self._prompts.mask
+        positions = mask.sum(dim=1, keepdim=True) - 1 + depth
+        self._key_positions = torch.cat([self._key_positions, positions], dim=1)
+        visible = torch.cat([mask[:, None].expand(-1, tokens.shape[1], -1), seen], dim=2)  # B M S+N
+        return self.backbone.masked_states(tokens, positions, visible, self._key_positions, cache=self._prompts.cache)
+
+
+class JointPass(NodePass):
+    """Prompts, head and nodes as one sequence under one 4-D mask, run anew whenever nodes are added.
+
+    Args:
+        backbone: The language model.
+        prompt_ids: Prompt tokens.
+        prompt_mask: True for prompt tokens.
+        head: Content tokens with which every answer starts.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompt_ids: Int[Tensor, "B P"],
+        prompt_mask: Bool[Tensor, "B P"],
+        head: Sequence[int] = (),
+    ) -> None:
+        self.backbone = backbone
+        start = torch.tensor(list(head), dtype=torch.long, device=prompt_ids.device).expand(len(prompt_ids), -1)
+        self._ids = torch.cat([prompt_ids, start], dim=1)
+        self._mask = torch.cat([prompt_mask, torch.ones_like(start, dtype=torch.bool)], dim=1)
+        width = self._ids.shape[1]
+        self._positions = positions_of(self._mask)
+        causal = torch.ones(width, width, dtype=torch.bool, device=prompt_ids.device).tril()
+        own = torch.eye(width, dtype=torch.bool, device=prompt_ids.device)  # padding sees itself, or would see nothing
+        self._visible = causal & self._mask[:, None] | own
+        self._at = torch.cat(
+            [
+                last_position(prompt_mask)[:, None],
+                torch.arange(len(head), device=start.device).expand(len(start), -1) + width - len(head),
+            ],
+            dim=1,
+        )
+        self._width = width
+        self._states: Tensor | None = None
+        self.parents = torch.zeros(len(prompt_ids), 1, dtype=torch.long, device=prompt_ids.device)
+
+    @property
+    def tail(self) -> Float[Tensor, "B T H"]:
+        if self._states is None:
+            self._run()
+        assert self._states is not None, "just run"
+        rows = torch.arange(len(self._ids), device=self._ids.device)[:, None]
+        return self._states[rows, self._at]
+
+    def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        seen, depth = self._lineage(parents)
+        batch, new = tokens.shape
+        positions = self._mask.sum(dim=1, keepdim=True) - 1 + depth
+        prompt = self._mask[:, None].expand(-1, new, -1)
+        hidden = self._visible.new_zeros(batch, self._ids.shape[1], new)
+        above = torch.cat([self._visible, hidden], dim=2)
+        self._visible = torch.cat([above, torch.cat([prompt, seen], dim=2)], dim=1)
+        self._ids = torch.cat([self._ids, tokens], dim=1)
+        self._positions = torch.cat([self._positions, positions], dim=1)
+        self._run()
+        assert self._states is not None, "just run"
+        return self._states[:, -new:]
+
+    def _run(self) -> None:
+        """Run everything there is."""
+        self._states = self.backbone.masked_states(self._ids, self._positions, self._visible, self._positions)
+
+
+class PathPass(NodePass):
+    """Each node's way as a plain sequence behind its prompt: the reference, one forward a node.
+
+    Args:
+        backbone: The language model.
+        prompt_ids: Prompt tokens.
+        prompt_mask: True for prompt tokens.
+        head: Content tokens with which every answer starts.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompt_ids: Int[Tensor, "B P"],
+        prompt_mask: Bool[Tensor, "B P"],
+        head: Sequence[int] = (),
+    ) -> None:
+        self.backbone = backbone
+        self._prompt = prompt_ids, prompt_mask
+        start = torch.tensor(list(head), dtype=torch.long, device=prompt_ids.device)
+        self._head = start.expand(len(prompt_ids), -1)
+        self._tail = answer_states(
+            backbone, prompt_ids, prompt_mask, self._head, torch.ones_like(self._head, dtype=torch.bool)
+        ).predicting
+        self._tokens = torch.zeros(len(prompt_ids), 1, dtype=torch.long, device=prompt_ids.device)
+        self.parents = torch.zeros_like(self._tokens)
+
+    @property
+    def tail(self) -> Float[Tensor, "B T H"]:
+        return self._tail
+
+    def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        _, depth = self._lineage(parents)
+        self._tokens = torch.cat([self._tokens, tokens], dim=1)
+        first = self.parents.shape[1] - tokens.shape[1]
+        return torch.stack([self._state(first + m, depth[:, m]) for m in range(tokens.shape[1])], dim=1)
+
+    def _state(self, node: int, depth: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
+        """State at one node of every row."""
+        at = torch.full_like(self.parents[:, :1], node)
+        way = []
+        for _ in range(int(depth.max())):
+            way.append(self._tokens.gather(1, at))
+            at = self.parents.gather(1, at)
+        ids = torch.cat(way[::-1], dim=1)  # B W, the ways of shallow nodes padded on the left
+        shift = ids.shape[1] - depth
+        columns = torch.arange(ids.shape[1], device=ids.device) + shift[:, None]
+        ids = torch.cat([self._head, ids.gather(1, columns.clamp(max=ids.shape[1] - 1))], dim=1)
+        mask = torch.arange(ids.shape[1], device=ids.device) < (self._head.shape[1] + depth)[:, None]
+        content = answer_states(self.backbone, *self._prompt, ids, mask).content
+        return content[torch.arange(len(ids), device=ids.device), self._head.shape[1] + depth - 1]
+
+
+@torch.no_grad()
+def find_obstacle(backbone: Backbone) -> str | None:
+    """Say why a model cannot run trees, or None: a tiny batch is run as a tree, and one by one.
+
+    Sliding windows wider than 64 tokens are beyond the check's prompts: they are trusted, since transformers makes all
+    such masks in one place.
+    """
+    if not backbone.takes_positions:
+        return "the model takes no position_ids"
+    if "local" in (getattr(backbone.lm.config, "attention_layers", None) or ()):
+        return "its local attention counts columns, not positions"
+    if other := [kind for kind in backbone.layer_types if kind not in ("full_attention", "sliding_attention")]:
+        return f"it has layers of kind {', '.join(other)}"
+    window = backbone.window or 0
+    width = min(window, _CHECKED_WINDOW) + 5
+    if backbone.context is not None and width + 4 > backbone.context:
+        return f"its context of {backbone.context} tokens is too short for the check"
+    try:
+        error = _relative_error(backbone, width)
+    except Exception as refusal:  # whatever a model's code raises when it meets a 4-D mask: it cannot run trees
+        return f"{type(refusal).__name__}: {str(refusal).strip().splitlines()[0] if str(refusal).strip() else 'no message'}"
+    allowed = _TOLERANCES.get(backbone.lm.get_input_embeddings().weight.dtype, _HALF_TOLERANCE)
+    return None if error <= allowed else f"a tree's states differ from those of its paths by {error:.1e} of their norm"
+
+
+def _relative_error(backbone: Backbone, width: int) -> float:
+    """Largest difference between tree and paths, relative to the state's norm."""
+    vocabulary, device = backbone.vocabulary_size, backbone.device
+    ids = torch.arange(2, 2 + 2 * width, device=device).view(2, width) % vocabulary
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[1, :2] = False
+    tokens = torch.arange(3, 8, device=device).expand(2, -1) % vocabulary
+    parents = torch.tensor([0, 0, 1, 1, 2], device=device).expand(2, -1)
+    head = [9 % vocabulary]
+    with eval_state(backbone.lm):
+        tree = TreePass(backbone, run_prompts(backbone, ids, mask, head))
+        ours = torch.cat([tree.tail, tree.grow(tokens, parents)], dim=1).float()
+        plain = PathPass(backbone, ids, mask, head)
+        theirs = torch.cat([plain.tail, plain.grow(tokens, parents)], dim=1).float()
+    difference = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
+    worst = float(difference.max())
+    return worst if worst == worst else float("inf")  # nan: not equal to itself

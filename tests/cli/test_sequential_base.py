@@ -1,0 +1,75 @@
+"""A base model that cannot run trees: everything works token by token, and says so."""
+
+from pathlib import Path
+
+import pytest
+
+import predgen as library
+from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
+from predgen.core import Decoding
+from predgen.data.sources import read_rows
+from predgen.inference.saved import read_manifest
+from tiny_models import save_bloom
+from tokenizers_for_tests import char_level
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_bloom(tmp_path_factory.mktemp("bloom"), char_level())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", reviews(10))
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "settings"),
+    [
+        ("label", "classification", ()),
+        ("score", "regression", ("--decimals", "1", "--max-tree-nodes", "5")),
+        ("score", "regression", ("--decimals", "0", "--director", "expected")),
+        ("label", "classification", ("--sampling", "marginal")),
+    ],
+)
+def test_base_without_trees_trains_predicts_and_evaluates(
+    base: Path, data: Path, tmp_path: Path, target: str, kind: str, settings: tuple[str, ...]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "out.csv"
+    given = ("--model", base, "--max-steps", "1", "--batch-size", "4", "--rank", "2", "--p-min", "0.5")
+    given += ("--data", data, "--prompt", PROMPT, "--target", target, "--kind", kind)
+    result = predgen("train", *given, *settings, "--out", run)
+    assert result.exit_code == 0, result.output
+    engine = read_manifest(run)["report"]["engine"]
+    assert engine.startswith("sequential: ")
+    assert f"Answers: {engine}." in flat(result.stderr)
+    predicted = predgen("predict", run, data, "-o", out)
+    assert predicted.exit_code == 0, predicted.output
+    assert f"Answers: {engine}." in flat(predicted.stderr)
+    measured = predgen("evaluate", run, "--data", data)
+    assert measured.exit_code == 0, measured.output
+    assert "Answers: sequential" in flat(measured.stderr)
+    model = library.load(run)
+    assert model.model.engine == engine
+    rows = list(read_rows(out))
+    assert [str(p.value) for p in model.predict(data)] == [row["prediction"] for row in rows]
+    if kind == "regression":
+        for prediction in model.predict(data, decoding=Decoding("mean", True, 0.1)):
+            assert prediction.distribution.probabilities.sum() == pytest.approx(1.0)
+            assert prediction.distribution.unexpanded <= 0.1
+
+
+def test_base_with_trees_says_so_in_training_and_nothing_after_it(runs: Runs, tmp_path: Path) -> None:
+    report = read_manifest(runs.score)["report"]
+    assert report["engine"] == "tree pass"
+    result = predgen("predict", runs.score, runs.data, "-o", tmp_path / "out.csv")
+    assert "Answers:" not in result.stderr
+
+
+def test_parallel_sampling_needs_a_base_that_copies_its_cache(base: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"{i} and {i}", "result": str(2 * i)} for i in range(12)]
+    data = write_csv(tmp_path / "sums.csv", rows)
+    given = ("--model", base, "--data", data, "--prompt", PROMPT, "--target", "result", "--kind", "math")
+    message = refused(predgen("train", *given, "--sampling", "parallel", "--out", tmp_path / "run"))
+    assert message.startswith("error: `sampling` 'parallel' needs a base model that can go on from a copied cache")
+    assert not (tmp_path / "run" / "predgen.json").exists()
