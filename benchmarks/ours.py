@@ -127,10 +127,9 @@ def train_command(table: Path, validation: Path, out: Path, setting: Setting, **
     return Command("predgen", ("train", *arguments, "--overwrite"))
 
 
-def predict_command(run: Path, table: Path, out: Path, setting: Setting) -> Command:
-    """`predgen predict`."""
-    arguments = (str(run), str(table), "--out", str(out), "--batch-size", str(setting.batch_size), "--overwrite")
-    return Command("predgen", ("predict", *arguments))
+def predict_command(run: Path, table: Path, out: Path) -> Command:
+    """`predgen predict` with its defaults."""
+    return Command("predgen", ("predict", str(run), str(table), "--out", str(out), "--overwrite"))
 
 
 def is_trained(run: Path) -> bool:

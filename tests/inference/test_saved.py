@@ -509,3 +509,20 @@ def test_model_of_a_newer_predgen_is_refused_not_guessed(copy: Path, part: str) 
     edit_manifest(copy, lambda data: data[part].update(max_forest_nodes=9))
     with pytest.raises((SavedModelError, ConfigError), match="max_forest_nodes"):
         predgen.load(copy)
+
+
+@pytest.mark.parametrize(
+    "peft", [n for n in registries.peft_methods if registries.peft_methods.get(n).trains == "adapter"]
+)
+def test_a_merged_adapter_predicts_the_same_up_to_rounding(peft: str, tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base")
+    data = tiny_data("classification")
+    tiny_run(base, "classification", data, tmp_path / "run", peft=peft, learning_rate=0.1, max_steps=4)
+    rows = [{"text": e.fields["text"]} for e in data.train]
+    apart = predgen.load(tmp_path / "run").predict(rows)
+    merged = predgen.load(tmp_path / "run", merge_adapter=True)
+    weights = [m for m in merged.model.lm.modules() if getattr(m, "merged_adapters", None)]
+    assert weights, "something is merged"
+    assert [p.value for p in merged.predict(rows)] == [p.value for p in apart]
+    for ours, theirs in zip(merged.predict(rows), apart, strict=True):
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-4)

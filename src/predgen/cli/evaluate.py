@@ -48,7 +48,7 @@ def evaluate(
 
     if json_file is not None and not json_file.parent.is_dir():
         raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")
-    trained = load(run, base=base)
+    trained = load(run, base=base, merge_adapter=True)
     say_engine(trained)
     examples = rows_to_measure(
         trained, split=split, data=data, data_dir=data_dir, task=task, with_trained_rows=with_trained_rows

@@ -60,7 +60,7 @@ def predict(
     levels = _levels(quantiles)
     check_output(source, out, overwrite=overwrite)
     rows = sum(1 for _ in read_rows(source))  # reading is cheap beside predicting, and gives an ETA
-    trained = load(run, base=base)
+    trained = load(run, base=base, merge_adapter=True)
     say_engine(trained)
     console = Console(stderr=True)
     try:

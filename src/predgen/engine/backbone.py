@@ -25,13 +25,14 @@ def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
 @contextmanager
 def eval_state(module: nn.Module) -> Iterator[None]:
     """Put a module into eval state, and afterwards every submodule back into the state in which it was found."""
-    was_training = [(part, part.training) for part in module.modules()]
-    module.eval()
+    was_training = [part for part in module.modules() if part.training]
+    if was_training:  # telling hundreds of modules what they know costs more than a small forward
+        module.eval()
     try:
         yield
     finally:
-        for part, training in was_training:
-            part.training = training
+        for part in was_training:
+            part.training = True
 
 
 class Backbone:
