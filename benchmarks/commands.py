@@ -14,13 +14,13 @@ VALIDATION_ROWS = 16
 def predict_mixed(setting: Setting, n: int) -> Command:
     """`predgen predict` on rows of mixed length, by a PredGen run with an adapter and a head."""
     out = setting.folder / "ours.csv"
-    return ours.predict_command(_run(setting), _table(setting, n, MIXED_WORDS), out, setting)
+    return ours.predict_command(_run(setting), _table(setting, n, MIXED_WORDS), out)
 
 
 def predict_short(setting: Setting, n: int) -> Command:
     """`predgen predict` on short rows."""
     out = setting.folder / "ours-short.csv"
-    return ours.predict_command(_run(setting), _table(setting, n, SHORT_WORDS), out, setting)
+    return ours.predict_command(_run(setting), _table(setting, n, SHORT_WORDS), out)
 
 
 def pipeline_mixed(setting: Setting, n: int) -> Command:
