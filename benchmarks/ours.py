@@ -65,7 +65,7 @@ def distribution(decimals: int, bound: float) -> Factory:
 
 
 def write_number(setting: Setting) -> Call:
-    """The greedy number of the grid 0.0, 0.1, ..., 5.0."""
+    """The most probable number of the grid 0.0, 0.1, ..., 5.0."""
     model, _ = _model(setting, "generator", decimals=1)
     batch = _batch(inputs.prompts(setting), setting)
     return lambda: model.predict(batch)

@@ -66,7 +66,7 @@ ROWS = (
         Timed(ours.distribution(1, 0.0), sequence_classifier.forward(1)), 1.25),
     Row("regress-501", "regress, step 0.01, distribution to 99.9 % mass", _CLASSIFIER,
         Timed(ours.distribution(2, 0.001), sequence_classifier.forward(1)), 2.0),
-    Row("write-number", "regress, step 0.1, greedy number", "model.generate",
+    Row("write-number", "regress, step 0.1, the most probable number", "model.generate",
         Timed(ours.write_number, generate.greedy)),
     Row("labels-20", "label probabilities, 20 labels", "one forward per label",
         Timed(ours.label_log_probs(inputs.LABELS_20), label_likelihood.score(inputs.LABELS_20)), 10.0, "at least"),

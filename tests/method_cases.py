@@ -132,7 +132,7 @@ def make(case: Case, family: str = "llama", seed: int = 0, codec: Codec | None =
     torch.manual_seed(seed)
     lm: Any = tiny_model(family, len(char_level()), seed)
     if case.peft != "full":
-        lm = apply_peft(registries.peft_methods.get(case.peft), lm, 2, 4.0, 10)
+        lm = apply_peft(registries.peft_methods.get(case.peft), lm, {"rank": 2, "alpha": 4.0}, total_optimizer_steps=10)
         for weight in lm.parameters():
             if weight.requires_grad:  # an adapter starts as nothing, with gradients of zero
                 torch.nn.init.normal_(weight, std=0.1)

@@ -13,8 +13,10 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 7e-4,
     "peft": "full",
     "epochs": 2.0,
-    "max_length": 256,
     "rationale": False,
     "bad_rows": "skip",
 }
@@ -60,7 +61,8 @@ def _one(name: str, method: str, data_dir: str, model: str, tokens: int, scored_
     task = registries.tasks.get(name)
     source = name if "train" in task.files else "gsm8k"
     config = RunConfig(task=source, data_dir=str(data_dir), model=model, method=method, **SETTINGS)
-    data = load_data(config)
+    with tempfile.TemporaryDirectory() as skipped:  # rows whose target is no number (math_10k)
+        data = load_data(config, Path(skipped))
     small = TrainingData(data.task, _within(config, data, tokens), limit_rows(data.validation, scored_rows, 0))
     trained = train(config, data=small)
     rows = small.validation
@@ -96,7 +98,7 @@ def _within(config: Any, data: Any, tokens: int) -> list[Any]:  # noqa: ANN401
     from predgen.models.base_model import load_tokenizer
 
     encoder = Encoder(load_tokenizer(config.model), data.task.prompt, None, max_length=config.max_length)
-    lengths = [len(encoder.encode(row, with_answer=False).prompt_ids) for row in data.train[:300]]
+    lengths = [len(encoder.encode(replace(row, target=None)).prompt_ids) for row in data.train[:300]]
     answer_tokens = 8  # a label or a number with its stop, rounded up
     budget = int(tokens / (config.epochs * (statistics.fmean(lengths) + answer_tokens)))
     return limit_rows(data.train, min(budget, len(data.train)), config.seed)

@@ -90,14 +90,15 @@ def test_rows_that_were_trained_on_are_refused(runs: Runs, tmp_path: Path) -> No
 
 def test_decode_measures_what_is_written(runs: Runs, tmp_path: Path) -> None:
     found = {}
+    data = write_csv(tmp_path / "new.csv", reviews(12, start=100))
     for how in ("mean", "median", "best"):
         out = tmp_path / f"{how}.json"
-        result = predgen("evaluate", runs.score, "--data", runs.data, "--decode", how, "--json", out)
+        result = predgen("evaluate", runs.score, "--data", data, "--decode", how, "--json", out)
         assert result.exit_code == 0, result.output
         found[how] = json.loads(out.read_text())
         assert found[how]["decode"] == how
     assert found["best"]["metrics"] == found["mean"]["metrics"] != found["median"]["metrics"]
-    message = refused(predgen("evaluate", runs.label, "--data", runs.data, "--decode", "median"))
+    message = refused(predgen("evaluate", runs.label, "--data", data, "--decode", "median"))
     assert message.startswith(
         "error: `decode` 'median' is not for a classification model; allowed here: greedy, argmax."
     )

@@ -306,7 +306,7 @@ def test_incapable_models_have_one(name: str) -> None:
         "mamba": "the model takes no position_ids",
         "gpt_neo_local": "its local attention counts columns, not positions",
         "falcon_alibi": r"\w+: .+",
-        "lfm2_convolutions": r"\w+: .+",
+        "lfm2_convolutions": "it has layers of kind conv",
     }
     backbone = Backbone(other_model(name).train())
     reason = find_obstacle(backbone)
