@@ -32,12 +32,20 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def run(data_dir: str, model: str, out: Path, share: tuple[int, int], tokens: int, scored_rows: int) -> None:
+def run(
+    data_dir: str,
+    model: str,
+    out: Path,
+    methods: Sequence[str],
+    share: tuple[int, int],
+    tokens: int,
+    scored_rows: int,
+) -> None:
     """Make all runs of a share that are still missing."""
     from predgen import registries
 
     out.mkdir(parents=True, exist_ok=True)
-    grid = [(task, method) for task in registries.tasks for method in METHODS]
+    grid = [(task, method) for task in registries.tasks for method in methods]
     for task, method in grid[share[0] :: share[1]]:
         path = out / f"{task}-{method}.json"
         if not path.exists():
@@ -112,17 +120,18 @@ def _constant(targets: Sequence[Any], kind: str) -> Any:  # noqa: ANN401
 def table(out: Path) -> str:
     """Markdown table: each method's figure, with the interval of its difference from the baseline."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json"))]
+    methods = [method for method in METHODS if any(result["method"] == method for result in results)]
     lines = [
         "| task | train rows | scored rows | metric | baseline | "
-        + " | ".join(METHODS)
+        + " | ".join(methods)
         + " | better than the baseline |",
-        "|---|---|---|---|---|" + "---|" * (len(METHODS) + 1),
+        "|---|---|---|---|---|" + "---|" * (len(methods) + 1),
     ]
     for task in dict.fromkeys(result["task"] for result in results):
         of = {result["method"]: result for result in results if result["task"] == task}
         first = next(iter(of.values()))
-        cells = [_cell(of[method]) if method in of else "-" for method in METHODS]
-        better = [method for method in METHODS if method in of and _is_better(of[method])]
+        cells = [_cell(of[method]) if method in of else "-" for method in methods]
+        better = [method for method in methods if method in of and _is_better(of[method])]
         rows = f"{first['train_rows']}" + (f" ({first['trained_on']})" if first["trained_on"] != task else "")
         lines.append(
             f"| {task} | {rows} | {first['scored_rows']} | {first['metric']} | {first['baseline']:.3f} | "
@@ -151,6 +160,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--data-dir")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--share", default="0/1")
     parser.add_argument("--tokens", type=int, default=24_000, help="training tokens of a run, all passes counted")
     parser.add_argument("--scored-rows", type=int, default=200)
@@ -159,7 +169,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         print(table(given.out))
     else:
         first, of = (int(part) for part in given.share.split("/"))
-        run(given.data_dir, given.model, given.out, (first, of), given.tokens, given.scored_rows)
+        run(given.data_dir, given.model, given.out, given.methods, (first, of), given.tokens, given.scored_rows)
 
 
 if __name__ == "__main__":
