@@ -25,12 +25,12 @@ class Recording(PredictionTrainer):
 
     seen: list[dict[str, Any]]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
         columns = (inputs["row_id"].tolist(), inputs["weight"].tolist(), plan.uniforms(inputs["row_id"], 3).tolist())
         rows = [list(row) for row in zip(*columns, strict=True)]
         self.seen.append({"step": self.state.global_step, "epoch": plan.epoch, "p": plan.probability, "rows": rows})
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        return super().training_step(model, inputs, *args, **kwargs)
 
 
 if __name__ == "__main__":
