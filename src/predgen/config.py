@@ -99,7 +99,8 @@ class RunConfig:
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 switches clipping off.", group="Training", low=0.0)
     bf16: bool = option(False, "Run the matrix products in bfloat16.", group="Training")
     gradient_checkpointing: bool = option(False, "Recompute activations to save memory.", group="Training")
-    seed: int = option(0, "Seed of the split, the adapter, the data order and the sampling.", group="Training", low=0)
+    seed: int = option(0, "Seed of the adapter, the data order and the sampling; of the split too, unless --split-seed is given.", group="Training", low=0)
+    split_seed: int | None = option(None, "Seed of the split and of the choice of rows, so that runs with several seeds share their rows; default: --seed.", group="Data", low=0)
 
     # When to look and stop
     eval_steps: int | None = option(None, "Evaluate and checkpoint every N optimizer steps; default: once per epoch.", group="Evaluation", low=1)
@@ -133,6 +134,11 @@ class RunConfig:
                 raise ConfigError(f"`{name}` is {value!r}, but peft {self.peft!r} has no such setting; {', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it. Leave it out, or choose another `peft`.")
             if value is None and name in own:
                 object.__setattr__(self, name, own[name])
+
+    @property
+    def rows_seed(self) -> int:
+        """Seed of the split and of the choice of rows."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def peft_settings(self) -> dict[str, Any]:
         """Return the settings that belong to the chosen PEFT method."""

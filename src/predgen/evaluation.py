@@ -168,7 +168,7 @@ def _rows_of_split(
                 )
             return load_data(config, Path(scratch)).validation, config.validation_data is not None
         measured, folder = _task_to_measure(trained, task), data_dir or config.data_dir
-        rows = load_split(measured, split, folder, config.seed)
+        rows = load_split(measured, split, folder, config.rows_seed)
         examples = to_examples(rows, measured, bad_rows=config.bad_rows, side_file=Path(scratch) / "bad-rows.jsonl")
     is_held_out = task is None and split != "train" and is_published(measured, split, folder)
     return examples, is_held_out

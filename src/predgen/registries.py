@@ -7,10 +7,11 @@ Example:
 
 from predgen.registry import Registry
 
+# Facts of a method: those settings of `RunConfig` that it has and some other method has not.
 methods = Registry("method")
-methods.register("predictor", "predgen.models.predictor:Predictor", "pooled prompt state + linear head")
-methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding")
-methods.register("predgen", "predgen.models.predgen:PredGen", "writes the answer; a director reads the written tokens' states")
+methods.register("predictor", "predgen.models.predictor:Predictor", "pooled prompt state + linear head", facts={"settings": ("pooling",)})
+methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding", facts={"settings": ("decimals", "max_tree_nodes", "rationale")})
+methods.register("predgen", "predgen.models.predgen:PredGen", "writes the answer; a director reads the written tokens' states", facts={"settings": ("decimals", "max_tree_nodes", "rationale", "director", "loss", "reduction", "ordered_last_weight", "sampling", "sampling_schedule", "p_min", "p_max", "max_steps_for_sampling", "sampling_passes")})
 
 directors = Registry("director")
 directors.register("linear", "predgen.directors.linear:LinearDirector", "classes: Linear(H, K) on the mean content state")

@@ -58,8 +58,8 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
         parts[split] = to_examples(rows, task, bad_rows=config.bad_rows, side_file=side)
         skipped += len(rows) - len(parts[split])
     if "validation" not in parts:
-        parts = hold_out(parts["train"], config.seed)
-    train = limit_rows(parts["train"], config.limit, config.seed) if config.limit else parts["train"]
+        parts = hold_out(parts["train"], config.rows_seed)
+    train = limit_rows(parts["train"], config.limit, config.rows_seed) if config.limit else parts["train"]
     return TrainingData(task, train, parts["validation"], skipped)
 
 
@@ -109,7 +109,7 @@ def load_split(task: TaskSpec, split: str, data_dir: str | None, seed: int) -> l
 def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, Any]]]:
     """Rows of each split that the sources give."""
     if config.task is not None:
-        return {s: load_split(task, s, config.data_dir, config.seed) for s in ("train", "validation")}
+        return {s: load_split(task, s, config.data_dir, config.rows_seed) for s in ("train", "validation")}
     assert config.data is not None
     splits = {"train": list(rows_of(config.data))}
     if config.validation_data is not None:

@@ -230,7 +230,9 @@ class _Run:
     def _validation_rows(self) -> list[Example]:
         """Validation rows to look at while training."""
         rows = self.data.validation
-        return limit_rows(rows, self.config.eval_rows, self.config.seed) if self.config.eval_rows and rows else rows
+        return (
+            limit_rows(rows, self.config.eval_rows, self.config.rows_seed) if self.config.eval_rows and rows else rows
+        )
 
     def _arguments(self) -> TrainingArguments:
         """Arguments of transformers for this run."""

@@ -57,7 +57,7 @@ def validate_data(config: RunConfig) -> dict[str, Any]:
 
 def _test_rows(config: RunConfig, task: TaskSpec, scratch: Path) -> list[Example]:
     """Rows of a task's test split."""
-    rows = load_split(task, "test", config.data_dir, config.seed)
+    rows = load_split(task, "test", config.data_dir, config.rows_seed)
     return to_examples(rows, task, bad_rows=config.bad_rows, side_file=scratch / "bad-rows.test.jsonl")
 
 

@@ -1,0 +1,182 @@
+"""What one run of an experiment leaves behind: one JSON file, written once, whole.
+
+EXP/experiment.yaml    the plan: what was asked for
+EXP/runs/ID.json       one record per run
+EXP/trials/ID.json     records of tuning trials; they hold validation figures only
+EXP/rows/TASK.jsonl    the measured rows' texts, for reading errors; may be left out when the folder is passed on
+EXP/models/ID/         saved models, where the plan keeps them
+EXP/work/ID/           a run that is under way; it is gone once its record is there
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from predgen.errors import DataError
+
+FORMAT_VERSION = 1
+PLAN_FILE = "experiment.yaml"
+FOLDERS = {"final": "runs", "trial": "trials"}
+
+Stage = Literal["final", "trial"]
+Status = Literal["done", "failed", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Predictions of measured rows, column by column; all columns are of one length.
+
+    Attributes:
+        row_id: Position of the row in its split, before rows were chosen.
+        target: True label or number.
+        value: Predicted label or number; None where freely written text could not be read.
+        probabilities: P(label) per row, in the order of `labels`; None for numbers and baselines that give none.
+        labels: Columns of `probabilities`; empty without them.
+        mean: Mean of the numbers the model could write; None unless it writes numbers from a finite grid.
+        interval: 5 % and 95 % quantiles of the same distribution; None as above.
+        top: The most probable answers with their probabilities, at most five a row; None where nothing was written.
+        flags: Flag -> positions (in these columns) of the rows that carry it, e.g. "truncated", "out_of_budget".
+    """
+
+    row_id: list[int]
+    target: list[Any]
+    value: list[Any]
+    probabilities: list[list[float]] | None = None
+    labels: list[str] = field(default_factory=list)
+    mean: list[float] | None = None
+    interval: list[list[float]] | None = None
+    top: list[list[list[Any]]] | None = None
+    flags: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A trained model on one split of one task.
+
+    Attributes:
+        task: Task whose rows were measured.
+        split: "validation" or "test".
+        metrics: Metric -> value; None where it is not defined (a correlation of equal numbers).
+        counts: Flag -> rows ("truncated", "parse_failure", "out_of_budget", "out_of_range", "trained_on").
+        digest: Digest of the rows and their targets, to see that all methods met the same ones.
+        predictions: Row by row.
+    """
+
+    task: str
+    split: str
+    metrics: dict[str, float | None]
+    counts: dict[str, int]
+    digest: str
+    predictions: Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run: what was asked, what it was made from, what it gave, what it cost.
+
+    Attributes:
+        id: Name of the run, also of its file: task, variant and seed.
+        task: Task it was trained on.
+        kind: "classification", "regression" or "math".
+        variant: Name of the method with its settings, e.g. "predgen loss=sum"; or of a baseline.
+        seed: Seed of the run.
+        stage: "final", or "trial" of tuning.
+        status: "done"; "failed" with an error that was not foreseen; "refused" where settings and task do not go together.
+        error: Type, message and traceback of what went wrong; None where all went well.
+        cell: The plan's order for this run; a resumed experiment uses a record only where it is the same.
+        config: All settings of the run (`RunConfig`).
+        choice: Settings that tuning chose; empty without tuning.
+        data: Rows and digest of each split, labels or scale, rows that were skipped, training tokens.
+        validation: Metrics on validation rows, which selected the checkpoint.
+        measurements: Figures and predictions; one for most tasks, several where math tasks share a model. Empty in trials.
+        training: Facts of training: optimizer steps, best step, parameters, trainable parameters, engine.
+        curves: Name -> values by optimizer step, at most 200: "step", "writer_loss" (nats per token), "director_loss", "loss",
+            "p", "learning_rate"; and "validation_step", "validation_value" of the selecting metric.
+        cost: "train_s" (evaluations included), "predict_s", "predict_rows_per_s", "peak_memory_bytes" of the process.
+        environment: Versions, platform, processor, threads, GPU.
+        started: When, as ISO 8601 in UTC.
+    """
+
+    id: str
+    task: str
+    kind: str
+    variant: str
+    seed: int
+    stage: Stage
+    status: Status
+    error: dict[str, str] | None = None
+    cell: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    choice: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, float | None] = field(default_factory=dict)
+    measurements: list[Measurement] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, list[Any]] = field(default_factory=dict)
+    cost: dict[str, float | None] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+
+
+def write_record(record: Record, experiment: Path) -> Path:
+    """Write a record; a reader sees the whole file or none."""
+    path = record_path(experiment, record.stage, record.id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    text = json.dumps({"format": FORMAT_VERSION, **asdict(record)}, ensure_ascii=False, allow_nan=False)
+    draft.write_text(text + "\n", encoding="utf-8")
+    os.replace(draft, path)
+    return path
+
+
+def record_path(experiment: Path, stage: Stage, name: str) -> Path:
+    """Where the record of a run lies."""
+    return experiment / FOLDERS[stage] / f"{name}.json"
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        DataError: If the file is damaged, or of a newer format.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        version = data.pop("format")
+        if version == FORMAT_VERSION:
+            data["measurements"] = [
+                Measurement(**{**m, "predictions": Predictions(**m["predictions"])}) for m in data["measurements"]
+            ]
+            return Record(**data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"record {str(path)!r} is damaged ({type(error).__name__}: {error}). Delete it and run the experiment again."
+        ) from error
+    raise DataError(
+        f"record {str(path)!r} has format {version}, but this predgen reads {FORMAT_VERSION}; update predgen."
+    )
+
+
+def read_records(experiment: Path, stage: Stage = "final") -> list[Record]:
+    """Read all records of a stage, in the order of their names.
+
+    Raises:
+        DataError: If the folder is no experiment, or a record is damaged.
+    """
+    if not (experiment / PLAN_FILE).is_file():
+        raise DataError(
+            f"{str(experiment)!r} is no experiment: it has no {PLAN_FILE}. Give the `out` of `predgen compare`."
+        )
+    return [read_record(path) for path in sorted((experiment / FOLDERS[stage]).glob("*.json"))]
+
+
+def read_rows(experiment: Path, task: str) -> dict[int, Mapping[str, str]]:
+    """Texts of measured rows, by row id; empty where they were not passed on."""
+    path = experiment / "rows" / f"{task}.jsonl"
+    if not path.is_file():
+        return {}
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row["row_id"]: row["fields"] for row in rows}
