@@ -9,7 +9,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.codecs.number import NumberCodec
-from predgen.core import Decoding, Example, TaskSpec
+from predgen.core import Decoding, Example, Prediction, TaskSpec
 from predgen.data.examples import to_examples
 from predgen.data.sources import rows_of
 from predgen.data.tables import is_published
@@ -77,14 +77,12 @@ def evaluate(
     Raises:
         DataError: If a label is not one that the model knows.
     """
-    encoded = [trained.encoder.encode(example, with_answer=False) for example in examples]
-    predictions = trained.predict_encoded(encoded, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
+    predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
     targets = [example.target.value for example in examples if example.target is not None]
     values = [prediction.value for prediction in predictions]
     probabilities = [p.probabilities for p in predictions] if trained.labels and predictions else []
     complete = bool(probabilities) and None not in probabilities
-    labels = trained.labels if complete else None
-    known = probabilities if complete else None
+    labels, known = (trained.labels, probabilities) if complete else (None, None)
     names = [n for n in trained.task.metrics if complete or not registries.metrics.get(n).needs_probabilities]
     return Evaluation(
         len(examples),
@@ -93,8 +91,14 @@ def evaluate(
             name: bootstrap_interval(name, targets, values, known, labels, n_resamples=n_resamples, seed=seed)
             for name in names
         },
-        {**count_flags(predictions), **_out_of_range(trained, targets), **_trained_on(trained, examples)},
+        counts(trained, examples, predictions),
     )
+
+
+def counts(trained: TrainedModel, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, int]:
+    """Count what went wrong, or has to be known, about measured rows; see `Evaluation.counts`."""
+    targets = [example.target.value for example in examples if example.target is not None]
+    return {**count_flags(predictions), **_out_of_range(trained, targets), **_trained_on(trained, examples)}
 
 
 def _out_of_range(trained: TrainedModel, targets: Sequence[str | float]) -> dict[str, int]:

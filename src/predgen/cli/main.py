@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from predgen import __version__
+from predgen.cli.compare import compare
 from predgen.cli.demo import demo
 from predgen.cli.evaluate import evaluate
 from predgen.cli.ls import ls
@@ -39,5 +40,5 @@ def main(
     """Fine-tune causal language models to predict labels, numbers and math answers by writing them."""
 
 
-for command in (train, evaluate, predict, validate, ls, demo):
+for command in (train, evaluate, predict, compare, validate, ls, demo):
     app.command()(command)

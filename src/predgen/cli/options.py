@@ -66,7 +66,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 def _parameter(f: Any) -> inspect.Parameter:  # noqa: ANN401  (a dataclass field)
     """One setting as a keyword parameter that typer understands."""
-    kind = _plain_type(get_type_hints(RunConfig)[f.name])
+    kind = plain_type(get_type_hints(RunConfig)[f.name])
     flag = "--" + f.name.replace("_", "-")
     flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     option = typer.Option(flags, help=_help(f), rich_help_panel=f.metadata["group"], show_default=False)
@@ -74,7 +74,7 @@ def _parameter(f: Any) -> inspect.Parameter:  # noqa: ANN401  (a dataclass field
     return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _plain_type(hint: Any) -> Any:  # noqa: ANN401
+def plain_type(hint: Any) -> Any:  # noqa: ANN401
     """`int` of `int | None`."""
     if get_origin(hint) in (Union, types.UnionType):
         return next(option for option in get_args(hint) if option is not type(None))

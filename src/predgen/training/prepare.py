@@ -150,8 +150,14 @@ def _label_order(label: str) -> tuple[float, str]:
         return float("inf"), label
 
 
-def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -> ModelSetup:
+def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *, trains: bool = True) -> ModelSetup:
     """Derive what the model is built from.
+
+    Args:
+        config: The settings.
+        task: The task.
+        examples: Training rows.
+        trains: Whether the model is going to be trained, so that something has to be trainable.
 
     Raises:
         ConfigError: If settings do not fit the task, or nothing would train.
@@ -170,14 +176,8 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
         )
     if config.method == "predgen":
         _check_sampling(config, task, director, has_head=registered.has_head)
-    heads = {"predictor": True, "generator": False, "predgen": registered.has_head}
-    if registries.peft_methods.get(config.peft).trains == "nothing" and not heads.get(config.method, True):
-        which = (
-            f"predgen with the headless director {director!r}"
-            if config.method == "predgen"
-            else f"method {config.method!r}"
-        )
-        raise ConfigError(f"{which} with peft 'none' has nothing to train; choose another `peft`.")
+    if trains:
+        _refuse_untrainable(config, director, has_head=registered.has_head)
     mean, std = 0.0, 1.0
     if task.kind != "classification":
         values = [float(e.target.value) for e in examples if e.target is not None]
@@ -200,6 +200,18 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -
         config.max_tree_nodes,
         config.sampling_passes,
     )
+
+
+def _refuse_untrainable(config: RunConfig, director: str, *, has_head: bool) -> None:
+    """Refuse settings with which no weight would train."""
+    heads = {"predictor": True, "generator": False, "predgen": has_head}
+    if registries.peft_methods.get(config.peft).trains == "nothing" and not heads.get(config.method, True):
+        which = (
+            f"predgen with the headless director {director!r}"
+            if config.method == "predgen"
+            else f"method {config.method!r}"
+        )
+        raise ConfigError(f"{which} with peft 'none' has nothing to train; choose another `peft`.")
 
 
 def _check_sampling(config: RunConfig, task: TaskSpec, director: str, *, has_head: bool) -> None:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from predgen.errors import ConfigError
 from predgen.inference.saved import MANIFEST
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
-from predgen.models.base import PredictionModel
+from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.sampling.schedule import SamplingSchedule
@@ -91,6 +91,19 @@ def train(
         _check_folder(folder, overwrite=overwrite)
     ranks.wait_for_everyone()
     return _Run(config, folder, data, console).train(None, claim=True)
+
+
+def zero_shot(config: RunConfig, data: TrainingData) -> TrainedModel:
+    """Return the base model as it is, writing under the constraint of the answer format that the training rows fix.
+
+    Args:
+        config: The settings; `method` is "generator" and `peft` "none".
+        data: Rows; the training rows' targets fix labels and the numbers' grid, nothing else is taken from them.
+
+    Raises:
+        PredgenError: If settings, data or base model cannot be used.
+    """
+    return _Run(config, Path(), data, None).untrained()
 
 
 def _folder_of_first_rank(folder: Path) -> Path:
@@ -163,6 +176,26 @@ class _Run:
         """Run everything; with `claim`, take over the folder once data and model have proved usable."""
         setup = make_setup(self.config, self.data.task, self.data.train)
         args = self._arguments()
+        examples = weigh(self.config, setup, self.data.train)
+        lengths = _Lengths.of(self.config, len(examples), args.world_size)
+        trained = self._built(setup, examples, lengths)
+        rows = [trained.encoder.encode(example) for example in examples]
+        if claim:
+            if PartialState().is_main_process:
+                _claim_folder(self.folder, self.config)
+            PartialState().wait_for_everyone()
+        self._fit(trained, rows, args, lengths, checkpoint)
+        return trained
+
+    def untrained(self) -> TrainedModel:
+        """Build everything, and train nothing."""
+        setup = make_setup(self.config, self.data.task, self.data.train, trains=False)
+        trained = self._built(setup, self.data.train, _Lengths(1, 1))
+        trained.model.eval()
+        return replace(trained, trained_rows=None)
+
+    def _built(self, setup: ModelSetup, examples: list[Example], lengths: _Lengths) -> TrainedModel:
+        """The model before its first step."""
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
         base = load_base(self.config.model, dtype=self.config.dtype, trust_remote_code=self.config.trust_remote_code)
         wants_codec = registries.methods.get(setup.method).needs_codec
@@ -171,8 +204,6 @@ class _Run:
             if wants_codec
             else None
         )
-        examples = weigh(self.config, setup, self.data.train)
-        lengths = _Lengths.of(self.config, len(examples), args.world_size)
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
         encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context)
         base.lm = apply_peft(
@@ -185,14 +216,7 @@ class _Run:
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
         if self.config.gradient_checkpointing:
             model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
-        trained = TrainedModel(model, base, encoder, self.data.task, self.config, trained_rows=RowDigests.of(examples))
-        rows = [encoder.encode(example) for example in examples]
-        if claim:
-            if PartialState().is_main_process:
-                _claim_folder(self.folder, self.config)
-            PartialState().wait_for_everyone()
-        self._fit(trained, rows, args, lengths, checkpoint)
-        return trained
+        return TrainedModel(model, base, encoder, self.data.task, self.config, trained_rows=RowDigests.of(examples))
 
     def _fit(
         self,

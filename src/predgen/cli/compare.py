@@ -1,0 +1,207 @@
+"""`predgen compare`."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
+
+import typer
+
+from predgen.cli.errors import readable_errors
+from predgen.cli.options import plain_type, with_settings
+from predgen.config import RunConfig, read_config
+from predgen.errors import ConfigError
+from predgen.registry import near_matches
+
+if TYPE_CHECKING:
+    from predgen.compare.plan import Plan
+
+_SHARED = (
+    "data_dir", "data", "validation_data", "prompt", "target", "kind", "limit", "bad_rows", "max_length", "form", "rationale",
+    "model", "dtype", "epochs", "max_steps", "batch_size", "gradient_accumulation", "learning_rate", "eval_steps",
+    "split_seed", "metric", "bf16",
+)  # fmt: skip
+
+
+@with_settings(*_SHARED)
+@readable_errors
+def compare(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the experiment; one that is there is gone on with.")],
+    tasks: Annotated[Optional[str], typer.Option(help="Tasks, comma separated (`predgen ls tasks`).")] = None,  # noqa: UP045
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Methods, comma separated. [default: predictor,generator,predgen]"),
+    ] = None,
+    pefts: Annotated[Optional[str], typer.Option("--peft", help="PEFT methods, comma separated.")] = None,  # noqa: UP045
+    losses: Annotated[Optional[str], typer.Option(help="PredGen's losses, comma separated.")] = None,  # noqa: UP045
+    samplings: Annotated[
+        str | None, typer.Option("--sampling", help="PredGen's sampling modes, comma separated.")
+    ] = None,
+    directors: Annotated[Optional[str], typer.Option(help="PredGen's directors, comma separated.")] = None,  # noqa: UP045
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Of constant, tfidf, zero_shot, comma separated, or none. [default: all]"),
+    ] = None,
+    seeds: Annotated[Optional[str], typer.Option(help="Seeds, comma separated. [default: 0,1,2]")] = None,  # noqa: UP045
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SETTING=A,B,C to choose on validation rows, the same number of trials for every method; repeatable."
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials per method and task. [default: all of the smallest grid]")
+    ] = None,
+    train_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most training tokens a run, all passes counted; sets --limit per task.")
+    ] = None,
+    scored_rows: Annotated[
+        int | None, typer.Option(min=1, help="Most rows to measure of each validation and test split.")
+    ] = None,
+    test_data: Annotated[Optional[str], typer.Option(help="Test file beside --data; default: 20 % of it.")] = None,  # noqa: UP045
+    train_on: Annotated[
+        str | None, typer.Option(help="What math tasks without training rows are trained on. [default: gsm8k]")
+    ] = None,
+    measure_on: Annotated[
+        str | None,
+        typer.Option(help="test, or validation to choose settings without seeing test rows. [default: test]"),
+    ] = None,
+    screen: Annotated[
+        bool | None,
+        typer.Option(
+            "--screen", help="Further seeds only where a method beats the constant baseline at the first one."
+        ),
+    ] = None,
+    keep_models: Annotated[bool | None, typer.Option("--keep-models", help="Keep the trained models.")] = None,
+    preset: Annotated[Optional[str], typer.Option(help="Settings per task to start from: paper.")] = None,  # noqa: UP045
+    study: Annotated[
+        str | None,
+        typer.Option(help="A study of the paper: table1 | table2 | table5 | figure4 | figure5 | figure6 | d3."),
+    ] = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="YAML file with the plan; flags override it.", dir_okay=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in a process of its own.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each. [default: the cores shared out]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and make none.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    r"""Compare methods on equal data and steps: a grid of runs, seeds, baselines, tuning on validation rows.
+
+    `predgen compare --tasks sst2,sick --data-dir DIR --methods predictor,generator,predgen --seeds 0,1,2 --out EXP`
+
+    `predgen compare --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression --out EXP`
+
+    `predgen compare --plan plan.yaml --out EXP --workers 2`, then `predgen report EXP`
+    """
+    varied = {"peft": pefts, "loss": losses, "sampling": samplings, "director": directors}
+    flags = {
+        "tasks": _listed(tasks),
+        "methods": _listed(methods),
+        "vary": {name: _values(name, text) for name, text in varied.items() if text},
+        "baselines": _listed(baselines),
+        "seeds": None if seeds is None else [_number(s, "seeds") for s in _listed(seeds) or []],
+        "tune": dict(_tuned(text) for text in tune or ()),
+        "trials": trials,
+        "train_tokens": train_tokens,
+        "scored_rows": scored_rows,
+        "test_data": test_data,
+        "train_on": train_on,
+        "measure_on": measure_on,
+        "screen": screen,
+        "keep_models": keep_models,
+        "preset": preset,
+    }
+    plan = _plan(plan_file, study, {k: v for k, v in flags.items() if v not in (None, {})}, given)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if dry_run:
+        _list(plan)
+        return
+    from predgen.compare.runner import Experiment
+    from predgen.compare.workers import LocalWorkers
+
+    records = Experiment(plan, out, LocalWorkers(workers, threads), console).run()
+    bad = [record for record in records if record.status == "failed"]
+    console.print(
+        f"{len(records)} runs, {len(bad)} failed. Next:\n  predgen report {out}", highlight=False, soft_wrap=True
+    )
+    if bad:
+        raise typer.Exit(1)
+
+
+def _plan(plan_file: Path | None, study: str | None, flags: Mapping[str, Any], given: Mapping[str, Any]) -> "Plan":
+    """Bring study, plan file and flags together; flags that name variants replace those of the file."""
+    from predgen.compare.plan_file import plan_from
+    from predgen.compare.plan_file import study as plan_of_study
+
+    sources = [plan_of_study(study)] if study else []
+    if plan_file is not None:
+        sources.append(read_config(plan_file))
+    if {"methods", "vary"} & set(flags):
+        sources = [
+            {k: v for k, v in s.items() if k not in ("methods", "vary", "variants", "one_at_a_time")} for s in sources
+        ]
+    return plan_from(*sources, flags, {"settings": given} if given else {})
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """The parts of a comma-separated list; "none" is the empty list."""
+    if text is None:
+        return None
+    return [] if text.strip() == "none" else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _tuned(text: str) -> tuple[str, list[Any]]:
+    """A setting and its values from SETTING=A,B,C; `lr` stands for the learning rate."""
+    name, found, values = text.partition("=")
+    if not found or not values:
+        raise ConfigError(f"--tune {text!r} must look like SETTING=A,B,C, such as learning_rate=1e-3,2e-3.")
+    name = name.strip().replace("-", "_")
+    name = "learning_rate" if name == "lr" else name
+    return name, _values(name, values)
+
+
+def _values(name: str, text: str) -> list[Any]:
+    """Values of a setting, in its own type.
+
+    Raises:
+        ConfigError: If the setting is unknown, or a value is not of its type.
+    """
+    hints = get_type_hints(RunConfig)
+    kinds = {f.name: plain_type(hints[f.name]) for f in fields(RunConfig)}
+    if name not in kinds:
+        raise ConfigError(f"unknown setting {name!r}.{near_matches(name, kinds)}")
+    return [_value(name, kinds[name], part) for part in _listed(text) or []]
+
+
+def _value(name: str, kind: Any, text: str) -> Any:  # noqa: ANN401
+    """One value of a setting."""
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"`{name}` is {text!r}, but must be true or false.")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(f"`{name}` is {text!r}, but must be of type {kind.__name__}.") from None
+
+
+def _number(text: str, name: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"`{name}` has {text!r}; give whole numbers, such as 0,1,2.") from None
+
+
+def _list(plan: "Plan") -> None:
+    """Print the runs of a plan."""
+    for source in plan.sources:
+        for cell in plan.trial_cells(source) if plan.tune else []:
+            typer.echo(cell.id)
+        for seed in plan.seeds:
+            for cell in plan.cells(source, seed, {}):
+                typer.echo(cell.id)

@@ -1,0 +1,268 @@
+"""Run an experiment: check everything that can be checked, tune, make the runs, resume where it stopped."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from predgen import registries
+from predgen.compare.cell import finished
+from predgen.compare.plan import Cell, Plan
+from predgen.compare.records import FOLDERS, PLAN_FILE, Record, read_record, write_record
+from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
+from predgen.compare.workers import Engine
+from predgen.errors import ConfigError, DataError
+from predgen.training.prepare import make_setup, task_of
+
+
+class Experiment:
+    """An experiment in a folder.
+
+    Args:
+        plan: What to do.
+        folder: Where records go; an experiment that is there already is gone on with, and may grow by tasks, variants,
+            baselines and seeds.
+        engine: Where runs are made.
+        console: Where progress is shown; None: nowhere.
+
+    Raises:
+        PredgenError: If the folder holds something else or an experiment with other settings, or a task's rows cannot be used.
+    """
+
+    def __init__(self, plan: Plan, folder: str | Path, engine: Engine, console: Console | None = None) -> None:
+        self.plan = plan
+        self.folder = Path(folder)
+        self.engine = engine
+        self.console = console or Console(quiet=True)
+        self._rows: dict[str, CellRows] = {}
+        self._limits: dict[str, int] = {}
+
+    def run(self) -> list[Record]:
+        """Make all runs that are missing; returns the records of all final runs.
+
+        Raises:
+            PredgenError: See the class.
+            KeyboardInterrupt: After Ctrl-C; the same call goes on.
+        """
+        _check_folder(self.folder)
+        self._look_at_rows()
+        self._check_grown()
+        _write_plan(self.plan, self.folder)
+        choices = self._tuned()
+        records: list[Record] = []
+        for seed in self.plan.seeds:
+            records += self._make(
+                [c for source in self._worthwhile(records) for c in self._final(source, seed, choices)], f"seed {seed}"
+            )
+        return records
+
+    def _look_at_rows(self) -> None:
+        """Read every task's rows before the first run, so that bad input is told at once; fix numbers of rows."""
+        for source in self.plan.sources:
+            cell = self._any_cell(source)
+            with tempfile.TemporaryDirectory() as scratch:
+                rows = load_rows(cell, Path(scratch))
+            if self.plan.train_tokens is not None:
+                limit = limit_for_tokens(self.plan, source, rows.training, cell.config())
+                self._limits[source] = limit
+                with tempfile.TemporaryDirectory() as scratch:
+                    rows = load_rows(self._limited(cell), Path(scratch))
+            self._rows[source] = rows
+            if not rows.training.validation:
+                raise DataError(
+                    f"task {source!r} has no validation rows, but settings and checkpoints are chosen on them."
+                )
+            setup = {name: fact["rows"] for name, fact in data_facts(rows)["splits"].items()}
+            told = ", ".join(f"{count} {name}" for name, count in setup.items())
+            self.console.print(f"{source}: {told} rows", highlight=False)
+
+    def _any_cell(self, source: str) -> Cell:
+        """A run on a task, whose data settings are those of all."""
+        settings = {**self.plan.settings_of(source), "method": "predictor", "seed": self.plan.seeds[0]}
+        return Cell(
+            source,
+            self.plan.sources[source],
+            "",
+            None,
+            self.plan.seeds[0],
+            "final",
+            settings,
+            measure_on=self.plan.measure_on,
+            scored_rows=self.plan.scored_rows,
+            test_data=self.plan.test_data,
+        )
+
+    def _limited(self, cell: Cell) -> Cell:
+        """The run with as many training rows as the budget of tokens allows."""
+        if cell.task not in self._limits:
+            return cell
+        return replace(cell, settings={**cell.settings, "limit": self._limits[cell.task]})
+
+    def _final(self, source: str, seed: int, choices: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Cell]:
+        """Final runs of a task and a seed."""
+        return [self._limited(cell) for cell in self.plan.cells(source, seed, choices.get(source, {}))]
+
+    def _check_grown(self) -> None:
+        """An experiment may grow; refuse to lose what it has, or to go on with other rows."""
+        planned = {
+            c.id for source in self.plan.sources for seed in self.plan.seeds for c in self._final(source, seed, {})
+        }
+        for path in sorted((self.folder / FOLDERS["final"]).glob("*.json")):
+            record = read_record(path)
+            if record.id not in planned:
+                raise ConfigError(
+                    f"{str(self.folder)!r} holds the run {record.id!r}, which this plan has not. Give another folder, or the"
+                    " tasks, methods and seeds it was made with, and more."
+                )
+            if record.status != "done":
+                continue
+            now = data_facts(self._rows[record.task])["splits"]
+            if record.data["splits"] != now:
+                changed = [name for name in now if record.data["splits"].get(name) != now[name]]
+                raise DataError(
+                    f"rows of task {record.task!r} ({', '.join(changed)}) are not those that run {record.id!r} was made with:"
+                    " files or splits have changed. Give another folder."
+                )
+
+    def _worthwhile(self, records: Sequence[Record]) -> list[str]:
+        """Tasks to go on with: all, or those where a method has beaten the constant baseline."""
+        if not (self.plan.screen and records):
+            return list(self.plan.sources)
+        kept = [source for source in self.plan.sources if _beats_constant([r for r in records if r.task == source])]
+        left = [source for source in self.plan.sources if source not in kept]
+        if left:
+            self.console.print(f"No method beats the constant baseline, so no further seeds: {', '.join(left)}.")
+        return kept
+
+    def _tuned(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Task -> variant -> the settings that were best on validation rows."""
+        if not self.plan.tune:
+            return {}
+        cells = [self._limited(cell) for source in self.plan.sources for cell in self.plan.trial_cells(source)]
+        trials = [r for r in self._make(cells, "tuning") if r.status == "done"]
+        chosen: dict[str, dict[str, dict[str, Any]]] = {}
+        for source in self.plan.sources:
+            metric = self.plan.settings.get("metric") or self._rows[source].training.task.metrics[0]
+            sign = 1 if registries.metrics.get(metric).greater_is_better else -1
+            for variant in self.plan.variants:
+                own = [t for t in trials if t.task == source and t.variant == variant.name]
+                known = [(t.validation[metric], t) for t in own if t.validation.get(metric) is not None]
+                if known:
+                    best = max(known, key=lambda pair: sign * (pair[0] or 0.0))[1]
+                    chosen.setdefault(source, {})[variant.name] = dict(best.choice)
+        return chosen
+
+    def _make(self, cells: Sequence[Cell], title: str) -> list[Record]:
+        """Make the runs that are not there yet; all records, in the cells' order."""
+        records: dict[str, Record] = {}
+        missing: list[Cell] = []
+        for cell in cells:
+            found = finished(cell, self.folder) or self._refused(cell)
+            if found is None:
+                missing.append(cell)
+            else:
+                records[cell.id] = found
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(
+            TextColumn("{task.description}"), *columns, TextColumn("{task.fields[now]}"), console=self.console
+        ) as progress:
+            line = progress.add_task(title, total=len(cells), completed=len(records), now="")
+            done = len(records)
+
+            def on_start(cell: Cell) -> None:
+                progress.update(line, now=cell.id)
+
+            def on_done(record: Record) -> None:
+                nonlocal done
+                done += 1
+                records[record.id] = record
+                progress.update(line, completed=done)
+                progress.console.print(_said(record), highlight=False, soft_wrap=True)
+
+            if missing:
+                keep = self.plan.keep_models
+                self.engine.run(missing, self.folder, keep_models=keep, on_start=on_start, on_done=on_done)
+        return [records[cell.id] for cell in cells]
+
+    def _refused(self, cell: Cell) -> Record | None:
+        """A record for a variant that does not fit the task's kind, told before anything is trained."""
+        data = self._rows[cell.task].training
+        try:
+            config = cell.config()
+            task_of(config)
+            make_setup(config, data.task, data.train, trains=cell.baseline is None)
+            if cell.baseline == "tfidf" and data.task.kind == "math":
+                raise ConfigError("the baseline 'tfidf' serves classification and regression, not math.")
+            return None
+        except ConfigError as error:
+            record = Record(
+                id=cell.id,
+                task=cell.task,
+                kind=data.task.kind,
+                variant=cell.variant,
+                seed=cell.seed,
+                stage=cell.stage,
+                status="refused",
+                error={"type": type(error).__name__, "message": str(error), "traceback": ""},
+                cell=cell.to_dict(),
+                choice=dict(cell.choice),
+            )
+        write_record(record, self.folder)
+        self.console.print(_said(record), highlight=False, soft_wrap=True)
+        return record
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Read an experiment's plan, as plain data.
+
+    Raises:
+        DataError: If the folder is no experiment.
+    """
+    try:
+        found = yaml.safe_load((folder / PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{str(folder)!r} is no experiment: {PLAN_FILE} cannot be read ({error}).") from error
+    return dict(found)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else."""
+    if folder.is_file():
+        raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
+    if folder.exists() and any(folder.iterdir()) and not (folder / PLAN_FILE).is_file():
+        raise ConfigError(f"`out` {str(folder)!r} is not empty and holds no experiment. Choose another folder.")
+
+
+def _write_plan(plan: Plan, folder: Path) -> None:
+    """Write the plan, whole or not at all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{PLAN_FILE}.new"
+        draft.write_text(yaml.safe_dump(plan.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        os.replace(draft, folder / PLAN_FILE)
+    except OSError as error:
+        raise ConfigError(
+            f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose another folder."
+        ) from error
+
+
+def _beats_constant(records: Sequence[Record]) -> bool:
+    """Whether some variant was better than the constant on validation rows, beyond chance among the rows."""
+    return any(r.training["validation_gain"]["low"] > 0 for r in records if "validation_gain" in r.training)
+
+
+def _said(record: Record) -> str:
+    """A line about a run."""
+    if record.status != "done":
+        return f"  {record.id}: {record.status}: {(record.error or {}).get('message', '')}"
+    figures: Mapping[str, Any] = record.measurements[0].metrics if record.measurements else record.validation
+    first = next(iter(figures.items()), ("", None))
+    value = "not defined" if first[1] is None else f"{first[1]:.4f}"
+    where = record.measurements[0].split if record.measurements else "validation"
+    return f"  {record.id}: {where} {first[0]} {value} ({record.cost.get('train_s') or 0:.0f} s)"
