@@ -51,7 +51,9 @@ def make_files(folder: Path, n: int = 40) -> dict[str, Any]:
 def tiny_plan(files: dict[str, Any], target: str = "score", **keys: Any) -> Plan:
     """A plan of a few steps a run."""
     kind = "regression" if target == "score" else "classification"
-    settings = {**files, "target": target, "kind": kind, "batch_size": 4, "max_steps": 2, **keys.pop("settings", {})}
+    steps = {} if "train_tokens" in keys else {"max_steps": 2}
+    own = {"target": target, "kind": kind, "batch_size": 4, **steps, **keys.pop("settings", {})}
+    settings = {**files, **own}
     return plan_from({"baselines": [], "seeds": [0], **keys, "settings": settings})
 
 

@@ -106,7 +106,7 @@ def _linear(kind: Kind, strength: float) -> Any:  # noqa: ANN401  (a scikit-lear
     """A linear model; `strength` is the inverse of the penalty's weight."""
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    return Ridge(1 / strength) if kind == "regression" else LogisticRegression(C=strength, max_iter=2000)
+    return Ridge(1 / strength, tol=1e-8) if kind == "regression" else LogisticRegression(C=strength, max_iter=2000)
 
 
 def _targets(rows: Sequence[Example]) -> list[Any]:

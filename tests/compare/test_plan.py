@@ -31,7 +31,9 @@ def test_baselines_run_with_the_first_seed_only() -> None:
 
 
 def test_a_setting_multiplies_only_methods_that_have_it() -> None:
-    names = [v.name for v in variants_of(["predictor", "predgen"], {"loss": ["sum", "wdal"], "pooling": ["last", "mean"]})]
+    names = [
+        v.name for v in variants_of(["predictor", "predgen"], {"loss": ["sum", "wdal"], "pooling": ["last", "mean"]})
+    ]
     assert names == ["predictor pooling=last", "predictor pooling=mean", "predgen loss=sum", "predgen loss=wdal"]
 
 
@@ -53,7 +55,9 @@ def test_every_own_setting_of_a_method_is_a_setting() -> None:
 
 def test_one_setting_is_changed_at_a_time() -> None:
     base = {"method": "predgen", "name": "base"}
-    found = plan_from({"tasks": ["sick"], "one_at_a_time": {"base": base, "factors": {"p_max": [0.5], "loss": ["sum"]}}})
+    found = plan_from(
+        {"tasks": ["sick"], "one_at_a_time": {"base": base, "factors": {"p_max": [0.5], "loss": ["sum"]}}}
+    )
     assert [dict(v.settings) for v in found.variants] == [
         {"method": "predgen"},
         {"method": "predgen", "p_max": 0.5},
@@ -79,7 +83,9 @@ def test_every_variant_gets_the_same_number_of_trials() -> None:
 
 
 def test_a_setting_that_a_variant_fixes_is_not_tuned() -> None:
-    fixed = plan(variants=[{"method": "predgen", "loss": "sum"}], tune={"loss": ["wdal"], "learning_rate": [1e-3, 2e-3]})
+    fixed = plan(
+        variants=[{"method": "predgen", "loss": "sum"}], tune={"loss": ["wdal"], "learning_rate": [1e-3, 2e-3]}
+    )
     assert [dict(c.choice) for c in fixed.trial_cells("sick")] == [{"learning_rate": 1e-3}, {"learning_rate": 2e-3}]
 
 
@@ -99,10 +105,20 @@ def test_math_tasks_share_one_model_per_method() -> None:
 
 def test_preset_gives_each_task_its_row_and_the_plan_overrides_it() -> None:
     found = plan_from({"tasks": ["sick", "boolq"], "preset": "paper", "settings": {"epochs": 1.0}})
-    sick, boolq = (found.settings_of(task) for task in ("sick", "boolq"))
+    sick, boolq = (found.settings_of(task, {}) for task in ("sick", "boolq"))
     assert (sick["batch_size"], sick["epochs"]) == (6, 1.0)
     assert sick["director"] == "ordered"
     assert boolq["director"] == "linear"
+
+
+def test_rank_of_a_preset_is_not_given_to_another_peft_method() -> None:
+    found = plan_from(
+        {"tasks": ["sick"], "preset": "paper", "vary": {"peft": ["lora", "rocoft"]}, "methods": ["predgen"]}
+    )
+    configs = {cell.variant: cell.config() for cell in found.cells("sick", 0, {})}
+    assert configs["predgen peft=lora"].peft_settings() == {"rank": 8, "alpha": 16.0}
+    assert configs["predgen peft=rocoft"].peft_settings()["rank"] == 3
+    assert configs["zero_shot"].peft == "none"
 
 
 @pytest.mark.parametrize("name", STUDIES)

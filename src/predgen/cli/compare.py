@@ -200,7 +200,7 @@ def _number(text: str, name: str) -> int:
 def _list(plan: "Plan") -> None:
     """Print the runs of a plan."""
     for source in plan.sources:
-        for cell in plan.trial_cells(source) if plan.tune else []:
+        for cell in plan.trial_cells(source):
             typer.echo(cell.id)
         for seed in plan.seeds:
             for cell in plan.cells(source, seed, {}):

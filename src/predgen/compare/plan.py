@@ -11,11 +11,11 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from predgen import registries
 from predgen.compare.records import Stage
-from predgen.config import RunConfig
+from predgen.config import RunConfig, peft_setting_owners
 from predgen.errors import ConfigError
 from predgen.registry import near_matches
 
@@ -71,7 +71,7 @@ class Cell:
     stage: Stage
     settings: Mapping[str, Any]
     choice: Mapping[str, Any] = field(default_factory=dict)
-    measure_on: Literal["test", "validation"] = "test"
+    measure_on: str = "test"
     scored_rows: int | None = None
     test_data: str | None = None
     screen: bool = False
@@ -141,7 +141,7 @@ class Plan:
     scored_rows: int | None = None
     test_data: str | None = None
     train_on: str = "gsm8k"
-    measure_on: Literal["test", "validation"] = "test"
+    measure_on: str = "test"
     screen: bool = False
     keep_models: bool = False
     study: str | None = None
@@ -153,6 +153,9 @@ class Plan:
         _check_names(self)
         if self.tune:
             _check_tuning(self)
+        for source in self.sources:  # values that no run can have are told now
+            for cell in [*self.cells(source, self.seeds[0], {}), *self.trial_cells(source)]:
+                cell.config()
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
@@ -172,10 +175,20 @@ class Plan:
             return 0
         return self.trials or min(len(_grid(self, variant)) for variant in self.variants)
 
-    def settings_of(self, source: str) -> dict[str, Any]:
-        """Settings shared by all runs on a task."""
-        start = {} if self.preset is None else registries.presets.get(self.preset)(source).settings
-        shared = {**start, **self.settings, "split_seed": self.settings.get("split_seed", 0)}
+    def settings_of(self, source: str, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a run on a task.
+
+        A preset's rank and the like belong to its PEFT method: where another is asked for, that one's own defaults hold.
+
+        Args:
+            source: Task to train on.
+            own: Settings of the variant, which override those shared by all.
+        """
+        start = {} if self.preset is None else dict(registries.presets.get(self.preset)(source).settings)
+        asked = {**self.settings, **own}
+        if asked.get("peft", start.get("peft")) != start.get("peft"):
+            start = {name: value for name, value in start.items() if name not in peft_setting_owners()}
+        shared = {"split_seed": 0, **start, **asked}
         if source != OWN_FILE:
             shared["task"] = source
         if self.scored_rows is not None:
@@ -190,7 +203,6 @@ class Plan:
             seed: One of `seeds`.
             choices: Variant -> settings that tuning chose.
         """
-        shared = self.settings_of(source)
         common: dict[str, Any] = {
             "task": source,
             "tests": self.sources[source],
@@ -206,24 +218,21 @@ class Plan:
                 variant=variant.name,
                 baseline=None,
                 choice=choices.get(variant.name, {}),
-                settings={**shared, **variant.settings, **choices.get(variant.name, {}), "seed": seed},
+                settings=self.settings_of(source, {**variant.settings, **choices.get(variant.name, {}), "seed": seed}),
                 **common,
             )
             for variant in self.variants
         ]
         if seed == self.seeds[0]:
-            cells = [self._baseline(name, shared, common) for name in self.baselines] + cells
+            untrained = self.settings_of(source, {"method": "generator", "peft": "none", "seed": seed})
+            own = {name: value for name, value in untrained.items() if name not in peft_setting_owners()}
+            cells = [Cell(variant=name, baseline=name, settings=own, **common) for name in self.baselines] + cells
         return cells
-
-    def _baseline(self, name: str, shared: Mapping[str, Any], common: Mapping[str, Any]) -> Cell:
-        """A run that trains no language model."""
-        settings = {**shared, "method": "generator", "peft": "none", "seed": common["seed"]}
-        return Cell(variant=name, baseline=name, settings=settings, **common)
 
     def trial_cells(self, source: str) -> list[Cell]:
         """Tuning runs on a task: the same number for every variant, measured on validation rows only, first seed."""
         cells: list[Cell] = []
-        for cell in self.cells(source, self.seeds[0], {}):
+        for cell in self.cells(source, self.seeds[0], {}) if self.tune else []:
             if cell.baseline is not None:
                 continue
             variant = next(v for v in self.variants if v.name == cell.variant)

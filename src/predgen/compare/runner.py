@@ -1,6 +1,7 @@
 """Run an experiment: check everything that can be checked, tune, make the runs, resume where it stopped."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -60,6 +61,8 @@ class Experiment:
             records += self._make(
                 [c for source in self._worthwhile(records) for c in self._final(source, seed, choices)], f"seed {seed}"
             )
+        if all(record.status != "failed" for record in records):  # else the workers' logs say more
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
         return records
 
     def _look_at_rows(self) -> None:
@@ -84,7 +87,7 @@ class Experiment:
 
     def _any_cell(self, source: str) -> Cell:
         """A run on a task, whose data settings are those of all."""
-        settings = {**self.plan.settings_of(source), "method": "predictor", "seed": self.plan.seeds[0]}
+        settings = self.plan.settings_of(source, {"method": "predictor", "seed": self.plan.seeds[0]})
         return Cell(
             source,
             self.plan.sources[source],
@@ -108,11 +111,17 @@ class Experiment:
         """Final runs of a task and a seed."""
         return [self._limited(cell) for cell in self.plan.cells(source, seed, choices.get(source, {}))]
 
+    def _trials(self) -> list[Cell]:
+        """Tuning runs of all tasks."""
+        return [self._limited(cell) for source in self.plan.sources for cell in self.plan.trial_cells(source)]
+
     def _check_grown(self) -> None:
         """An experiment may grow; refuse to lose what it has, or to go on with other rows."""
         planned = {
-            c.id for source in self.plan.sources for seed in self.plan.seeds for c in self._final(source, seed, {})
+            c.id: c for source in self.plan.sources for seed in self.plan.seeds for c in self._final(source, seed, {})
         }
+        for cell in self._trials() or planned.values():
+            finished(cell, self.folder)
         for path in sorted((self.folder / FOLDERS["final"]).glob("*.json")):
             record = read_record(path)
             if record.id not in planned:
@@ -144,8 +153,7 @@ class Experiment:
         """Task -> variant -> the settings that were best on validation rows."""
         if not self.plan.tune:
             return {}
-        cells = [self._limited(cell) for source in self.plan.sources for cell in self.plan.trial_cells(source)]
-        trials = [r for r in self._make(cells, "tuning") if r.status == "done"]
+        trials = [r for r in self._make(self._trials(), "tuning") if r.status == "done"]
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for source in self.plan.sources:
             metric = self.plan.settings.get("metric") or self._rows[source].training.task.metrics[0]
@@ -254,7 +262,8 @@ def _write_plan(plan: Plan, folder: Path) -> None:
 
 def _beats_constant(records: Sequence[Record]) -> bool:
     """Whether some variant was better than the constant on validation rows, beyond chance among the rows."""
-    return any(r.training["validation_gain"]["low"] > 0 for r in records if "validation_gain" in r.training)
+    lows = [record.training.get("validation_gain", {}).get("low") for record in records]
+    return any(low is not None and low > 0 for low in lows)
 
 
 def _said(record: Record) -> str:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from predgen.compare.plan import Cell
 from predgen.compare.records import Record, read_record, record_path, write_record
@@ -22,6 +22,7 @@ from predgen.errors import ConfigError
 _GRACE_S = 60.0  # for a worker to save a checkpoint after Ctrl-C
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Makes runs somewhere."""
 
@@ -141,15 +142,20 @@ class _Hand(threading.Thread):
             self.error = error
             self.shared.stopped.set()
         finally:
-            if self._process is not None and self._process.stdin is not None and not self.shared.stopped.is_set():
-                self._process.stdin.close()
-                self._process.wait()
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let the worker end: it does so where there are no more orders."""
+        if self._process is not None:
+            with self._process:  # closes its pipes and waits
+                pass
 
     def _make(self, cell: Cell) -> None:
         """Have one run made."""
         with self.shared.lock:
             self.shared.on_start(cell)
         if self._process is None or self._process.poll() is not None:
+            self._dismiss()
             self._process = _start(self.name, self.shared.experiment, self.shared.threads)
         process = self._process
         assert process.stdin is not None, "opened as a pipe"

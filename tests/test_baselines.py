@@ -1,0 +1,68 @@
+"""Baselines do what their names say, and choose on validation rows only."""
+
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from predgen.baselines import STRENGTHS, constant, tfidf
+from predgen.core import Example, Target
+from predgen.errors import ConfigError, DataError
+from predgen.metrics.base import evaluate_metrics
+from tiny_runs import tiny_rows
+
+
+def texts(rows: list[Example]) -> list[str]:
+    """The rows' texts."""
+    return [row.fields["text"] for row in rows]
+
+
+def targets(rows: list[Example]) -> list[object]:
+    """The rows' targets."""
+    return [row.target.value for row in rows if row.target]
+
+
+def test_constant_number_is_the_mean() -> None:
+    rows = tiny_rows(9, "regression")
+    values = [float(str(t)) for t in targets(rows)]
+    assert constant(rows, rows[:2], "regression").values == pytest.approx([sum(values) / 9] * 2)
+
+
+def test_constant_label_comes_with_shares() -> None:
+    rows = [Example(i, {"text": ""}, Target(label)) for i, label in enumerate("abb")]
+    found = constant(rows, rows, "classification")
+    assert found.values == ["b"] * 3
+    assert found.labels == ("a", "b")
+    assert found.probabilities == [[1 / 3, 2 / 3]] * 3
+
+
+def test_constant_math_answer_is_the_most_frequent() -> None:
+    rows = [Example(i, {"text": ""}, Target(value)) for i, value in enumerate((1.0, 7.0, 7.0))]
+    assert constant(rows, rows[:1], "math").values == [7.0]
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_tfidf_is_the_best_of_its_strengths_on_validation_rows(kind: str) -> None:
+    train, validation, test = (tiny_rows(n, kind, seed=n) for n in (40, 21, 11))
+    metric = "mse" if kind == "regression" else "accuracy"
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(texts(train))
+    scores, predictions = [], []
+    for strength in STRENGTHS:
+        model = Ridge(1 / strength, tol=1e-8) if kind == "regression" else LogisticRegression(C=strength, max_iter=2000)
+        model.fit(vectorizer.transform(texts(train)), targets(train))
+        guess = list(model.predict(vectorizer.transform(texts(validation))))
+        scores.append(evaluate_metrics([metric], targets(validation), guess)[metric])
+        predictions.append(list(model.predict(vectorizer.transform(texts(test)))))
+    best = scores.index(min(scores) if kind == "regression" else max(scores))
+    found = tfidf(train, validation, test, kind, metric)
+    assert found.values == (pytest.approx(predictions[best]) if kind == "regression" else predictions[best])
+
+
+def test_tfidf_refuses_math_and_rows_without_words() -> None:
+    rows = tiny_rows(6, "regression")
+    with pytest.raises(ConfigError, match="not math"):
+        tfidf(rows, rows, rows, "math", "exact_match")
+    with pytest.raises(DataError, match="there are none"):
+        tfidf(rows, [], rows, "regression", "mse")
+    blank = [Example(i, {"text": "."}, Target(float(i))) for i in range(3)]
+    with pytest.raises(DataError, match="finds no words in the 3"):
+        tfidf(blank, blank, blank, "regression", "mse")
