@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from predgen.baselines import tfidf
 from predgen.config import RunConfig
+from predgen.core import Example, Kind, Target
 from predgen.data.sources import read_rows
 from predgen.demo.measured import Measured
 from predgen.demo.opinions import make_opinions
@@ -42,7 +43,7 @@ class DemoTask:
     """
 
     name: str
-    kind: str
+    kind: Kind
     prompt: str
     metrics: tuple[str, ...]
 
@@ -114,21 +115,12 @@ def _config(task: DemoTask, method: str, files: Mapping[str, Path]) -> RunConfig
 
 
 def _baseline(task: DemoTask, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[list[Any], Any, Any]:
-    """TF-IDF of words and word pairs with ridge or logistic regression; strength chosen by cross-validation in train."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegressionCV, RidgeCV
-    from sklearn.pipeline import make_pipeline
-
-    strengths = np.logspace(-2, 2, 9)
-    if task.kind == "regression":
-        model = RidgeCV(strengths)
-    else:
-        model = LogisticRegressionCV(
-            Cs=strengths, max_iter=2000, l1_ratios=(0.0,), scoring="accuracy", use_legacy_attributes=False
-        )
-    pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), model)
-    pipeline.fit([r["text"] for r in splits["train"]], [r[task.name] for r in splits["train"]])
-    return list(pipeline.predict([r["text"] for r in splits["test"]])), None, None
+    """TF-IDF of words and word pairs with ridge or logistic regression."""
+    train, validation, test = (
+        [Example(i, {"text": row["text"]}, Target(row[task.name])) for i, row in enumerate(splits[name])]
+        for name in ("train", "validation", "test")
+    )
+    return tfidf(train, validation, test, task.kind, task.metrics[0]).values, None, None
 
 
 def _test(task: DemoTask, method: str, trained: TrainedModel, rows: Sequence[Mapping[str, Any]]) -> list[Measured]:
