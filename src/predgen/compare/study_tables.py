@@ -32,27 +32,24 @@ def study_tables(found: Findings) -> list[Table]:
 
 def _ours(found: Findings, paper: Study) -> Table:
     """Variants x tasks; numbers of the paper in rows below the variant that they match."""
-    wanted, rows = _METRICS.get(paper.name, ()), []
+    wanted = _METRICS.get(paper.name, ())
+    varied = [paper.setting] if paper.setting != "method" else []
+    rows = []
     for variant in found.variants:
-        setting = variant.settings.get(paper.setting) if variant.baseline is None else None
-        name = (
-            variant.name
-            if paper.setting == "method" or setting is None
-            else f"{variant.name} ({paper.setting} {setting})"
-        )
-        rows.append([name, *(cell(found, task, variant, wanted) for task in found.tasks)])
+        told = [str(variant.settings.get(name, ABSENT)) for name in varied]
+        rows.append([variant.name, *told, *(cell(found, task, variant, wanted) for task in found.tasks)])
         matched = [_matching(paper, variant, task) for task in found.tasks]
         if any(matched):
-            rows.append([f"the paper's {name}", *map(_written, matched)])
+            rows.append([f"the paper's {variant.name}", *told, *map(_written, matched)])
     metrics = {e.task: [name for name in wanted if name in e.metrics] or [e.metric] for e in found.entries}
-    columns = ["variant", *(f"{task}, {' / '.join(metrics[task])}" for task in found.tasks)]
+    columns = ["variant", *varied, *(f"{task}, {' / '.join(metrics[task])}" for task in found.tasks)]
     return Table(f"{paper.title}: measured here, {found.split} rows", columns, rows, (_on_models(found),))
 
 
 def _matching(paper: Study, variant: VariantFacts, task: str) -> list[Published]:
     """Numbers of the paper that may stand below a variant's."""
     s = variant.settings
-    if not {"model", "peft", "method"} <= set(s):
+    if variant.derived_from is not None or not {"model", "peft", "method"} <= set(s):
         return []
     return beside(paper, model=s["model"], peft=s["peft"], method=s["method"], task=task)
 
