@@ -29,7 +29,7 @@ LEVELS = [
     {"models"},
     {"inference"},
     {"training"},
-    {"estimators", "evaluation"},
+    {"baselines", "estimators", "evaluation"},
     {"compare"},
     {"demo"},
     {"cli"},

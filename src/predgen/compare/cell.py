@@ -16,7 +16,7 @@ from predgen import registries
 from predgen.baselines import BaselinePredictions, constant, tfidf
 from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.plan import Cell
-from predgen.compare.records import HEADLINE, Measurement, Predictions, Record, read_record, record_path, write_record
+from predgen.compare.records import PRIMARY, Measurement, Predictions, Record, read_record, record_path, write_record
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
 from predgen.core import Decoding, Example, Prediction
 from predgen.errors import ConfigError
@@ -155,7 +155,7 @@ def _gain(trained: TrainedModel, rows: CellRows) -> dict[str, float | None]:
     data = rows.training
     values = [p.value for p in trained.predict_examples(data.validation)]
     plain = constant(data.train, data.validation, data.task.kind).values
-    metric = HEADLINE[data.task.kind]
+    metric = PRIMARY[data.task.kind]
     found = paired_difference(metric, _target_values(data.validation), values, plain)
     if registries.metrics.get(metric).greater_is_better:
         return _defined({"gain": found.difference, "low": found.low, "high": found.high})
@@ -223,7 +223,7 @@ def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
     def predicted(examples: Sequence[Example]) -> BaselinePredictions:
         if cell.baseline == "constant":
             return constant(data.train, examples, data.task.kind)
-        return tfidf(data.train, data.validation, examples, data.task.kind, HEADLINE[data.task.kind])
+        return tfidf(data.train, data.validation, examples, data.task.kind, PRIMARY[data.task.kind])
 
     def figures(examples: Sequence[Example], found: BaselinePredictions) -> dict[str, float | None]:
         return _metrics(names, examples, found.values, found.probabilities, found.labels)

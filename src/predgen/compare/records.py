@@ -20,7 +20,7 @@ from predgen.errors import DataError
 FORMAT_VERSION = 1
 PLAN_FILE = "experiment.yaml"
 FOLDERS = {"final": "runs", "trial": "trials"}
-HEADLINE = {"classification": "accuracy", "regression": "mse", "math": "exact_match"}
+PRIMARY = {"classification": "accuracy", "regression": "mse", "math": "exact_match"}
 """Metric by which methods are compared: a mean over rows, defined for constant predictions too, unlike correlations."""
 
 Stage = Literal["final", "trial"]

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from predgen.compare.findings import Difference, Entry, Estimate, Findings, VariantFacts
-from predgen.compare.runs import PRIMARY
+from predgen.compare.records import PRIMARY
 
 MINUS = " minus "
 ABSENT = "-"

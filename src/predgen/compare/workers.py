@@ -50,7 +50,7 @@ class Engine(Protocol):
         ...
 
 
-class LocalWorkers:
+class LocalWorkers(Engine):
     """Processes on this machine.
 
     Args:
