@@ -169,7 +169,7 @@ FILES: dict[str, dict[str, str]] = {
                 {
                     "qID": "A{i}-1",
                     "sentence": "Ann {i} helped Bea as _ was kind.",
-                    "option1": "Ann",
+                    "option1": "Ann {i}",
                     "option2": "Bea",
                     "answer": "1",
                 }
@@ -179,7 +179,7 @@ FILES: dict[str, dict[str, str]] = {
                 {
                     "qID": "A{i}-2",
                     "sentence": "Ann {i} helped Bea as _ was ill.",
-                    "option1": "Ann",
+                    "option1": "Ann {i}",
                     "option2": "Bea",
                     "answer": "2",
                 }

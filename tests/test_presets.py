@@ -73,6 +73,13 @@ def test_what_table_3_lacks_is_not_called_published() -> None:
     assert paper("gsm8k").published["max_steps_for_sampling"] == 1000  # Figure 4
 
 
+def test_word_problems_take_what_llm_adapters_trains_math_10k_with() -> None:
+    settings = paper("math_10k").settings  # written down a second time
+    assert (settings["learning_rate"], settings["epochs"], settings["warmup_steps"]) == (3e-4, 3.0, 100)
+    assert settings["batch_size"] * settings["gradient_accumulation"] == 16
+    assert paper("math_10k").defaults == paper("gsm8k").defaults
+
+
 def test_alias_and_unknown_task() -> None:
     assert paper("arc_e") == paper("arc_easy")
     assert paper("arc_e").task == "arc_easy"

@@ -124,8 +124,8 @@ def files_table() -> str:
     rows = []
     for task in all_tasks():
         splits = [_files(task.files.get(split, ())) for split in ("train", "validation", "test")]
-        hub = " ".join(filter(None, (task.hub.dataset, task.hub.config))) if task.hub else ""
-        rows.append([code(task.name), code(task.folder or task.name), *splits, code(hub)])
+        hub = code(str(task.hub)) if task.hub else "no copy: give `--data-dir`"
+        rows.append([code(task.name), code(task.folder or task.name), *splits, hub])
     return table(["task", "folder", "train", "validation", "test", "on the hub"], rows)
 
 

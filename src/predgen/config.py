@@ -121,19 +121,17 @@ class RunConfig:
             missing = [name for name in ("prompt", "target", "kind") if getattr(self, name) is None]
             if missing:
                 raise ConfigError(f"`data` also needs {', '.join(f'`{m}`' for m in missing)}: predgen does not guess what to predict.")
-        self._settle_peft()
+        self._check_peft()
         if self.p_min > self.p_max:
             raise ConfigError(f"`p_min` is {self.p_min:g}, above `p_max` {self.p_max:g}; p grows from p_min to p_max.")
 
-    def _settle_peft(self) -> None:
-        """Fill in the PEFT method's defaults; refuse settings that only other methods have."""
+    def _check_peft(self) -> None:
+        """Refuse settings that only other PEFT methods have."""
         own = registries.peft_methods.facts(self.peft).get("settings", {})
         for name, owners in peft_setting_owners().items():
             value = getattr(self, name)
             if name not in own and value is not None:
                 raise ConfigError(f"`{name}` is {value!r}, but peft {self.peft!r} has no such setting; {', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it. Leave it out, or choose another `peft`.")
-            if value is None and name in own:
-                object.__setattr__(self, name, own[name])
 
     @property
     def rows_seed(self) -> int:
@@ -141,12 +139,17 @@ class RunConfig:
         return self.seed if self.split_seed is None else self.split_seed
 
     def peft_settings(self) -> dict[str, Any]:
-        """Return the settings that belong to the chosen PEFT method."""
-        return {name: getattr(self, name) for name in registries.peft_methods.facts(self.peft).get("settings", {})}
+        """Return the settings that belong to the chosen PEFT method: as given, or else its defaults.
+
+        The fields stay as given, so that `dataclasses.replace(config, peft=...)` takes the other method's defaults.
+        """
+        own = registries.peft_methods.facts(self.peft).get("settings", {})
+        given = {name: getattr(self, name) for name in own}
+        return {name: own[name] if value is None else value for name, value in given.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all settings as plain data."""
-        return dataclasses.asdict(self)
+        """Return all settings as plain data, the PEFT method's defaults filled in: what is used, and what runs record."""
+        return {**dataclasses.asdict(self), **self.peft_settings()}
 
 
 def peft_setting_owners() -> dict[str, list[str]]:

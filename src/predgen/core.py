@@ -113,19 +113,26 @@ class FileSpec:
 
 @dataclass(frozen=True, slots=True)
 class HubSpec:
-    """Where the same task lies on the Hugging Face hub.
+    """Where the same task lies on the Hugging Face hub, as plain data: no code of a repository is ever run.
 
     Attributes:
         dataset: Repository id.
         config: Configuration name, or None.
-        splits: Published split ("train", "validation", "test"), where it has labels -> its name on the hub.
+        splits: Published split ("train", "validation", "test"), where it has labels -> its name on the hub; "a+b" are two
+            that the publisher has as one.
         columns: Hub column -> our column.
+        files: Published split -> its file in the repository, where no configuration names it.
     """
 
     dataset: str
     config: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return repository, configuration and files in one line."""
+        return " ".join(filter(None, (self.dataset, self.config, *self.files.values())))
 
 
 @dataclass(frozen=True, slots=True)

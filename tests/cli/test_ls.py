@@ -105,11 +105,51 @@ def test_table_names_everything() -> None:
     assert all(name in said for name in registries.methods)
 
 
-def test_narrow_terminal_shows_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "90")
-    said = predgen("ls", "tasks").stdout
-    assert all(f" {name} " in said for name in registries.tasks)
+@pytest.mark.parametrize("what", LISTS)
+@pytest.mark.parametrize("columns", [50, 80, 100])
+def test_narrow_terminal_breaks_lines_between_words_only(
+    what: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = predgen("ls", what).stdout
+    assert max(map(len, said.splitlines())) <= columns
     assert "…" not in said
+    words = set(said.replace("│", " ").split())
+    for entry in json.loads(predgen("ls", what, "--json").stdout):
+        told = [
+            entry["summary"],
+            *map(str, entry.get("metrics", ())),
+            entry.get("licence") or "",
+            entry.get("hub") or "",
+        ]
+        missing = {word for text in told for word in text.split()} - words - {word.rstrip(",") for word in words}
+        assert not missing
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_wide_terminal_shows_a_row_per_entry(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    said = predgen("ls", what).stdout.splitlines()
+    assert len([line for line in said if line.startswith("│")]) == len(LISTS[what])
+
+
+def test_tasks_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = predgen("ls", "tasks").stdout.splitlines()
+    start = said.index("wassa: emotion intensity of tweets, 0..1")
+    assert said[start + 1 : start + 3] == [
+        "  kind regression · scale 0, 1 · metrics mse, mae, rmse, pearson, spearman, r2 ·",
+        "  licence not stated · version 1 · hub no copy, give --data-dir",
+    ]
+    assert [line.partition(":")[0] for line in said if not line.startswith(" ")] == list(registries.tasks)
+    assert len(said) < 100
+
+
+def test_tasks_say_where_they_lie_on_the_hub() -> None:
+    on_hub = {entry["name"]: entry["hub"] for entry in json.loads(predgen("ls", "tasks", "--json").stdout)}
+    assert on_hub["obqa"] == "allenai/openbookqa main"
+    assert on_hub["addsub"] == "HuggingFaceTB/math_tasks data/mawps/addsub.jsonl"
+    assert [name for name, place in on_hub.items() if place is None] == ["wassa"]
 
 
 def test_near_match_of_a_wrong_list() -> None:

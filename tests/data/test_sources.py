@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from predgen.data.cells import number_of
 from predgen.data.delimited import MAX_CELL
 from predgen.data.sources import columns_of, read_rows, rows_of
 from predgen.errors import DataError
@@ -269,6 +270,23 @@ def test_frame_gives_python_values_and_keeps_nan() -> None:
     assert [type(value) for value in rows[0].values()] == [int, float, bool]
     assert rows[0]["b"] != rows[0]["b"]
     assert list(rows[0]) == ["a", "b", "3"]
+
+
+@pytest.mark.parametrize("value", [3.8, 0.1, -2.7, 1.0, 16777217.0])
+def test_single_precision_gives_the_decimal_it_was_written_as(value: float, tmp_path: Path) -> None:
+    single = np.float32(value)
+    assert float(single) == value or repr(float(single)) != repr(value)  # 3.8 has become 3.799999952316284
+    frame = pd.DataFrame({"text": ["a", "b"], "score": pd.Series([single, np.nan], dtype="float32")})
+    frame.to_parquet(tmp_path / "a.parquet")
+    typed = datasets.Features({"text": datasets.Value("string"), "score": datasets.Value("float32")})
+    listed = datasets.Dataset.from_list([{"text": "a", "score": value}, {"text": "b", "score": None}], features=typed)
+    written_as = float(str(single))
+    assert written_as == pytest.approx(value, rel=1e-7)
+    for source in (frame, tmp_path / "a.parquet", listed):
+        first, last = rows_of(source)
+        assert first == {"text": "a", "score": written_as}
+        assert last["score"] is None or np.isnan(last["score"])
+    assert number_of(single) == written_as
 
 
 @pytest.mark.parametrize(

@@ -206,11 +206,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_hub_follows_the_same_rules(hub: list[tuple[Any, ...]]) -> None:
     assert [len(load_hub(TOY, split)) for split in ("train", "validation", "test")] == [90, 10, 100]
     assert load_hub(TOY, "test")[3] == {"text": "dev 3", "score": 0.3}
-    assert hub[0] == ("somebody/toy", "plain", {"split": "train"})  # no trust_remote_code
+    assert hub[0] == ("somebody/toy", "plain", {"split": "train", "data_files": None})  # no trust_remote_code
 
 
 def test_task_without_hub_says_so() -> None:
-    with pytest.raises(DataError, match="task 'toy' names no data set on the hub; give `data_dir`"):
+    with pytest.raises(DataError, match="task 'toy' has no copy on the hub that loads as plain data; give `data_dir`"):
         load_hub(dataclasses.replace(TOY, hub=None), "train")
 
 

@@ -164,7 +164,7 @@ def test_no_batch_of_several_rows_exceeds_its_tokens(case: Case, budget: int, mo
     model, rows = make(case), rows_of(case.kind)
     seen = watched(model, monkeypatch)
     predict(model, rows, batch_tokens=budget)
-    sizes = [batch.prompt_ids.shape[1] + model.answer_nodes for batch in seen]
+    sizes = [batch.prompt_ids.shape[1] + model.answer_nodes() for batch in seen]
     assert all(
         len(batch.row_id) * width <= budget or len(batch.row_id) == 1 for batch, width in zip(seen, sizes, strict=True)
     )
@@ -172,8 +172,28 @@ def test_no_batch_of_several_rows_exceeds_its_tokens(case: Case, budget: int, mo
     assert len(seen) == {1: 8, 10**6: 1}.get(budget, len(seen))
     # No batch could have taken the next one's first row.
     for batch, following in itertools.pairwise(seen):
-        width = int(following.prompt_mask.sum(dim=1).min()) + model.answer_nodes
+        width = int(following.prompt_mask.sum(dim=1).min()) + model.answer_nodes()
         assert (len(batch.row_id) + 1) * width > budget
+
+
+@pytest.mark.parametrize("case", [CASES[4], CASES[5], CASES[7]], ids=str)
+def test_full_vocabulary_counts_the_forced_nodes_it_runs(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = make(case), rows_of(case.kind)
+    tree, longest = model.tree, max(len(row.prompt_ids) for row in rows)
+    assert tree.n_nodes > tree.n_scored
+    run: list[int] = []  # tokens per row, forward by forward
+    counting = model.lm.get_input_embeddings().register_forward_hook(lambda _, given, __: run.append(given[0].shape[1]))
+    asked = Decoding("argmax", full_vocabulary=True)
+    with counting:
+        predict(model, rows, batch_tokens=10**6, decoding=asked, share_prefix=False)
+    assert sum(run) == longest + len(tree.head) + tree.n_nodes
+    budget = len(rows) * (longest + tree.n_scored)  # one batch, if only the nodes of plain probabilities were run
+    seen = watched(model, monkeypatch)
+    predict(model, rows, batch_tokens=budget, decoding=Decoding("argmax"), share_prefix=False)
+    assert len(seen) == 1
+    predict(model, rows, batch_tokens=budget, decoding=asked, share_prefix=False)
+    assert len(seen) > 2
+    assert all(len(b.row_id) * (b.prompt_ids.shape[1] + tree.n_nodes) <= budget for b in seen[1:])
 
 
 def test_batch_size_rules_where_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

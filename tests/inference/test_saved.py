@@ -1,5 +1,6 @@
 """A saved model: reading it back changes nothing, and what is missing, damaged or of another base is said."""
 
+import dataclasses
 import json
 import os
 import re
@@ -120,6 +121,16 @@ def test_rank_that_an_older_version_stored_for_every_peft_method_is_left_out(
     loaded = predgen.load(tmp_path / "run")
     assert loaded.config == trained.config
     assert predictions(loaded) == predictions(trained)
+
+
+def test_numbers_used_are_recorded_and_another_method_brings_its_own(bases: dict[str, Path], tmp_path: Path) -> None:
+    train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="lora", rank=None, alpha=None)
+    recorded = json.loads((tmp_path / "run" / "predgen.json").read_text(encoding="utf-8"))["config"]
+    adapter = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (recorded["rank"], recorded["alpha"]) == (adapter["r"], adapter["lora_alpha"]) == (8, 16.0)
+    config = predgen.load(tmp_path / "run").config
+    assert config.to_dict() == recorded
+    assert dataclasses.replace(config, peft="melora").peft_settings() == {"rank": 1, "alpha": 16.0, "melora_blocks": 8}
 
 
 def test_training_changed_what_is_compared(bases: dict[str, Path]) -> None:

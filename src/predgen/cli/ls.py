@@ -1,6 +1,8 @@
 """`predgen ls`."""
 
 import json
+import textwrap
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -51,8 +53,10 @@ def ls(
         entries = [{**entry, **_task_facts(entry["name"])} for entry in entries]
     if as_json:
         typer.echo(json.dumps(entries, indent=1, ensure_ascii=False))
-    else:
-        _show(entries)
+        return
+    if what == "tasks":
+        entries = [{**entry, "hub": entry["hub"] or "no copy, give --data-dir"} for entry in entries]
+    _show(entries)
 
 
 def _task_facts(name: str) -> dict[str, Any]:
@@ -65,6 +69,7 @@ def _task_facts(name: str) -> dict[str, Any]:
         "metrics": list(task.metrics),
         "licence": task.licence,
         "version": task.version,
+        "hub": str(task.hub) if task.hub else None,
     }
 
 
@@ -101,18 +106,33 @@ def _counts(model: str) -> dict[str, dict[str, Any]]:
 
 
 def _show(entries: list[dict[str, Any]]) -> None:
-    """Print a table."""
+    """Print a table, or one entry below the other where the terminal is narrower than a row."""
     from rich.console import Console
     from rich.markup import escape
+    from rich.measure import Measurement
     from rich.table import Table
 
     columns = [column for column in entries[0] if any(entry[column] not in (None, [], {}) for entry in entries)]
     table = Table()
-    for column in columns:  # a narrow terminal folds cells; nothing is cut off
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for column in columns:
+        table.add_column(column)
     for entry in entries:
         table.add_row(*(escape(_cell(entry[column])) for column in columns))  # W[rows] is no markup
-    Console().print(table)
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    if needed <= console.width:
+        console.print(table)
+    else:
+        typer.echo("\n".join(_lines(entry, columns, console.width) for entry in entries))
+
+
+def _lines(entry: dict[str, Any], columns: list[str], width: int) -> str:
+    """An entry in running text: name and summary, then its facts, broken between words only."""
+    cells = {column: _cell(entry[column]) for column in columns if column not in ("name", "summary")}
+    told = " · ".join(f"{column} {cell}" for column, cell in cells.items() if cell)
+    wrap = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    head = wrap(f"{entry['name']}: {entry['summary']}", subsequent_indent="  ")
+    return f"{head}\n{wrap(told, initial_indent='  ', subsequent_indent='  ')}" if told else head
 
 
 def _cell(value: Any) -> str:  # noqa: ANN401

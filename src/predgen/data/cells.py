@@ -18,6 +18,8 @@ class CellError(ValueError):
 
 def plain(value: Any) -> Any:  # noqa: ANN401
     """Return a numpy scalar as the Python value it stands for, anything else as it is."""
+    if type(value).__name__ == "float32":
+        return float(str(value))  # 3.8, not 3.799999952316284
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 

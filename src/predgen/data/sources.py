@@ -6,9 +6,11 @@ A file is checked as it is read: what cannot be read exactly is an error that na
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from predgen.data.delimited import read_delimited, read_plain
 from predgen.data.lines import decoded_lines, named_columns
@@ -78,6 +80,8 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (pandas a
         return read_rows(source)
     if _is_instance(source, "pandas", "DataFrame"):
         return _not_empty(_frame_rows(source), "the data frame")
+    if _is_instance(source, "datasets", "Dataset"):
+        return _not_empty(dataset_rows(source), "the data set")
     if isinstance(source, Mapping):
         raise DataError(
             f"rows were given as one {type(source).__name__} with keys {_some(source)}; give a list of rows, a data frame, "
@@ -89,6 +93,12 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (pandas a
             "list of dictionaries."
         )
     return _not_empty(_mapping_rows(source), "the list of rows")
+
+
+def dataset_rows(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (datasets is optional)
+    """Yield the rows of a `datasets.Dataset`; class labels are their numbers."""
+    singles = {name for name, feature in data.features.items() if getattr(feature, "dtype", None) == "float32"}
+    return _as_written(_mapping_rows(data), singles)
 
 
 def columns_of(path: str | Path, *, reader: str | None = None, header: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -196,8 +206,9 @@ def _read_parquet(path: Path, _header: Sequence[str] | None, _optional: int) -> 
     try:
         with pq.ParquetFile(path) as file:
             named_columns(file.schema_arrow.names, path, 1)
+            singles = {field.name for field in file.schema_arrow if pa.types.is_float32(field.type)}
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                yield from batch.to_pylist()
+                yield from _as_written(batch.to_pylist(), singles)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"file {str(path)!r} cannot be read as parquet: {error}. Check that it is one, and whole."
@@ -234,8 +245,16 @@ def _frame_rows(frame: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"the data frame has more than one column named {_some(twice)}; rename or drop the others.")
-    for cells in frame.itertuples(index=False, name=None):
-        yield dict(zip(names, cells, strict=True))
+    singles = {name for name, dtype in zip(names, frame.dtypes, strict=True) if str(dtype) == "float32"}
+    rows = (dict(zip(names, cells, strict=True)) for cells in frame.itertuples(index=False, name=None))
+    yield from _as_written(rows, singles)
+
+
+def _as_written(rows: Iterable[dict[str, Any]], singles: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Give numbers of single precision the shortest decimal that stands for them: 3.8, not 3.799999952316284 (SPEC 8)."""
+    for row in rows:
+        short = {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
+        yield {**row, **short} if short else row
 
 
 def _mapping_rows(source: Iterable[Any]) -> Iterator[dict[str, Any]]:

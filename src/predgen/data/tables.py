@@ -19,7 +19,7 @@ from predgen.core import FileSpec, HubSpec, TaskSpec
 from predgen.data.aligned import with_aligned
 from predgen.data.cells import is_missing
 from predgen.data.examples import extractor
-from predgen.data.sources import read_rows
+from predgen.data.sources import dataset_rows, read_rows
 from predgen.data.splits import split_rows
 from predgen.errors import ConfigError, DataError
 from predgen.registry import near_matches
@@ -83,7 +83,9 @@ def load_hub(task: TaskSpec, split: str, *, seed: int = 0) -> _Rows:
         DataError: If the task is not on the hub, `datasets` is not installed, or it cannot load the data set.
     """
     if task.hub is None:
-        raise DataError(f"task {task.name!r} names no data set on the hub; give `data_dir`. {_looked_for(task)}")
+        raise DataError(
+            f"task {task.name!r} has no copy on the hub that loads as plain data; {_from_publisher(task)} {_looked_for(task)}"
+        )
     hub = task.hub
     return _split(
         task, split, hub.splits, lambda name: _download(task, hub, name), seed, f"hub data set {hub.dataset!r}"
@@ -170,6 +172,11 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_file())
 
 
+def _from_publisher(task: TaskSpec) -> str:
+    """Say whose files to fetch."""
+    return f"get the publisher's files ({task.source}) and give `data_dir`." if task.source else "give `data_dir`."
+
+
 def _looked_for(task: TaskSpec) -> str:
     """Say which files a task can be read from."""
     splits = (
@@ -210,16 +217,21 @@ def _download(task: TaskSpec, hub: HubSpec, split: str) -> _Rows:
     """Read a published split from the hub."""
     try:
         from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise DataError(
             f"reading task {task.name!r} from the hub needs `datasets`: pip install 'predgen[data]'; or give `data_dir`."
         ) from error
+    name = hub.splits[split]
+    files = {name: hub.files[split]} if hub.files else None
     try:
-        data = load_dataset(hub.dataset, hub.config, split=hub.splits[split])
-    except (OSError, ValueError, RuntimeError) as error:  # not found or offline; unknown configuration; needs a script
+        data = load_dataset(hub.dataset, hub.config, split=name, data_files=files)
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        # Not found or offline; unknown configuration or split; needs a script; files that do not fit together.
+        reason = f"{error} ({error.__cause__})" if isinstance(error, DatasetsError) and error.__cause__ else str(error)
         raise DataError(
-            f"hub data set {hub.dataset!r} of task {task.name!r} cannot be loaded: {error}. Check the connection, or download the "
-            f"publisher's files and give `data_dir`. {_looked_for(task)}"
+            f"hub data set {hub.dataset!r} of task {task.name!r} cannot be loaded: {reason}. Check the connection, or "
+            f"{_from_publisher(task)} {_looked_for(task)}"
         ) from error
     extract = extractor(task)
-    return [dict(extract(row)) for row in _renamed(iter(data), hub.columns, f"hub data set {hub.dataset!r}")]
+    return [dict(extract(row)) for row in _renamed(dataset_rows(data), hub.columns, f"hub data set {hub.dataset!r}")]

@@ -99,7 +99,7 @@ class _Predicting:
 
     def _width(self, row: int) -> int:
         """Tokens to run for a row."""
-        return len(self.rows[row].prompt_ids) - self.skipped + self.model.answer_nodes
+        return len(self.rows[row].prompt_ids) - self.skipped + self.model.answer_nodes(self.decoding)
 
     def _next(self, waiting: deque[int], batch_tokens: int, batch_size: int | None) -> list[int]:
         """Take the next batch's rows; lengths ascend, so the last row decides the width."""

@@ -27,7 +27,7 @@ from safetensors.torch import save as serialise
 
 from predgen import __version__, registries
 from predgen.codecs.base import Codec
-from predgen.config import config_from
+from predgen.config import config_from, peft_setting_owners
 from predgen.core import FileSpec, HubSpec, TaskSpec
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
@@ -202,9 +202,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a saved model; the first version stored rank and alpha for PEFT methods that have neither."""
-    own = registries.peft_methods.facts(data["config"]["peft"]).get("settings", {})
-    return {**data["config"], **{name: None for name in ("rank", "alpha") if name not in own}}
+    """The settings of a saved model.
+
+    A record holds the PEFT method's settings in full; those at the default count as not given again. The first version
+    stored rank and alpha for PEFT methods that have neither.
+    """
+    config = data["config"]
+    own = registries.peft_methods.facts(config["peft"]).get("settings", {})
+    not_given = [name for name in peft_setting_owners() if name not in own or config.get(name) == own[name]]
+    return {**config, **dict.fromkeys(not_given)}
 
 
 def _load_base(folder: Path, data: Mapping[str, Any], base: str | None) -> BaseModel:

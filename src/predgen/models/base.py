@@ -137,9 +137,8 @@ class PredictionModel(nn.Module):
         """How predictions are computed, in words."""
         return "one forward over the prompt"
 
-    @property
-    def answer_nodes(self) -> int:
-        """Tokens that are run for a row's answers, besides its prompt."""
+    def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
+        """Tokens that are run for a row's answers, besides its prompt, where `decoding` is asked for."""
         return 0
 
     @property

@@ -21,7 +21,7 @@ from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.losses.token_nll import token_nll, writer_loss
-from predgen.models.base import ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
+from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
 from predgen.models.feeding import feed_gold, feed_written
 from predgen.models.marginal import marginal_loss, marginal_output
 from predgen.models.writer import Reading, WritingModel
@@ -76,9 +76,8 @@ class PredGen(WritingModel):
     def own_decoding(self) -> str:
         return "director" if self.director.has_head else self.director.decoding
 
-    @property
-    def answer_nodes(self) -> int:
-        return self.tree.n_nodes if self.is_marginal and self.tree is not None else super().answer_nodes
+    def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
+        return self.tree.n_nodes if self.is_marginal and self.tree is not None else super().answer_nodes(decoding)
 
     def forward(self, batch: Batch, plan: SamplingPlan, reduction: Reduction) -> RowLosses:
         if self.is_marginal:

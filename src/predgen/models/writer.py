@@ -71,9 +71,10 @@ class WritingModel(PredictionModel):
             return f"sequential: {self.obstacle}"
         return "tree pass" if self.tree is not None else "tree passes, level by level"
 
-    @property
-    def answer_nodes(self) -> int:
-        return self.written_by.max_tokens if self.tree is None else self.tree.n_scored
+    def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
+        if self.tree is None:
+            return self.written_by.max_tokens
+        return self.tree.n_nodes if decoding.full_vocabulary else self.tree.n_scored
 
     @property
     def number_codec(self) -> NumberCodec:

@@ -1,6 +1,6 @@
 """AddSub: word problems of addition and subtraction; only measured on."""
 
-from predgen.core import TaskSpec
+from predgen.core import HubSpec, TaskSpec
 from predgen.tasks.word_problems import PROMPT, test_files
 
 ADDSUB = TaskSpec(
@@ -10,6 +10,12 @@ ADDSUB = TaskSpec(
     target="answer",
     metrics=("exact_match",),
     files={"test": test_files("AddSub.json")},
+    hub=HubSpec(
+        "HuggingFaceTB/math_tasks",
+        splits={"test": "test"},
+        columns={"input": "question", "target": "answer"},
+        files={"test": "data/mawps/addsub.jsonl"},
+    ),
     group=("question",),
     extract="predgen.tasks.word_problems:question_and_answer",
     licence="not stated",

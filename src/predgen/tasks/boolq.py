@@ -1,7 +1,8 @@
 """BoolQ: yes/no questions, asked without the passage.
 
 The copy of the training file that is usually at hand (LLM-Adapters) has questions only, so questions only are asked on
-both sides: a model trained without passages and tested with them would be measured on another task.
+both sides: a model trained without passages and tested with them would be measured on another task. They are asked in
+LLM-Adapters' words, as the multiple-choice tasks are (`choices`).
 """
 
 import re
@@ -30,7 +31,10 @@ _COLUMNS = {"instruction": "question"}
 BOOLQ = TaskSpec(
     name="boolq",
     kind="classification",
-    prompt="Question: {question}?\nAnswer true or false:",
+    prompt=(
+        "Please answer the following question with true or false, question: {question}?\n\nAnswer format: true/false\n"
+        "The correct answer is"
+    ),
     target="answer",
     labels={"false": "false", "true": "true"},
     metrics=("accuracy", "macro_f1", "log_loss"),
@@ -50,4 +54,5 @@ BOOLQ = TaskSpec(
     extract="predgen.tasks.boolq:bare_question",
     licence="CC BY-SA 3.0",
     source="Clark et al. (2019), BoolQ: Exploring the Surprising Difficulty of Natural Yes/No Questions, arXiv:1905.10044",
+    version=2,  # 1 asked in words of our own
 )

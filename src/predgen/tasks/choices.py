@@ -1,7 +1,9 @@
 """Shared by the multiple-choice tasks: reading the options of the formats they are published in.
 
-Prompts follow LLM-Adapters (Hu et al. 2023, arXiv:2304.01933), whose training files the PredGen paper uses: all options in
-the prompt, numbered after a noun ("Solution1: ..."), and the noun with its number as the answer ("solution1").
+Prompts are LLM-Adapters' (Hu et al. 2023, arXiv:2304.01933), whose training files the PredGen paper uses: all options in
+the prompt, numbered after a noun ("Solution1: ..."), and the noun with its number as the answer ("solution1"). Its answers
+begin with "the correct answer is"; here these words end the prompt. Left out is the frame around every instruction ("Below
+is an instruction that describes a task ..."). WinoGrande's "Answer format" begins a paragraph here, as that of the others.
 """
 
 import re

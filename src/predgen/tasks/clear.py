@@ -13,7 +13,11 @@ CLEAR = TaskSpec(
         "validation": (FileSpec(("CLEAR_validation.csv",), "csv"),),
         "test": (FileSpec(("CLEAR_test.csv",), "csv"),),
     },
-    hub=HubSpec("casey-martin/CommonLit-Ease-of-Readability", splits={"train": "train"}),
+    # The publisher gives one table; this copy has split it.
+    hub=HubSpec(
+        "casey-martin/CommonLit-Ease-of-Readability",
+        splits={"train": "train", "validation": "validation", "test": "test"},
+    ),
     group=("Excerpt",),
     licence="CC BY-NC-SA 4.0; some excerpts under a licence of their own",
     source="Crossley et al. (2023), A large-scaled corpus for assessing text readability (CLEAR)",

@@ -35,8 +35,9 @@ HUMICROEDIT = TaskSpec(
         "validation": (FileSpec(("dev.csv",), "csv"),),
         "test": (FileSpec(("test.csv",), "csv"),),
     },
+    # The usual repository needs its script to be run; this is a copy as plain data.
     hub=HubSpec(
-        "SemEvalWorkshop/humicroedit",
+        "tasksource/humicroedit",
         "subtask-1",
         splits={"train": "train", "validation": "validation", "test": "test"},
     ),

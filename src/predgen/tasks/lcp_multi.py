@@ -1,6 +1,6 @@
 """LCP (CompLex, SemEval-2021 task 1): how hard a two-word expression is in its sentence, 0 (very easy) to 1 (very difficult)."""
 
-from predgen.core import FileSpec, TaskSpec
+from predgen.core import FileSpec, HubSpec, TaskSpec
 
 LCP_MULTI = TaskSpec(
     name="lcp_multi",
@@ -15,6 +15,7 @@ LCP_MULTI = TaskSpec(
         "validation": (FileSpec(("trial/lcp_multi_trial.tsv",), "tsv_plain"),),
         "test": (FileSpec(("test-labels/lcp_multi_test.tsv",), "tsv_plain"),),
     },
+    hub=HubSpec("razvanalex/CWI-CompLex-multi", splits={"train": "train", "validation": "validation", "test": "test"}),
     folder="lcp",
     group=("sentence",),
     licence="CC BY 4.0",

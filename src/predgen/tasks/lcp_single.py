@@ -1,6 +1,6 @@
 """LCP (CompLex, SemEval-2021 task 1): how hard a word is in its sentence, 0 (very easy) to 1 (very difficult)."""
 
-from predgen.core import FileSpec, TaskSpec
+from predgen.core import FileSpec, HubSpec, TaskSpec
 
 LCP_SINGLE = TaskSpec(
     name="lcp_single",
@@ -15,6 +15,7 @@ LCP_SINGLE = TaskSpec(
         "validation": (FileSpec(("trial/lcp_single_trial.tsv",), "tsv_plain"),),
         "test": (FileSpec(("test-labels/lcp_single_test.tsv",), "tsv_plain"),),
     },
+    hub=HubSpec("razvanalex/CWI-CompLex-single", splits={"train": "train", "validation": "validation", "test": "test"}),
     folder="lcp",
     group=("sentence",),
     licence="CC BY 4.0",

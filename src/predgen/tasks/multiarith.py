@@ -10,7 +10,8 @@ MULTIARITH = TaskSpec(
     target="answer",
     metrics=("exact_match",),
     files={"test": test_files("MultiArith.json")},
-    hub=HubSpec("ChilleD/MultiArith", splits={"test": "test"}, columns={"final_ans": "answer"}),
+    # This copy has the published problems in two parts.
+    hub=HubSpec("ChilleD/MultiArith", splits={"test": "train+test"}, columns={"final_ans": "answer"}),
     group=("question",),
     extract="predgen.tasks.word_problems:question_and_answer",
     licence="not stated",

@@ -14,7 +14,8 @@ SICK = TaskSpec(
         "validation": (FileSpec(("SICK_trial.txt",), "tsv_plain"),),
         "test": (FileSpec(("SICK_test_annotated.txt",), "tsv_plain"),),
     },
-    hub=HubSpec("RobZamp/sick", splits={"train": "train", "validation": "validation", "test": "test"}),
+    # The usual repository needs its script to be run; this is a copy as plain data.
+    hub=HubSpec("tasksource/sick", splits={"train": "train", "validation": "validation", "test": "test"}),
     group=("sentence_A", "sentence_B"),  # most sentences occur in several pairs
     licence="CC BY-NC-SA 3.0",
     source="Marelli et al. (2014), A SICK cure for the evaluation of compositional distributional semantic models",

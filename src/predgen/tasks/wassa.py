@@ -28,5 +28,8 @@ WASSA = TaskSpec(
     group=("tweet",),  # one tweet may be rated for more than one emotion
     unescape=True,
     licence="not stated",
-    source="Mohammad and Bravo-Marquez (2017), WASSA-2017 Shared Task on Emotion Intensity, arXiv:1708.03700",
+    source=(
+        "Mohammad and Bravo-Marquez (2017), WASSA-2017 Shared Task on Emotion Intensity, arXiv:1708.03700, "
+        "https://saifmohammad.com/WebPages/EmotionIntensity-SharedTask.html"
+    ),
 )

@@ -11,8 +11,8 @@ PROMPT = "Question: {question}\nAnswer:"
 def question_and_answer(row: Row) -> dict[str, Any]:
     """Give a row of any of the formats the columns `question` and `answer`, and `rationale` where it has one.
 
-    Known are the algebra sets (`sQuestion`, `lSolutions`), SVAMP (`Body`, `Question`, `Answer`) and LLM-Adapters' four
-    fields, whose `output` is a worked solution.
+    Known are the algebra sets (`sQuestion`, `lSolutions`), SVAMP (`Body`, `Question`, `Answer`), LLM-Adapters' four
+    fields, whose `output` is a worked solution, and rows that have a `question` already.
 
     Example:
         >>> question_and_answer({"Body": "Tom has 3 pens", "Question": "How many pens?", "Answer": 3.0})["question"]
@@ -28,7 +28,7 @@ def question_and_answer(row: Row) -> dict[str, Any]:
     if "instruction" in row:
         solution = str(row.get("output") or "").strip().removeprefix("A:").strip()
         return {**row, "question": row["instruction"].strip(), "rationale": solution or None}
-    return dict(row)
+    return {**row, "question": row["question"].strip()} if isinstance(row.get("question"), str) else dict(row)
 
 
 def test_files(published: str) -> tuple[FileSpec, ...]:
