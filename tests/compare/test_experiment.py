@@ -143,6 +143,12 @@ def test_another_experiment_is_not_mixed_in(
     assert (tmp_path / "exp" / PLAN_FILE).read_bytes() == before
 
 
+def test_refused_variant_does_not_bar_the_way(files: dict[str, Any], tmp_path: Path) -> None:
+    for steps in (1, 2):  # nothing was made with the first number
+        plan = tiny_plan(files, variants=[{"method": "predgen", "director": "linear"}], settings={"max_steps": steps})
+        assert [record.status for record in run_plan(plan, tmp_path / "exp")] == ["refused"]
+
+
 def test_changed_rows_are_noticed(files: dict[str, Any], tmp_path: Path) -> None:
     data = write_csv(tmp_path / "rows.csv", reviews(40))
     plan = tiny_plan({**files, "data": str(data)}, methods=["predictor"])

@@ -171,6 +171,7 @@ def test_plan_is_plain_yaml() -> None:
         ({"methods": [], "baselines": []}, "no methods and no baselines"),
         ({"one_at_a_time": {"base": {"method": "predgen"}}}, "`factors`"),
         ({"trials": "many"}, "wrong type"),
+        ({"headline": ["predgne"]}, "Did you mean 'predgen'"),
     ],
 )
 def test_what_is_no_comparison_is_refused(keys: dict[str, Any], message: str) -> None:

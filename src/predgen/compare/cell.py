@@ -85,6 +85,8 @@ def finished(cell: Cell, experiment: Path) -> Record | None:
         return None
     record, wanted = read_record(path), cell.to_dict()
     if record.cell != wanted:
+        if record.status == "refused":  # nothing was made
+            return None
         told = _differences(record.cell, wanted)
         raise ConfigError(
             f"run {cell.id!r} in {str(experiment)!r} was made with other settings ({told}). Choose another folder, or ask for"

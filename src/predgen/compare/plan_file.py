@@ -15,7 +15,7 @@ DEFAULT_METHODS = ("predictor", "generator", "predgen")
 STUDIES = ("table1", "table2", "table5", "figure4", "figure5", "figure6", "d3")
 _STUDY_FOLDER = "assets/paper/studies"
 _VARIANT_KEYS = ("methods", "vary", "variants", "one_at_a_time")
-_TUPLES = ("tasks", "baselines", "seeds")
+_TUPLES = ("tasks", "baselines", "seeds", "headline")
 
 
 def plan_from(*sources: Mapping[str, Any]) -> Plan:
@@ -45,7 +45,7 @@ def plan_from(*sources: Mapping[str, Any]) -> Plan:
             merged[key] = {**merged.get(key, {}), **value} if key == "settings" else value
     parts = {key: merged.pop(key) for key in _VARIANT_KEYS if key in merged}
     for key in _TUPLES:
-        if key in merged:
+        if merged.get(key) is not None:
             merged[key] = tuple(_list_of(key, merged[key]))
     if "tune" in merged:
         merged["tune"] = {

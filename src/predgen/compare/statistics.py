@@ -51,7 +51,8 @@ def findings(
         experiment: Its folder, or its records. A folder's plan also says which runs are missing; records alone show only
             what the others let expect.
         headline: Variants to compare with each other. With the tasks they make the family of comparisons to correct for,
-            so it is to be chosen before the figures are seen. None: all methods, "... (mean)" included, baselines not.
+            so it is to be chosen before the figures are seen. None: those of the plan, or all methods, "... (mean)" included,
+            baselines not.
         n_resamples: Resamples of the bootstraps.
         seed: Seed of the draws of bootstraps and tests.
 
@@ -61,7 +62,8 @@ def findings(
     """
     records, trials, plan = _read(experiment)
     runs = gather(records, plan)
-    chosen = _headline(runs, headline)
+    known = {variant.name for variant in runs.variants}
+    chosen = _headline(runs, headline or [name for name in plan.get("headline") or () if name in known] or None)
     scored = _Scored(runs, n_resamples, seed)
     entries = scored.entries()
     differences = with_verdicts(
