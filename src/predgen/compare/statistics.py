@@ -1,31 +1,300 @@
-"""From the records of an experiment to what it shows."""
+"""From the records of an experiment to what it shows: figures, differences, order of methods, costs, what is missing."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from predgen.compare.findings import Findings
-from predgen.compare.records import Record
+import numpy as np
+import yaml
+from scipy import stats
+
+from predgen import registries
+from predgen.compare.calibration import calibration, residuals
+from predgen.compare.findings import (
+    Cost,
+    Difference,
+    Entry,
+    Estimate,
+    Findings,
+    Ordering,
+    Tuning,
+    VariantFacts,
+)
+from predgen.compare.notes import notes
+from predgen.compare.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
+from predgen.compare.records import PLAN_FILE, Record, read_records
+from predgen.compare.resampling import CONFIDENCE, RANGES, Draws, Floats, estimate, metric_of_resamples, row_scores
+from predgen.compare.runs import CONSTANT, PRIMARY, Run, Runs, gather
+from predgen.errors import ConfigError
+from predgen.registry import near_matches
 
 N_RESAMPLES = 2000
+HEADLINE = "headline"
 
 
 def findings(
     experiment: Path | Sequence[Record],
     *,
     headline: Sequence[str] | None = None,
-    expected: Iterable[tuple[str, str, int]] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Findings:
     """Work out what an experiment shows.
 
+    The same records and the same `seed` give the same findings.
+
     Args:
-        experiment: Its folder, or its records.
-        headline: Variants to compare with each other, which also decides over how many comparisons to correct; None: all
-            methods, derived ones included, baselines not.
-        expected: (task to train on, variant, seed) of all runs that should be there; None: what the other records let
-            expect.
-        n_resamples: Resamples of bootstraps and tests.
-        seed: Seed of their draws.
+        experiment: Its folder, or its records. A folder's plan also says which runs are missing; records alone show only
+            what the others let expect.
+        headline: Variants to compare with each other. With the tasks they make the family of comparisons to correct for,
+            so it is to be chosen before the figures are seen. None: all methods, "... (mean)" included, baselines not.
+        n_resamples: Resamples of the bootstraps.
+        seed: Seed of the draws of bootstraps and tests.
+
+    Raises:
+        ConfigError: If a name in `headline` is unknown.
+        DataError: If there are no records, one is damaged, or they cannot be compared; see `runs.gather`.
     """
-    raise NotImplementedError
+    records, trials, plan = _read(experiment)
+    runs = gather(records, plan)
+    chosen = _headline(runs, headline)
+    scored = _Scored(runs, n_resamples, seed)
+    entries = [entry for task in runs.tasks for v in runs.variants if (entry := scored.entry(task, v))]
+    differences = with_verdicts(
+        [d for pair in itertools.combinations(chosen, 2) for d in scored.differences(*pair, HEADLINE)]
+    )
+    against = _against_baselines(runs, scored)
+    learnable = {d.task for d in against if d.family == CONSTANT and d.verdict == "first better"}
+    judged = {d.task for d in against if d.family == CONSTANT}
+    tuning = list(_tuning(trials, records))
+    return Findings(
+        split=runs.split,
+        study=plan.get("study"),
+        models=sorted({v.settings["model"] for v in runs.variants if "model" in v.settings}),
+        seeds=runs.seeds,
+        tasks=runs.tasks,
+        variants=runs.variants,
+        headline=[variant.name for variant in chosen],
+        entries=entries,
+        differences=differences,
+        baseline_differences=against,
+        ordering=[_ordering(a.name, b.name, differences) for a, b in itertools.combinations(chosen, 2)],
+        not_learnable=[task for task in runs.tasks if task in judged - learnable],
+        not_judged=[task for task in runs.tasks if task not in judged],
+        costs=list(_costs(records)),
+        tuning=tuning,
+        shortfalls=runs.shortfalls,
+        notes=notes(runs, entries, differences, tuning),
+        bootstrap={"n_resamples": n_resamples, "seed": seed, "confidence": CONFIDENCE},
+    )
+
+
+def _read(experiment: Path | Sequence[Record]) -> tuple[list[Record], list[Record], Mapping[str, Any]]:
+    """Return final records, trials, and the plan as plain data (empty where there is none)."""
+    if not isinstance(experiment, Path):
+        finals = [record for record in experiment if record.stage == "final"]
+        return finals, [record for record in experiment if record.stage == "trial"], {}
+    finals, trials = read_records(experiment), read_records(experiment, "trial")
+    plan = yaml.safe_load((experiment / PLAN_FILE).read_text(encoding="utf-8"))
+    return finals, trials, plan
+
+
+def _headline(runs: Runs, names: Sequence[str] | None) -> list[VariantFacts]:
+    """Variants to compare with each other, in the order of tables."""
+    known = [variant.name for variant in runs.variants]
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(
+                f"`headline` names {name!r}, but the experiment has no such variant.{near_matches(name, known)} It has:"
+                f" {', '.join(known)}."
+            )
+    if names is None:
+        return [variant for variant in runs.variants if variant.baseline is None]
+    return [variant for variant in runs.variants if variant.name in names]
+
+
+@dataclass(slots=True)
+class _Scored:
+    """Figures and differences of runs, on the same resamples for all variants of a task."""
+
+    runs: Runs
+    n_resamples: int
+    seed: int
+
+    def entry(self, task: str, variant: VariantFacts) -> Entry | None:
+        """Figures of a variant on a task; None without runs."""
+        found = self.runs.of(task, variant)
+        if not found:
+            return None
+        kind, source, runs = self.runs.kinds[task], self.runs.sources[task], list(found.values())
+        primary = PRIMARY[kind]
+        names = [primary, *(name for name in runs[0].measurement.metrics if name != primary)]
+        expected = self.runs.seeds_of[source] if variant.baseline is None else []
+        flags = sorted({flag for run in runs for flag in run.measurement.counts})
+        counts = {flag: [run.measurement.counts.get(flag, 0) for run in runs] for flag in flags}
+        counts["unread"] = [sum(value is None for value in run.measurement.predictions.value) for run in runs]
+        return Entry(
+            task=task,
+            source=source,
+            kind=kind,
+            variant=variant.name,
+            derived_from=variant.derived_from,
+            metric=primary,
+            greater_is_better=registries.metrics.get(primary).greater_is_better,
+            seeds=list(found),
+            lacking=[seed for seed in expected if seed not in found],
+            rows=len(runs[0].measurement.predictions.row_id),
+            metrics=self._figures(names, runs),
+            counts=counts,
+            records=[run.record.id for run in runs],
+            calibration=calibration(runs) if kind == "classification" else None,
+            residuals=residuals(runs) if kind == "regression" else None,
+        )
+
+    def _figures(self, names: Sequence[str], runs: Sequence[Run]) -> dict[str, Estimate]:
+        """Metrics with intervals that are kept inside the metric's range; metrics without a known one have none."""
+        rows = [run.rows() for run in runs]
+        draws = Draws(len(rows[0]), self.n_resamples, self.seed)
+        by_seed = {name: [run.figure(name) for run in runs] for name in names}
+        known = [name for name in names if name in RANGES and not np.isnan(by_seed[name]).any()]
+
+        def resampled(weights: Floats) -> Floats:
+            return np.array([[metric_of_resamples(name, r, weights) for r in rows] for name in known]).T
+
+        values = draws.over_rows(resampled) if known else np.empty(0)  # resamples x seeds x metrics
+        return {
+            name: estimate(
+                by_seed[name], values[..., known.index(name)] if name in known else None, draws, RANGES.get(name)
+            )
+            for name in names
+        }
+
+    def scores(self, task: str, variant: VariantFacts) -> dict[int, Floats]:
+        """Seed -> score of each row in the primary metric."""
+        name = PRIMARY[self.runs.kinds[task]]
+        return {seed: row_scores(name, run.rows()) for seed, run in self.runs.of(task, variant).items()}
+
+    def differences(self, first: VariantFacts, second: VariantFacts, family: str) -> Iterator[Difference]:
+        """Yield the difference of two variants on each task where they have seeds in common.
+
+        A baseline has one run, which stands for all seeds.
+        """
+        for task in self.runs.tasks:
+            ours, theirs = self.scores(task, first), self.scores(task, second)
+            if not ours or not theirs:
+                continue
+            if second.baseline is not None:
+                theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+            elif first.baseline is not None:
+                ours = dict.fromkeys(theirs, next(iter(ours.values())))
+            seeds = [seed for seed in ours if seed in theirs]
+            if seeds:
+                pair = (np.stack([side[seed] for seed in seeds]) for side in (ours, theirs))
+                yield self._difference(task, (first.name, second.name), family, seeds, *pair)
+
+    def _difference(
+        self, task: str, names: tuple[str, str], family: str, seeds: list[int], first: Floats, second: Floats
+    ) -> Difference:
+        """A difference that is not yet corrected; scores are seeds x rows."""
+        metric = registries.metrics.get(PRIMARY[self.runs.kinds[task]])
+        read = np.asarray(~np.isnan(first + second).any(axis=0))
+        first, second = first[:, read], second[:, read]
+        n_rows, by = int(read.sum()), first - second
+        found, p_rows, p_seeds = Estimate(None, None, None, [None] * len(seeds), "nothing"), 1.0, None
+        if n_rows:
+            draws = Draws(n_rows, self.n_resamples, self.seed)
+            found = estimate(by.mean(axis=1).tolist(), resampled_differences(by, draws), draws)
+            p_rows, p_seeds = sign_flip_p(by.mean(axis=0), seed=self.seed), min_f_p(by)
+        return Difference(
+            task=task,
+            first=names[0],
+            second=names[1],
+            metric=metric.name,
+            greater_is_better=metric.greater_is_better,
+            family=family,
+            seeds=seeds,
+            rows=n_rows,
+            left_out=len(read) - n_rows,
+            estimate=found,
+            p_rows=p_rows,
+            p_seeds=p_seeds,
+            p=max(p_rows, p_seeds or 0.0),
+            p_corrected=1.0,
+            verdict="no difference shown",
+            standardised=standardised(first, second, metric.greater_is_better) if n_rows else None,
+        )
+
+
+def _against_baselines(runs: Runs, scored: _Scored) -> list[Difference]:
+    """Every method against every baseline; the comparisons with one baseline are a family."""
+    found: list[Difference] = []
+    for baseline in (variant for variant in runs.variants if variant.baseline is not None):
+        methods = [variant for variant in runs.variants if variant.baseline is None]
+        found += with_verdicts([d for method in methods for d in scored.differences(method, baseline, baseline.name)])
+    return found
+
+
+def _ordering(first: str, second: str, differences: Sequence[Difference]) -> Ordering:
+    """Count verdicts over tasks, and average the standardised differences with the tasks as a sample."""
+    own = [d for d in differences if (d.first, d.second) == (first, second)]
+    verdicts = [d.verdict for d in own]
+    sizes = [d.standardised for d in own if d.standardised is not None]
+    mean = low = high = None
+    if sizes:
+        mean = float(np.mean(sizes))
+    if len(sizes) > 1:
+        error = float(np.std(sizes, ddof=1)) / len(sizes) ** 0.5
+        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(sizes) - 1)) * error
+        low, high = float(np.mean(sizes)) - reach, float(np.mean(sizes)) + reach
+    return Ordering(
+        first=first,
+        second=second,
+        tasks=[d.task for d in own],
+        first_better=verdicts.count("first better"),
+        second_better=verdicts.count("second better"),
+        no_difference=verdicts.count("no difference shown"),
+        standardised=mean,
+        low=low,
+        high=high,
+    )
+
+
+def _costs(records: Sequence[Record]) -> Iterator[Cost]:
+    """Yield the mean cost of each variant on each task that it was trained on."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record.status == "done":
+            groups.setdefault((record.task, record.variant), []).append(record)
+    for (source, variant), runs in groups.items():
+        costs = [run.cost for run in runs]
+        facts = [run.training for run in runs]
+        yield Cost(
+            source=source,
+            variant=variant,
+            runs=len(runs),
+            train_s=_mean(costs, "train_s"),
+            predict_s=_mean(costs, "predict_s"),
+            predict_rows_per_s=_mean(costs, "predict_rows_per_s"),
+            peak_memory_bytes=_mean(costs, "peak_memory_bytes"),
+            trainable_parameters=_mean(facts, "trainable_parameters"),
+            optimizer_steps=_mean(facts, "optimizer_steps"),
+        )
+
+
+def _mean(facts: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Mean of a fact over runs; None where one of them does not say it."""
+    values = [fact.get(name) for fact in facts]
+    return None if None in values else float(np.mean(np.asarray(values, dtype=np.float64)))
+
+
+def _tuning(trials: Sequence[Record], finals: Sequence[Record]) -> Iterator[Tuning]:
+    """Yield how often each variant was tried on each task, and what was chosen."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for trial in trials:
+        groups.setdefault((trial.task, trial.variant), []).append(trial)
+    chosen = {(record.task, record.variant): record.choice for record in finals}
+    for (source, variant), tried in groups.items():
+        failed = sum(trial.status != "done" for trial in tried)
+        yield Tuning(source, variant, len(tried), failed, dict(chosen.get((source, variant), {})))
