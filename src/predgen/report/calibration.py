@@ -11,7 +11,7 @@ from predgen.report.drawing import Panel, Point, Scale, frame, scale_for
 from predgen.report.experiment import Experiment, Shown
 from predgen.report.words import number
 
-_SIZE = (300, 230)
+_SIZE = (280, 220)
 _MAX_CLASSES = 12
 _MOST_CONFUSED = 20
 UNREAD = "not readable"
@@ -56,7 +56,7 @@ def reliability_diagrams(experiment: Experiment) -> dict[str, list[Reliability]]
     """Return the diagrams of each task with label probabilities."""
     found: dict[str, list[Reliability]] = {}
     for entry in experiment.found.entries:
-        if entry.calibration is not None:
+        if entry.calibration is not None and entry.variant in experiment.drawn:
             drawing = _reliability(entry, entry.calibration)
             found.setdefault(entry.task, []).append(Reliability(entry, entry.calibration, drawing))
     return found
@@ -88,7 +88,8 @@ def residual_plots(experiment: Experiment) -> dict[str, list[ResidualPlot]]:
     """Return the plots of each task whose answers are numbers to come close to; a task's plots share their axes."""
     found: dict[str, list[ResidualPlot]] = {}
     for task in experiment.found.tasks:
-        entries = [e for e in experiment.found.entries if e.task == task and e.kind == "regression"]
+        entries = [e for e in experiment.found.entries if (e.task, e.kind) == (task, "regression")]
+        entries = [e for e in entries if e.variant in experiment.drawn]
         kept = [(e, e.residuals, _errors(e.residuals)) for e in entries if e.residuals is not None]
         points = [point for _, _, own in kept for point in own]
         if points:
@@ -120,7 +121,7 @@ def confusion_matrices(experiment: Experiment) -> dict[str, list[Confusion]]:
     found: dict[str, list[Confusion]] = {}
     for task in experiment.found.tasks:
         for shown in experiment.of_task(task):
-            if shown.kind == "classification":
+            if shown.kind == "classification" and shown.variant in experiment.drawn:
                 found.setdefault(task, []).append(_confusion(shown))
     return found
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from predgen.compare.findings import Cost, Entry
-from predgen.report.drawing import Panel, frame, key, scale_for
+from predgen.report.drawing import Panel, frame, key, look, scale_for
 from predgen.report.experiment import Experiment
 from predgen.report.words import listed, number
 
@@ -54,7 +54,9 @@ class CostSection:
 def cost_section(experiment: Experiment) -> CostSection:
     """Bring costs and drawings together."""
     found = experiment.found
-    lines = [CostLine(cost, _parameters(experiment, cost)) for cost in found.costs]
+    costs = sorted(found.costs, key=lambda cost: experiment.names.index(cost.variant))
+    sources = dict.fromkeys(entry.source for entry in found.entries)
+    lines = [CostLine(c, _parameters(experiment, c)) for source in sources for c in costs if c.source == source]
     seconds = {(c.source, c.variant): c.train_s for c in found.costs if c.train_s}
     plots, drawn = [], set()
     for task in found.tasks:
@@ -83,7 +85,8 @@ def _plot(experiment: Experiment, points: list[tuple[Entry, float, float]]) -> M
     y = scale_for(ends, *up)
     panel = Panel(f"{entry.metric} on {entry.task} by training time: {told}", x, y, "training, seconds", entry.metric)
     for one, time, value in points:
+        index = experiment.names.index(one.variant)
         if one.primary.low is not None and one.primary.high is not None:
-            panel.line([(time, one.primary.low), (time, one.primary.high)], "whisker")
-        panel.mark((time, value), experiment.names.index(one.variant))
+            panel.line([(time, one.primary.low), (time, one.primary.high)], f"whisker {look(index)}")
+        panel.mark((time, value), index)
     return panel.markup()

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-WIDTH, HEIGHT = 340, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 10, 40
+WIDTH, HEIGHT = 280, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 38
 _COLOURS, _DASHES, _SHAPES = 8, 4, 5
 
 Point = tuple[float, float]

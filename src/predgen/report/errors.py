@@ -94,7 +94,7 @@ class Browser:
 def error_browser(experiment: Experiment) -> Browser:
     """Choose the rows to show."""
     shown = [one for task in experiment.found.tasks for one in experiment.of_task(task)]
-    shown = [one for one in shown if one.measurement.predictions.target]
+    shown = [one for one in shown if one.variant in experiment.drawn and one.measurement.predictions.target]
     most = min(_MOST, max(_FEWEST, _ALL_ROWS // max(1, len(shown))))
     sets = [_error_set(one, most) for one in shown]
     texts = {}

@@ -60,6 +60,11 @@ class Experiment:
         """Runs that went well."""
         return [run for run in self.runs if run.status == "done"]
 
+    @property
+    def drawn(self) -> set[str]:
+        """Variants whose rows are drawn: all but the constant baseline, which says the same of every row."""
+        return {variant.name for variant in self.found.variants if variant.baseline != "constant"}
+
     def of_task(self, task: str) -> list[Shown]:
         """Return each variant's run with the first seed on a measured task, in the order of tables."""
         shown: dict[str, Shown] = {}

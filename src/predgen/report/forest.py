@@ -74,7 +74,9 @@ def forests(differences: Sequence[Difference], tasks: Sequence[str]) -> list[For
 def across_tasks(found: Findings) -> tuple[list[OrderingRow], Markup]:
     """Return the pairs of variants across tasks, and their axis in standard deviations of a row's score."""
     kept = [o for o in found.ordering if len(o.tasks) > 1 and o.standardised is not None]
-    ends = [v for o in kept for v in (o.standardised, o.low, o.high) if v is not None]
+    # Two tasks give intervals so wide that nothing else could be seen beside them: they run out of the drawing.
+    framing = [o for o in kept if len(o.tasks) > 2] or kept
+    ends = [v for o in framing for v in (o.low, o.high) if v is not None] + [o.standardised or 0.0 for o in kept]
     scale = scale_for([0.0, *ends], _EDGE, _WIDTH - _EDGE)
     rows = [OrderingRow(o, _interval(scale, o.standardised, o.low, o.high, _side(o))) for o in kept]
     return rows, _axis(scale)
@@ -115,12 +117,21 @@ def _interval(scale: Scale, value: float | None, low: float | None, high: float 
     middle, zero = _ROW / 2, scale(0.0)
     parts = [Markup('<path class="zero" d="M{:.1f} 0V{}"/>').format(zero, _ROW)]
     if low is not None and high is not None:
-        ends = (scale(low), middle, scale(high))
-        parts.append(Markup('<path class="span {}" d="M{:.1f} {}H{:.1f}"/>').format(side, *ends))
+        ends = sorted((scale(low), scale(high)))
+        left, right = max(ends[0], 2.0), min(ends[1], _WIDTH - 2.0)
+        parts.append(Markup('<path class="span {}" d="M{:.1f} {}H{:.1f}"/>').format(side, left, middle, right))
+        parts += [_arrow(left, 5, side)] * (ends[0] < left) + [_arrow(right, -5, side)] * (ends[1] > right)
     if value is not None:
         circle = Markup('<circle class="point {}" cx="{:.1f}" cy="{}" r="5"/>')
         parts.append(circle.format(side, scale(value), middle))
     return svg(_where(low, high, side), (_WIDTH, _ROW), parts)
+
+
+def _arrow(tip: float, back: float, side: str) -> Markup:
+    """The tip of an interval that goes on outside the drawing."""
+    base, middle = tip + back, _ROW / 2
+    path = f"M{base:.1f} {middle - 5}L{tip:.1f} {middle}L{base:.1f} {middle + 5}"
+    return Markup('<path class="span {}" d="{}"/>').format(side, path)
 
 
 def _where(low: float | None, high: float | None, side: str) -> str:

@@ -123,6 +123,8 @@ def _against_constant(differences: Sequence[Difference], task: str, variant: str
 
 def _why_empty(found: Findings, task: str, variant: str) -> str:
     """How the runs of an empty cell ended."""
+    if any(v.name == variant and v.derived_from is not None for v in found.variants):
+        return "no numbers"  # to take the mean of: labels, or written freely
     sources = {entry.source for entry in found.entries if entry.task == task}
     ends = [s.status for s in found.shortfalls if s.variant == variant and s.source in sources]
     return " and ".join(dict.fromkeys(ends)) or "not asked for"

@@ -19,7 +19,7 @@ from predgen.report.drawing import Panel, frame, scale_for
 from predgen.report.experiment import Experiment
 from predgen.report.words import count, listed, settings_in_words
 
-_SIZE = (300, 190)
+_SIZE = (280, 180)
 _DIGEST = 12
 _BASELINES = {
     "constant": "the most frequent label, or the mean",

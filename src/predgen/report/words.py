@@ -23,7 +23,7 @@ def number(value: float | None, decimals: int = 3) -> str:
     """Return a number with a fixed number of decimals; "not defined" for None."""
     if value is None:
         return "not defined"
-    text = f"{value:,.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
+    text = f"{value:,.{decimals}f}" if abs(value) < 1e12 else f"{value:.3g}"
     is_zero = not text.strip("-0.,")
     return text.lstrip("-") if is_zero else text.replace("-", _MINUS)
 
@@ -36,9 +36,9 @@ def p_value(value: float | None) -> str:
 
 
 def decimals_for(estimates: Iterable[Estimate]) -> int:
-    """Return how many decimals show two digits of the narrowest interval, 2 to 5; 3 where there are no intervals."""
+    """Return how many decimals show two digits of the narrowest interval, 3 to 5; 3 where there are no intervals."""
     widths = [e.high - e.low for e in estimates if e.low is not None and e.high is not None and e.high > e.low]
-    return min(5, max(2, 1 - math.floor(math.log10(min(widths))))) if widths else 3
+    return min(5, max(3, 1 - math.floor(math.log10(min(widths))))) if widths else 3
 
 
 def count(n: int, what: str, plural: str | None = None) -> str:
