@@ -149,11 +149,7 @@ def beside(found: Study, *, model: str, peft: str, method: str, task: str) -> li
         task: Our task.
     """
     name = paper_model(model)
-    return [
-        p
-        for p in found.published
-        if (p.model, p.peft, p.method) == (name, peft, method) and task in p.tasks
-    ]
+    return [p for p in found.published if (p.model, p.peft, p.method) == (name, peft, method) and task in p.tasks]
 
 
 def readings(first: float, second: float, width: float | None) -> list[str]:
@@ -211,7 +207,9 @@ def _pairs(rows: Sequence[Mapping[str, str]]) -> Iterator[Published]:
             values = {place: float(row[f"{dataset}_{place}"]) for place in ("first", "second")}
             scale = registries.tasks.get(_DATASETS[dataset][0]).scale
             possible = readings(values["first"], values["second"], scale[1] - scale[0] if scale else None)
-            doubt = f"possible as {' and as '.join(possible)}" if possible else "possible neither as MSE/MAE nor as MAE/MSE"
+            doubt = (
+                f"possible as {' and as '.join(possible)}" if possible else "possible neither as MSE/MAE nor as MAE/MSE"
+            )
             for place, value in values.items():
                 yield Published(
                     dataset=dataset,

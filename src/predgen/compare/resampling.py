@@ -142,7 +142,7 @@ def standard_error(rows: float, n_rows: int, seeds: float, n_seeds: int) -> tupl
     Example:
         >>> error, freedom = standard_error(0.0009, 101, 0.0016, 3)
         >>> round(error, 3), round(freedom, 2)
-        (0.05, 4.83)
+        (0.05, 4.85)
     """
     total = rows + seeds
     if total == 0:
