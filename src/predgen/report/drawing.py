@@ -15,8 +15,20 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 WIDTH, HEIGHT = 280, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 38
 _COLOURS, _DASHES, _SHAPES = 8, 4, 5
+_EDGE = 1e-3  # how far rounding may put a tick beyond an end
 
 Point = tuple[float, float]
+
+_CORNERS: dict[int, tuple[Point, ...]] = {  # of marks that are not round, in units of their size
+    1: ((-1, -1), (1, -1), (1, 1), (-1, 1)),
+    2: ((0, -1.2), (1.2, 1), (-1.2, 1)),
+    3: ((0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)),
+    4: tuple(
+        (a * x, a * y)
+        for a in (1, -1)
+        for x, y in ((-1, -0.4), (-0.4, -0.4), (-0.4, -1), (0.4, -1), (0.4, -0.4), (1, -0.4))
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +59,15 @@ class Scale:
         """Return round values between the ends; on a logarithmic scale of less than two decades, evenly spaced ones."""
         wide = self.is_log and self.high / self.low >= 100
         locator = LogLocator(numticks=most) if wide else MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])
-        edge = 1e-9 * (self.high - self.low)
         found = [float(tick) for tick in locator.tick_values(self.low, self.high)]
-        return [tick for tick in found if self.low - edge <= tick <= self.high + edge and (tick > 0 or not self.is_log)]
+        first, last = sorted((self.start, self.end))
+        usable = [tick for tick in found if tick > 0 or not self.is_log]
+        return [tick for tick in usable if first - _EDGE <= self(tick) <= last + _EDGE]
 
 
-def scale_for(values: Iterable[float], start: float, end: float, *, is_log: bool = False, margin: float = 0.04) -> Scale:
+def scale_for(
+    values: Iterable[float], start: float, end: float, *, is_log: bool = False, margin: float = 0.04
+) -> Scale:
     """Return a scale on which all values lie, with a margin; a single value lies in the middle.
 
     Args:
@@ -87,8 +102,8 @@ class Panel:
 
     Args:
         label: What the drawing shows, for those who do not see it.
-        x: Values to show along the horizontal axis, and whether it is logarithmic.
-        y: The same for the vertical axis.
+        x: Scale of the horizontal axis.
+        y: Scale of the vertical axis.
         x_title: Name and unit.
         y_title: Name and unit.
         size: Width and height.
@@ -194,11 +209,4 @@ def _shape(index: int, x: float, y: float, r: float) -> str:
     shape = (index + index // _COLOURS) % _SHAPES
     if shape == 0:
         return f"M{_at(x - r)} {_at(y)}a{r} {r} 0 1 0 {2 * r:g} 0a{r} {r} 0 1 0 {-2 * r:g} 0z"
-    corners = {
-        1: [(-1, -1), (1, -1), (1, 1), (-1, 1)],
-        2: [(0, -1.2), (1.2, 1), (-1.2, 1)],
-        3: [(0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)],
-        4: [(-1, -0.4), (-0.4, -0.4), (-0.4, -1), (0.4, -1), (0.4, -0.4), (1, -0.4)]
-        + [(1, 0.4), (0.4, 0.4), (0.4, 1), (-0.4, 1), (-0.4, 0.4), (-1, 0.4)],
-    }[shape]
-    return "M" + "L".join(f"{_at(x + r * dx)} {_at(y + r * dy)}" for dx, dy in corners) + "z"
+    return "M" + "L".join(f"{_at(x + r * dx)} {_at(y + r * dy)}" for dx, dy in _CORNERS[shape]) + "z"

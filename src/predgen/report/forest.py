@@ -78,15 +78,8 @@ def across_tasks(found: Findings) -> tuple[list[OrderingRow], Markup]:
     framing = [o for o in kept if len(o.tasks) > 2] or kept
     ends = [v for o in framing for v in (o.low, o.high) if v is not None] + [o.standardised or 0.0 for o in kept]
     scale = scale_for([0.0, *ends], _EDGE, _WIDTH - _EDGE)
-    rows = [OrderingRow(o, _interval(scale, o.standardised, o.low, o.high, _side(o))) for o in kept]
+    rows = [OrderingRow(o, _interval(scale, o.standardised, o.low, o.high, "open")) for o in kept]
     return rows, _axis(scale)
-
-
-def _side(ordering: Ordering) -> str:
-    """Where the interval lies, for its colour."""
-    if ordering.low is None or ordering.high is None or ordering.low <= 0 <= ordering.high:
-        return "open"
-    return "first" if ordering.low > 0 else "second"
 
 
 def _forest(task: str, differences: Sequence[Difference]) -> Forest:
@@ -139,8 +132,8 @@ def _where(low: float | None, high: float | None, side: str) -> str:
     if low is None or high is None:
         return "Difference without an interval"
     place = "contains" if low <= 0 <= high else "does not contain"
-    shown = {"first": "the first is better", "second": "the second is better"}.get(side, "no difference shown")
-    return f"Interval {place} 0; {shown}"
+    shown = {"first": "; the first is better", "second": "; the second is better"}.get(side, "")
+    return f"Interval {place} 0{shown}"
 
 
 def _axis(scale: Scale) -> Markup:

@@ -92,10 +92,11 @@ def _panel(name: str, unit: str, kept: Sequence[tuple[Record, list[Point]]], pla
     values = [y for _, points in kept for _, y in points]
     is_loss = unit.startswith("L_")
     x = scale_for([x for _, points in kept for x, _ in points], *across, margin=0.02)
-    y = Scale(-0.03, 1.03, *up) if unit.startswith("p,") else scale_for(values, *up, is_log=is_loss and _is_wide(values))
+    is_share = unit.startswith("p,")
+    y = Scale(-0.03, 1.03, *up) if is_share else scale_for(values, *up, is_log=is_loss and _is_wide(values))
     panel = Panel(_label(name, kept), x, y, "optimizer step", unit + (" (log)" if y.is_log else ""))
     for run, points in sorted(kept, key=lambda pair: places[pair[0].variant]):
-        lines = points if unit.startswith("p,") else thinned(points)
+        lines = points if is_share else thinned(points)
         panel.line(without_straight_middles(lines), look(places[run.variant]))
         if len(points) < 3:
             panel.dots(points, look(places[run.variant]))

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import predgen
+from predgen.compare.findings import Findings
 from predgen.errors import DataError
 from predgen.report import words
 from predgen.report.calibration import confusion_matrices, reliability_diagrams, residual_plots
@@ -20,7 +21,7 @@ from predgen.report.forest import across_tasks, forests
 from predgen.report.headline import headline_grid, summary_of
 from predgen.report.learning import learning_curves
 from predgen.report.pictures import mutual_information
-from predgen.report.provenance import asked, data_cards, environments, plan_text, training_command
+from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
 
 FILE = "report.html"
 _ASSETS = Path(predgen.__file__).parent / "assets" / "report"
@@ -58,41 +59,62 @@ def write_report(folder: Path, target: Path | None = None) -> Path:
 
 def make_page(experiment: Experiment) -> str:
     """Return the page: the same experiment gives the same text, byte by byte."""
-    script = (_ASSETS / "page.js").read_text(encoding="utf-8")
-    rows, axis = across_tasks(experiment.found)
-    page = _templates().get_template("page.html").render(
-        version=predgen.__version__,
-        name=experiment.folder.resolve().name,
-        experiment=experiment,
-        found=experiment.found,
-        finding=words.finding(experiment.found),
-        asked=asked(experiment),
-        plan=plan_text(experiment),
-        grid=headline_grid(experiment.found),
-        ordering=rows,
-        ordering_axis=axis,
-        forests=forests(experiment.found.differences, experiment.found.tasks),
-        baseline_forests=forests(experiment.found.baseline_differences, experiment.found.tasks),
-        curves=learning_curves(experiment),
-        reliability=reliability_diagrams(experiment),
-        residuals=residual_plots(experiment),
-        confusion=confusion_matrices(experiment),
-        browser=error_browser(experiment),
-        cost=cost_section(experiment),
-        pictures=mutual_information(experiment.folder),
-        environments=environments(experiment),
-        cards=data_cards(experiment),
-        style=Markup((_ASSETS / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        policy=_policy(script),
+    style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    page = _templates().get_template("page.html")
+    return words.clean(
+        page.render(
+            version=predgen.__version__,
+            name=experiment.folder.resolve().name,
+            experiment=experiment,
+            found=experiment.found,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(script),
+            **_figures(experiment.found),
+            **_rows(experiment),
+        )
     )
-    return words.clean(page)
+
+
+def _figures(found: Findings) -> dict[str, Any]:
+    """What follows from the findings alone."""
+    ordering, axis = across_tasks(found)
+    return {
+        "finding": words.finding(found),
+        "grid": headline_grid(found),
+        "ordering": ordering,
+        "ordering_axis": axis,
+        "forests": forests(found.differences, found.tasks),
+        "baseline_forests": forests(found.baseline_differences, found.tasks),
+    }
+
+
+def _rows(experiment: Experiment) -> dict[str, Any]:
+    """What needs plan, runs and rows."""
+    return {
+        "asked": asked(experiment),
+        "plan": plan_text(experiment),
+        "curves": learning_curves(experiment),
+        "reliability": reliability_diagrams(experiment),
+        "residuals": residual_plots(experiment),
+        "confusion": confusion_matrices(experiment),
+        "browser": error_browser(experiment),
+        "cost": cost_section(experiment),
+        "pictures": mutual_information(experiment.folder),
+        "absent": absent_runs(experiment),
+        "environments": environments(experiment),
+        "cards": data_cards(experiment),
+    }
 
 
 def _templates() -> Environment:
     """Templates with everything escaped, and the words for numbers."""
     found = Environment(
-        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
         "number": words.number,

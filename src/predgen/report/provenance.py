@@ -55,6 +55,23 @@ class DataCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """Runs that are in no figure, for the same reason.
+
+    Attributes:
+        status: "failed", "refused" or "missing".
+        reason: What went wrong.
+        runs: Their names.
+        traceback: Where it went wrong; "" if it is not known.
+    """
+
+    status: str
+    reason: str
+    runs: list[str]
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
 class Environments:
     """Where the runs were made.
 
@@ -120,8 +137,10 @@ def _training(experiment: Experiment) -> str:
     told = [f"at most {tokens:,} training tokens a run, all passes counted"] if tokens else []
     steps = sorted({int(c.optimizer_steps) for c in experiment.found.costs if c.optimizer_steps})
     if steps:
-        told.append(f"{steps[0]:,} to {steps[-1]:,} optimizer steps" if len(steps) > 1 else f"{steps[0]:,} optimizer steps")
-    told += [f"{name.replace('_', ' ')} {settings[name]}" for name in ("epochs", "batch_size", "limit") if name in settings]
+        span = f"{steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else f"{steps[0]:,}"
+        told.append(f"{span} optimizer steps")
+    names = [name for name in ("epochs", "batch_size", "limit") if name in settings]
+    told += [f"{name.replace('_', ' ')} {settings[name]}" for name in names]
     return ", ".join([*told, "the same data, prompts and steps for every method of a task"])
 
 
@@ -225,13 +244,24 @@ def _plain(value: Any) -> str:  # noqa: ANN401
     return "none" if value is None else str(value)
 
 
+def absent_runs(experiment: Experiment) -> list[Absent]:
+    """Return what is in no figure, runs with the same reason together."""
+    errors = {run.id: run.error or {} for run in experiment.runs}
+    groups: dict[tuple[str, str], Absent] = {}
+    for short in experiment.found.shortfalls:
+        where = errors.get(short.record, {}).get("traceback", "")
+        group = groups.setdefault((short.status, short.reason), Absent(short.status, short.reason, [], where))
+        group.runs.append(short.record)
+    return list(groups.values())
+
+
 def training_command(run: Record) -> str:
     """Return the `predgen train` command with the settings of a run, those of its PEFT method and defaults left out."""
     defaults = RunConfig(task="sst2", peft=run.config.get("peft", "lora")).to_dict()
     words = ["predgen", "train"]
     for field in dataclasses.fields(RunConfig):
         value = run.config.get(field.name)
-        if value is None or (value == defaults[field.name] and field.name not in ("task", "method", "seed")):
+        if value is None or (value == defaults[field.name] and field.name not in ("task", "method", "peft", "seed")):
             continue
         flag = "--" + field.name.replace("_", "-")
         words += [flag if value else f"--no{flag[1:]}"] if isinstance(value, bool) else [flag, str(value)]

@@ -76,7 +76,8 @@ def _shown(found: Findings) -> str:
     if not judged:
         return f"No difference is shown in any of {tested}, after correction for their number."
     rest = len(differences) - len(judged)
-    told = "; ".join(f"{better} is better than {worse} on {_tasks(on)}" for (better, worse), on in _wins(judged).items())
+    wins = _wins(judged).items()
+    told = "; ".join(f"{better} is better than {worse} on {_tasks(on)}" for (better, worse), on in wins)
     ending = f"; in the other {rest} no difference is shown" if rest else ""
     return f"Of {tested}, {len(judged)} show a difference after correction for their number: {told}{ending}."
 
