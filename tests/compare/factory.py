@@ -219,6 +219,7 @@ def record(
             "variant": variant.name,
             "baseline": variant.baseline,
             "seed": seed,
+            "settings": {**settings, "method": "generator", **variant.settings},
         },
         config={**settings, "method": "generator", "loss": "wdal_shifted", "sampling": "token", **variant.settings},
         data={"splits": {s: {"rows": 400, "digest": f"{source}-{s}"} for s in ("train", "validation", "test")}},
@@ -306,10 +307,12 @@ def write_experiment(
     """Write an experiment's folder: by default several tasks with a failed, a refused and a missing run, and trials."""
     chosen = list(found) if found is not None else _with_accidents(records((*TASKS, "multiarith"), n_rows=n_rows))
     folder.mkdir(parents=True, exist_ok=True)
+    methods = {r.variant: r.cell["settings"] for r in chosen if r.cell["baseline"] is None}
+    own = {v.name: dict(v.settings) for v in VARIANTS}
     plan = {
-        "tasks": sorted({m.task for r in chosen for m in r.measurements}),
-        "variants": [{"name": v.name, "settings": dict(v.settings)} for v in VARIANTS if v.baseline is None],
-        "baselines": ["constant", "tfidf", "zero_shot"],
+        "tasks": sorted({test for r in chosen for test in r.cell["tests"]}),
+        "variants": [{"name": name, "settings": own.get(name, settings)} for name, settings in methods.items()],
+        "baselines": list(dict.fromkeys(r.variant for r in chosen if r.cell["baseline"] is not None)),
         "seeds": sorted({r.seed for r in chosen}),
         "study": study,
     }

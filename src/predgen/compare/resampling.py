@@ -12,9 +12,10 @@ belongs to a row and a seed together in both, so it errs on the wide side.
 
 With one seed only rows are drawn, and the interval says nothing about other seeds.
 
-Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1 (rows and seeds drawn apart); Hesterberg
-(2015), "What Teachers Should Know About the Bootstrap", section 5.3 (widening); Clark (1973), "The
-language-as-fixed-effect fallacy" (the variance, as in min F').
+Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1 (rows and seeds drawn apart); Clark (1973),
+"The language-as-fixed-effect fallacy" (variance and degrees of freedom, as in min F'); Hesterberg (2015), "What Teachers
+Should Know About the Bootstrap", The American Statistician 69 (percentiles of small samples are too narrow). Differs: he
+takes percentiles further out, of which 3 seeds have none; here the distance from the figure is multiplied.
 """
 
 import math

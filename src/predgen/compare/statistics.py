@@ -21,6 +21,7 @@ from predgen.compare.findings import (
     Ordering,
     Tuning,
     VariantFacts,
+    Verdict,
 )
 from predgen.compare.notes import notes
 from predgen.compare.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
@@ -32,6 +33,7 @@ from predgen.registry import near_matches
 
 N_RESAMPLES = 2000
 HEADLINE = "headline"
+FIRST: Verdict = "first better"
 
 
 def findings(
@@ -61,13 +63,12 @@ def findings(
     runs = gather(records, plan)
     chosen = _headline(runs, headline)
     scored = _Scored(runs, n_resamples, seed)
-    entries = [entry for task in runs.tasks for v in runs.variants if (entry := scored.entry(task, v))]
+    entries = scored.entries()
     differences = with_verdicts(
         [d for pair in itertools.combinations(chosen, 2) for d in scored.differences(*pair, HEADLINE)]
     )
     against = _against_baselines(runs, scored)
-    learnable = {d.task for d in against if d.family == CONSTANT and d.verdict == "first better"}
-    judged = {d.task for d in against if d.family == CONSTANT}
+    judged = [d for d in against if d.family == CONSTANT]
     tuning = list(_tuning(trials, records))
     return Findings(
         split=runs.split,
@@ -81,8 +82,8 @@ def findings(
         differences=differences,
         baseline_differences=against,
         ordering=[_ordering(a.name, b.name, differences) for a, b in itertools.combinations(chosen, 2)],
-        not_learnable=[task for task in runs.tasks if task in judged - learnable],
-        not_judged=[task for task in runs.tasks if task not in judged],
+        not_learnable=[task for task in runs.tasks if _verdicts(judged, task) and FIRST not in _verdicts(judged, task)],
+        not_judged=[task for task in runs.tasks if not _verdicts(judged, task)],
         costs=list(_costs(records)),
         tuning=tuning,
         shortfalls=runs.shortfalls,
@@ -122,6 +123,11 @@ class _Scored:
     runs: Runs
     n_resamples: int
     seed: int
+
+    def entries(self) -> list[Entry]:
+        """Figures of every variant on every task that it was measured on."""
+        found = [self.entry(task, variant) for task in self.runs.tasks for variant in self.runs.variants]
+        return [entry for entry in found if entry is not None]
 
     def entry(self, task: str, variant: VariantFacts) -> Entry | None:
         """Figures of a variant on a task; None without runs."""
@@ -227,6 +233,11 @@ class _Scored:
         )
 
 
+def _verdicts(differences: Sequence[Difference], task: str) -> set[Verdict]:
+    """What comparisons on a task show."""
+    return {d.verdict for d in differences if d.task == task}
+
+
 def _against_baselines(runs: Runs, scored: _Scored) -> list[Difference]:
     """Every method against every baseline; the comparisons with one baseline are a family."""
     found: list[Difference] = []
@@ -239,7 +250,7 @@ def _against_baselines(runs: Runs, scored: _Scored) -> list[Difference]:
 def _ordering(first: str, second: str, differences: Sequence[Difference]) -> Ordering:
     """Count verdicts over tasks, and average the standardised differences with the tasks as a sample."""
     own = [d for d in differences if (d.first, d.second) == (first, second)]
-    verdicts = [d.verdict for d in own]
+    verdicts: list[Verdict] = [d.verdict for d in own]
     sizes = [d.standardised for d in own if d.standardised is not None]
     mean = low = high = None
     if sizes:
@@ -252,7 +263,7 @@ def _ordering(first: str, second: str, differences: Sequence[Difference]) -> Ord
         first=first,
         second=second,
         tasks=[d.task for d in own],
-        first_better=verdicts.count("first better"),
+        first_better=verdicts.count(FIRST),
         second_better=verdicts.count("second better"),
         no_difference=verdicts.count("no difference shown"),
         standardised=mean,
