@@ -15,6 +15,7 @@ from compare.factory import ERROR, VARIANTS, broken, measurement, records, trial
 from html_pages import Element, figures, read_page
 from predgen.compare.findings import Estimate
 from predgen.compare.records import PLAN_FILE, Record
+from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError
 from predgen.report.experiment import load_experiment
 from predgen.report.page import make_page, write_report
@@ -328,6 +329,22 @@ def test_pictures_of_mutual_information_are_in_the_page(single: Made, tmp_path: 
     assert base64.b64decode(code).startswith(b"<svg>"), "the smaller of both forms"
     assert "mi/big.png" in section(page, "pictures").text
     assert len(list(page.all("script"))) == 2
+
+
+def test_study_of_the_paper_stands_beside_its_numbers(single: Made, tmp_path: Path) -> None:
+    folder = write(tmp_path / "exp", list(single.experiment.runs))
+    plan = folder / PLAN_FILE
+    plan.write_text(plan.read_text(encoding="utf-8").replace("study: null", "study: table2"), encoding="utf-8")
+    experiment = load_experiment(folder)
+    ours, theirs = study_tables(experiment.found)
+    study = section(read_page(make_page(experiment)), "study")
+    shown = [
+        [[cell.text for cell in row.content if isinstance(cell, Element)] for row in table.all("tr")]
+        for table in study.all("table")
+    ]
+    assert shown == [[table.columns, *table.rows] for table in (ours, theirs)]
+    assert [note for note in (*ours.notes, *theirs.notes) if note not in study.text] == []
+    assert "embedded is not one of the paper's" in study.text
 
 
 def test_page_is_written_whole_or_not_at_all(single: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

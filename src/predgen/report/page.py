@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 import predgen
 from predgen.compare.findings import Findings
+from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError
 from predgen.report import words
 from predgen.report.calibration import confusion_matrices, reliability_diagrams, residual_plots
@@ -81,6 +82,7 @@ def _figures(found: Findings) -> dict[str, Any]:
     ordering, axis = across_tasks(found)
     return {
         "finding": words.finding(found),
+        "study": study_tables(found),
         "grid": headline_grid(found),
         "ordering": ordering,
         "ordering_axis": axis,
