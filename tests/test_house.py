@@ -31,6 +31,7 @@ LEVELS = [
     {"training"},
     {"baselines", "estimators", "evaluation"},
     {"compare"},
+    {"report"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -10,6 +10,7 @@ from predgen.cli.demo import demo
 from predgen.cli.evaluate import evaluate
 from predgen.cli.ls import ls
 from predgen.cli.predict import predict
+from predgen.cli.report import report
 from predgen.cli.train import train
 from predgen.cli.validate import validate
 
@@ -40,5 +41,5 @@ def main(
     """Fine-tune causal language models to predict labels, numbers and math answers by writing them."""
 
 
-for command in (train, evaluate, predict, compare, validate, ls, demo):
+for command in (train, evaluate, predict, compare, report, validate, ls, demo):
     app.command()(command)

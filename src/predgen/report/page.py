@@ -1,0 +1,141 @@
+"""Put the page together and write it."""
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+import predgen
+from predgen.compare.findings import Findings
+from predgen.compare.study_tables import study_tables
+from predgen.errors import DataError
+from predgen.report import words
+from predgen.report.calibration import confusion_matrices, reliability_diagrams, residual_plots
+from predgen.report.cost import cost_section
+from predgen.report.errors import error_browser
+from predgen.report.experiment import Experiment, load_experiment
+from predgen.report.forest import across_tasks, forests
+from predgen.report.headline import headline_grid, summary_of
+from predgen.report.learning import learning_curves
+from predgen.report.pictures import mutual_information
+from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
+
+FILE = "report.html"
+_ASSETS = Path(predgen.__file__).parent / "assets" / "report"
+
+
+def write_report(folder: Path, target: Path | None = None) -> Path:
+    """Write the page about an experiment; a reader sees the whole page or the one before.
+
+    Args:
+        folder: The experiment's folder.
+        target: The file to write; None: `report.html` in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: If the folder is no experiment, no run is finished, a record is damaged, or the file cannot be written.
+    """
+    target = folder / FILE if target is None else target
+    if target.is_dir() or not target.parent.is_dir():
+        what = "is a folder" if target.is_dir() else "lies in a folder that does not exist; make it first"
+        raise DataError(f"the page's file {str(target)!r} {what}. Give a file such as 'report.html'.")
+    page = make_page(load_experiment(folder))
+    draft = target.with_name(f".{target.name}.new")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise DataError(
+            f"the page's file {str(target)!r} cannot be written: {error.strerror or error}. Choose another with -o."
+        ) from error
+    return target
+
+
+def make_page(experiment: Experiment) -> str:
+    """Return the page: the same experiment gives the same text, byte by byte."""
+    style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    page = _templates().get_template("page.html")
+    return words.clean(
+        page.render(
+            version=predgen.__version__,
+            name=experiment.folder.resolve().name,
+            experiment=experiment,
+            found=experiment.found,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(script),
+            **_figures(experiment.found),
+            **_rows(experiment),
+        )
+    )
+
+
+def _figures(found: Findings) -> dict[str, Any]:
+    """What follows from the findings alone."""
+    ordering, axis = across_tasks(found)
+    return {
+        "finding": words.finding(found),
+        "study": study_tables(found),
+        "grid": headline_grid(found),
+        "ordering": ordering,
+        "ordering_axis": axis,
+        "forests": forests(found.differences, found.tasks),
+        "baseline_forests": forests(found.baseline_differences, found.tasks),
+    }
+
+
+def _rows(experiment: Experiment) -> dict[str, Any]:
+    """What needs plan, runs and rows."""
+    return {
+        "asked": asked(experiment),
+        "plan": plan_text(experiment),
+        "curves": learning_curves(experiment),
+        "reliability": reliability_diagrams(experiment),
+        "residuals": residual_plots(experiment),
+        "confusion": confusion_matrices(experiment),
+        "browser": error_browser(experiment),
+        "cost": cost_section(experiment),
+        "pictures": mutual_information(experiment.folder),
+        "absent": absent_runs(experiment),
+        "environments": environments(experiment),
+        "cards": data_cards(experiment),
+    }
+
+
+def _templates() -> Environment:
+    """Templates with everything escaped, and the words for numbers."""
+    found = Environment(
+        loader=FileSystemLoader(_ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {
+        "number": words.number,
+        "p_value": words.p_value,
+        "memory": words.bytes_in_words,
+        "listed": words.listed,
+        "settings": words.settings_in_words,
+        "command": training_command,
+        "metric_summary": summary_of,
+    }
+    found.filters.update(filters)
+    found.globals.update(count=words.count, decimals_for=words.decimals_for)
+    return found
+
+
+def _policy(script: str) -> str:
+    """Forbid the page the network, and every script but its own, whatever a row's text says."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; base-uri 'none';"
+        " form-action 'none'"
+    )

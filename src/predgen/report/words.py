@@ -1,0 +1,109 @@
+"""Numbers, lists and findings in words."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from predgen.compare.findings import Difference, Estimate, Findings
+
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
+_CONTROLS |= {0x7F: "\u2421", **{code: "\ufffd" for code in [*range(0x80, 0xA0), *range(0xD800, 0xE000)]}}
+_MINUS = "\u2212"
+_NAMED = 4  # tasks that a sentence names before it only counts them
+
+
+def clean(text: str) -> str:
+    """Return text with control characters as their pictures, and halves of surrogate pairs as U+FFFD.
+
+    A page cannot hold them: NUL is an error in HTML, and a lone surrogate has no UTF-8.
+    """
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """Return a number with a fixed number of decimals; "not defined" for None."""
+    if value is None:
+        return "not defined"
+    text = f"{value:,.{decimals}f}" if abs(value) < 1e12 else f"{value:.3g}"
+    is_zero = not text.strip("-0.,")
+    return text.lstrip("-") if is_zero else text.replace("-", _MINUS)
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value: "0.031", "< 0.001"."""
+    if value is None:
+        return "not defined"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def decimals_for(estimates: Iterable[Estimate]) -> int:
+    """Return how many decimals show two digits of the narrowest interval, 3 to 5; 3 where there are no intervals."""
+    widths = [e.high - e.low for e in estimates if e.low is not None and e.high is not None and e.high > e.low]
+    return min(5, max(3, 1 - math.floor(math.log10(min(widths))))) if widths else 3
+
+
+def count(n: int, what: str, plural: str | None = None) -> str:
+    """Return "1 task", "3 tasks"."""
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Return "a, b and c"."""
+    return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def bytes_in_words(value: float | None) -> str:
+    """Return an amount of memory in MiB."""
+    return "not recorded" if value is None else f"{value / 2**20:,.0f} MiB"
+
+
+def settings_in_words(settings: Mapping[str, object]) -> str:
+    """Return "loss sum, p_max 0.9"."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def finding(found: Findings) -> list[str]:
+    """Return what was found, in two sentences: what the verdicts show, and what they rest on."""
+    return [_shown(found), _rests_on(found)]
+
+
+def _shown(found: Findings) -> str:
+    """Which comparisons show a difference."""
+    differences = found.differences
+    if not differences:
+        return f"No two methods were measured on the same rows, so that no difference could be tested on {_tasks(found.tasks)}."
+    judged = [d for d in differences if d.verdict != "no difference shown"]
+    tested = f"{count(len(differences), 'comparison')} of methods on {_tasks(found.tasks)}"
+    if not judged:
+        return f"No difference is shown in any of {tested}, after correction for their number."
+    rest = len(differences) - len(judged)
+    wins = _wins(judged).items()
+    told = "; ".join(f"{better} is better than {worse} on {_tasks(on)}" for (better, worse), on in wins)
+    ending = f"; in the other {rest} no difference is shown" if rest else ""
+    return f"Of {tested}, {len(judged)} show a difference after correction for their number: {told}{ending}."
+
+
+def _wins(judged: Sequence[Difference]) -> dict[tuple[str, str], list[str]]:
+    """(Better, worse) -> tasks, the pairs with the most tasks first."""
+    wins: dict[tuple[str, str], list[str]] = {}
+    for d in judged:
+        pair = (d.first, d.second) if d.verdict == "first better" else (d.second, d.first)
+        wins.setdefault(pair, []).append(d.task)
+    return dict(sorted(wins.items(), key=lambda item: -len(item[1])))
+
+
+def _rests_on(found: Findings) -> str:
+    """Seeds, rows and tasks that cannot be learned."""
+    if len(found.seeds) == 1:
+        seeds = f"one seed ({found.seeds[0]}), so that nothing is known about other seeds"
+    else:
+        seeds = f"{len(found.seeds)} seeds ({', '.join(map(str, found.seeds))})"
+    sentence = f"Every figure is about {found.split} rows and rests on {seeds}"
+    if not found.not_learnable:
+        return sentence + "."
+    ground = "no method is shown to beat the constant baseline, so that comparisons there say little"
+    return f"{sentence}; on {_tasks(found.not_learnable)} {ground}."
+
+
+def _tasks(names: Sequence[str]) -> str:
+    """Tasks by name where they are few, else their number."""
+    return listed(names) if len(names) <= _NAMED else count(len(names), "task")

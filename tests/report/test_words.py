@@ -1,0 +1,102 @@
+"""Numbers and findings in words."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predgen.compare.findings import Difference, Estimate, Findings, Verdict
+from predgen.report.words import bytes_in_words, clean, count, decimals_for, finding, listed, number, p_value
+
+NOTHING = Findings("test", None, ["embedded"], [0], ["a"], [], [], [], [], [], [], [], [], [], [], [], [])
+
+
+def estimate(value: float | None, low: float | None = None, high: float | None = None) -> Estimate:
+    return Estimate(value, low, high, [value], "rows only" if low is not None else "nothing")
+
+
+def difference(task: str, first: str, second: str, verdict: Verdict = "no difference shown") -> Difference:
+    shown = estimate(0.1, 0.0, 0.2)
+    return Difference(
+        task, first, second, "accuracy", True, "headline", [0], 100, 0, shown, 0.5, None, 0.5, 1.0, verdict, 0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "shown"),
+    [
+        (0.12345, 3, "0.123"),
+        (-0.5, 2, "\u22120.50"),
+        (-0.0004, 3, "0.000"),
+        (4984064.0, 0, "4,984,064"),
+        (None, 3, "not defined"),
+    ],
+)
+def test_number_is_rounded_and_has_no_minus_zero(value: float | None, decimals: int, shown: str) -> None:
+    assert number(value, decimals) == shown
+
+
+def test_decimals_follow_the_narrowest_interval() -> None:
+    assert decimals_for([estimate(0.5, 0.4, 0.6)]) == 3
+    assert decimals_for([estimate(0.5, 0.4, 0.6), estimate(0.02, 0.019, 0.021)]) == 4
+    assert decimals_for([estimate(0.5, 0.5, 0.5)]) == 3
+    assert decimals_for([estimate(None)]) == 3
+    assert decimals_for([estimate(1e-9, 0.0, 1e-8)]) == 5
+
+
+def test_small_words() -> None:
+    assert [p_value(p) for p in (0.0312, 0.0001, None)] == ["0.031", "< 0.001", "not defined"]
+    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [count(n, "row") for n in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert count(2, "fish", "fish") == "2 fish"
+    assert bytes_in_words(3 * 2**20) == "3 MiB"
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_cleaned_text_can_be_written_and_cleaning_again_changes_nothing(text: str) -> None:
+    found = clean(text)
+    found.encode("utf-8")
+    assert not any(ord(sign) < 32 and sign not in "\t\n" for sign in found)
+    assert clean(found) == found
+
+
+def test_control_characters_become_pictures() -> None:
+    assert clean("a\x00b\x1b\x7f\x85\ud800\r\n\tc") == "a\u2400b\u241b\u2421\ufffd\ufffd\n\tc"
+
+
+def test_finding_names_who_is_better_where() -> None:
+    found = replace(
+        NOTHING,
+        tasks=["a", "b"],
+        seeds=[0, 1],
+        differences=[
+            difference("a", "generator", "predgen", "second better"),
+            difference("b", "generator", "predgen", "second better"),
+            difference("a", "predictor", "generator", "first better"),
+            difference("b", "predictor", "generator"),
+        ],
+    )
+    shown, rests = finding(found)
+    assert shown == (
+        "Of 4 comparisons of methods on a and b, 3 show a difference after correction for their number: predgen is better"
+        " than generator on a and b; predictor is better than generator on a; in the other 1 no difference is shown."
+    )
+    assert rests == "Every figure is about test rows and rests on 2 seeds (0, 1)."
+
+
+def test_no_difference_is_a_finding() -> None:
+    found = replace(NOTHING, tasks=list("abcde"), differences=[difference("a", "x", "y")], not_learnable=["b"])
+    shown, rests = finding(found)
+    assert (
+        shown
+        == "No difference is shown in any of 1 comparison of methods on 5 tasks, after correction for their number."
+    )
+    assert "one seed (0), so that nothing is known about other seeds" in rests
+    assert rests.endswith(
+        "on b no method is shown to beat the constant baseline, so that comparisons there say little."
+    )
+
+
+def test_nothing_to_compare_is_said() -> None:
+    assert finding(NOTHING)[0].startswith("No two methods were measured on the same rows")
