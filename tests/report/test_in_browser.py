@@ -30,6 +30,10 @@ frame.onload = () => {
   for (const one of open) one.open = true;
   const root = page.documentElement;
   said.sticksOut = root.scrollWidth - root.clientWidth;
+  frame.contentWindow.dispatchEvent(new Event("resize"));
+  const boxes = [...page.querySelectorAll(".scroll")];
+  said.stops = boxes.filter((box) => box.tabIndex === 0).length;
+  said.scrolling = boxes.filter((box) => box.scrollWidth > box.clientWidth).length;
   choose("error-task", "sick"); choose("error-variant", "generator");
   find("error-only").checked = true; find("error-only").dispatchEvent(new Event("change"));
   said.errors = cards(); said.errorCount = find("error-count").value;
@@ -70,6 +74,7 @@ def test_script_and_filters_work_and_nothing_sticks_out_on_a_phone(sample: Made,
     assert (said["formHidden"], said["first"]) == (False, 20)
     assert said["firstCount"] == f"20 of {len(sets[0]['rows'])} rows shown"
     assert said["sticksOut"] <= 0
+    assert said["stops"] == said["scrolling"] > 5, "boxes that scroll, and only they, are stops of the Tab key"
     [chosen] = [found for found in sets if (found["task"], found["variant"]) == ("sick", "generator")]
     errors = [row for row in chosen["rows"] if row[4]]
     assert said["errors"] == min(20, len(errors)) > 0

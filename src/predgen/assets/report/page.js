@@ -99,6 +99,18 @@
   filter();
 })();
 
+// A box that scrolls is a stop for the Tab key; one that shows all of its table need not be.
+(() => {
+  const boxes = [...document.querySelectorAll(".scroll")];
+  const settle = () => {
+    const wide = boxes.map((box) => box.scrollWidth > box.clientWidth);
+    boxes.forEach((box, i) => { if (wide[i]) box.tabIndex = 0; else box.removeAttribute("tabindex"); });
+  };
+  addEventListener("resize", settle);
+  document.addEventListener("toggle", settle, true);
+  settle();
+})();
+
 // Older browsers print what is closed as closed.
 (() => {
   let closed = [];
