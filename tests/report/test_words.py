@@ -73,7 +73,7 @@ def test_control_characters_become_pictures() -> None:
 def test_finding_names_who_is_better_where() -> None:
     found = replace(
         NOTHING,
-        tasks=["a", "b"],
+        tasks=["a", "unpaired", "b"],
         entries=[entry("a", [0, 1]), entry("b", [0, 1])],
         differences=[
             difference("a", "generator", "predgen", "second better"),
@@ -91,11 +91,13 @@ def test_finding_names_who_is_better_where() -> None:
 
 
 def test_no_difference_is_a_finding() -> None:
-    found = replace(NOTHING, tasks=list("abcde"), differences=[difference("a", "x", "y")], not_learnable=["b"])
+    found = replace(
+        NOTHING, tasks=list("abcde"), differences=[difference(t, "x", "y") for t in "abcde"], not_learnable=["b"]
+    )
     shown, rests = finding(found)
     assert (
         shown
-        == "No difference is shown in any of 1 comparison of methods on 5 tasks, after correction for their number."
+        == "No difference is shown in any of 5 comparisons of methods on 5 tasks, after correction for their number."
     )
     assert "rests on one seed, so that nothing is known about other seeds" in rests
     assert rests.endswith(

@@ -72,7 +72,9 @@ def _shown(found: Findings) -> str:
     if not differences:
         return f"No two methods were measured on the same rows, so that no difference could be tested on {_tasks(found.tasks)}."
     judged = [d for d in differences if d.verdict != "no difference shown"]
-    tested = f"{count(len(differences), 'comparison')} of methods on {_tasks(found.tasks)}"
+    compared = {d.task for d in differences}
+    tasks = _tasks([task for task in found.tasks if task in compared])
+    tested = f"{count(len(differences), 'comparison')} of methods on {tasks}"
     if not judged:
         return f"No difference is shown in any of {tested}, after correction for their number."
     rest = len(differences) - len(judged)
