@@ -63,6 +63,12 @@ def test_highest_figure_alone_is_not_best() -> None:
     assert best(found(elsewhere)) == []
 
 
+def test_best_of_those_that_do_not_beat_the_constant_is_not_best() -> None:
+    beaten = [difference("predictor", "predgen", "second better"), difference("generator", "predgen", "second better")]
+    assert best(found(beaten, [difference("predgen", "constant", "no difference shown", "constant")])) == []
+    assert best(found(beaten, [difference("predgen", "constant", "first better", "constant")])) == ["predgen"]
+
+
 def test_only_method_is_not_best() -> None:
     assert best(found([], methods=["predgen"])) == []
 
@@ -85,7 +91,11 @@ def test_empty_cells_know_why() -> None:
         findings,
         entries=findings.entries[1:2],
         shortfalls=[short, replace(short, seed=1), replace(short, status="failed")],
-        variants=[*findings.variants, variant("generator (mean)", "generator")],
+        variants=[
+            *findings.variants,
+            variant("generator (mean)", "generator"),
+            variant("predictor (mean)", "predictor"),
+        ],
     )
     reasons = {name: cell.why_empty for name, cell in cells(findings).items()}
     assert reasons == {
@@ -94,6 +104,7 @@ def test_empty_cells_know_why() -> None:
         "predgen": "not asked for",
         "constant": "not asked for",
         "generator (mean)": "no numbers",
+        "predictor (mean)": "refused and failed",
     }
 
 

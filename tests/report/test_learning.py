@@ -16,14 +16,14 @@ def test_few_points_stay_as_they_are() -> None:
     assert thinned(points) == points
 
 
-def test_many_points_become_means_and_the_ends_stay() -> None:
-    points = [(float(i), float(i % 2)) for i in range(402)]
+def test_many_points_become_means_of_neighbours() -> None:
+    points = [(float(i), float(i % 2)) for i in range(404)]
     found = thinned(points, most=52)
-    assert (found[0], found[-1]) == (points[0], points[-1])
-    assert len(found) <= 52
-    # 400 inner points, 8 to a group: the first holds the steps 1 to 8, half of them odd.
-    assert found[1] == (4.5, 0.5)
+    assert len(found) == 51
+    # 8 to a group: the first holds the steps 0 to 7, half of them odd, the last one the steps 400 to 403.
+    assert (found[0], found[-1]) == ((3.5, 0.5), (401.5, 0.5))
     assert [x for x, _ in found] == sorted(x for x, _ in found)
+    assert thinned([]) == []
 
 
 def test_straight_stretches_need_two_points() -> None:
@@ -60,6 +60,15 @@ def test_more_variants_than_colours_are_drawn_apart(single: Made) -> None:
     )
     parts = learning_curves(experiment)
     assert [(one.part, len(one.legend)) for one in parts] == [("part 1 of 2", 8), ("part 2 of 2", 2)]
+
+
+@pytest.mark.parametrize(("method", "sampling"), [("predictor", "token"), ("predgen", "off"), ("predgen", "marginal")])
+def test_p_is_not_drawn_where_it_means_nothing(single: Made, method: str, sampling: str) -> None:
+    [run] = [r for r in single.experiment.done if r.task == "sick" and r.variant == "predictor"]
+    curves = {**run.curves, "p": [0.5] * len(run.curves["step"])}
+    run = replace(run, curves=curves, config={**run.config, "method": method, "sampling": sampling})
+    [one] = learning_curves(replace(single.experiment, runs=(run,)))
+    assert [title for title, _ in one.panels] == ["L_W", "validation mse"]
 
 
 def test_missing_values_and_steep_losses_are_drawn(single: Made) -> None:

@@ -192,7 +192,7 @@ def test_failed_runs_stand_with_their_messages(sample: Made) -> None:
 
 def test_one_seed_is_said_to_be_one(single: Made) -> None:
     text = section(single.page, "finding").text
-    assert "rests on one seed (0), so that nothing is known about other seeds" in text
+    assert "rests on one seed, so that nothing is known about other seeds" in text
     assert "means over" not in section(single.page, "headline").text
     assert "None: every run that was asked for is in the figures." in section(single.page, "shortfalls").text
     assert "Nothing was tuned" in section(single.page, "tuning").text

@@ -58,6 +58,7 @@ def test_plan_is_told_in_words(sample: Made) -> None:
     }
     experiment = replace(sample.experiment, plan=plan)
     told = dict(asked(experiment))
+    assert told["Tasks"] == "4 tasks: sst2, sick, gsm8k and multiarith"
     assert told["Methods"] == "predgen (loss sum)"
     assert told["Baselines"] == "constant: the most frequent label, or the mean; other: other"
     assert told["Seeds"] == "0: one seed, so that nothing is known about other seeds"
@@ -69,6 +70,15 @@ def test_plan_is_told_in_words(sample: Made) -> None:
     assert told["Base model"] == "embedded, tuned with lora"
     assert "keep_models" not in plan_text(experiment)
     assert "scored_rows: 400\n" in plan_text(experiment)
+
+
+def test_plan_says_what_has_no_figures_and_which_seeds_are_left_out(sample: Made) -> None:
+    plan = {"tasks": ["stsb", "sick", "sst2"], "seeds": [0, 1], "screen": True}
+    told = dict(asked(replace(sample.experiment, plan=plan)))
+    assert told["Tasks"] == "5 tasks: stsb, sick, sst2, gsm8k and multiarith; no figures yet of stsb"
+    assert told["Seeds"].endswith(
+        "; further ones only for tasks where a method beats the constant baseline at the first, on validation rows"
+    )
 
 
 def test_validation_figures_are_said_to_have_selected(sample: Made) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predgen.compare.findings import Difference, Estimate, Findings, Verdict
+from predgen.compare.findings import Difference, Entry, Estimate, Findings, VariantFacts, Verdict
 from predgen.report.words import bytes_in_words, clean, count, decimals_for, finding, listed, number, p_value
 
 NOTHING = Findings("test", None, ["embedded"], [0], ["a"], [], [], [], [], [], [], [], [], [], [], [], [])
@@ -14,6 +14,11 @@ NOTHING = Findings("test", None, ["embedded"], [0], ["a"], [], [], [], [], [], [
 
 def estimate(value: float | None, low: float | None = None, high: float | None = None) -> Estimate:
     return Estimate(value, low, high, [value], "rows only" if low is not None else "nothing")
+
+
+def entry(task: str, seeds: list[int], variant: str = "predgen") -> Entry:
+    figures = {"accuracy": estimate(0.5)}
+    return Entry(task, task, "classification", variant, None, "accuracy", True, seeds, [], 9, figures, {}, [])
 
 
 def difference(task: str, first: str, second: str, verdict: Verdict = "no difference shown") -> Difference:
@@ -68,8 +73,8 @@ def test_control_characters_become_pictures() -> None:
 def test_finding_names_who_is_better_where() -> None:
     found = replace(
         NOTHING,
-        tasks=["a", "b"],
-        seeds=[0, 1],
+        tasks=["a", "unpaired", "b"],
+        entries=[entry("a", [0, 1]), entry("b", [0, 1])],
         differences=[
             difference("a", "generator", "predgen", "second better"),
             difference("b", "generator", "predgen", "second better"),
@@ -82,20 +87,30 @@ def test_finding_names_who_is_better_where() -> None:
         "Of 4 comparisons of methods on a and b, 3 show a difference after correction for their number: predgen is better"
         " than generator on a and b; predictor is better than generator on a; in the other 1 no difference is shown."
     )
-    assert rests == "Every figure is about test rows and rests on 2 seeds (0, 1)."
+    assert rests == "Every figure is about test rows and rests on 2 seeds."
 
 
 def test_no_difference_is_a_finding() -> None:
-    found = replace(NOTHING, tasks=list("abcde"), differences=[difference("a", "x", "y")], not_learnable=["b"])
+    found = replace(
+        NOTHING, tasks=list("abcde"), differences=[difference(t, "x", "y") for t in "abcde"], not_learnable=["b"]
+    )
     shown, rests = finding(found)
     assert (
         shown
-        == "No difference is shown in any of 1 comparison of methods on 5 tasks, after correction for their number."
+        == "No difference is shown in any of 5 comparisons of methods on 5 tasks, after correction for their number."
     )
-    assert "one seed (0), so that nothing is known about other seeds" in rests
+    assert "rests on one seed, so that nothing is known about other seeds" in rests
     assert rests.endswith(
         "on b no method is shown to beat the constant baseline, so that comparisons there say little."
     )
+
+
+def test_seeds_are_those_that_were_run_not_those_that_were_asked_for() -> None:
+    constant = VariantFacts("constant", None, "constant", None, {})
+    found = replace(NOTHING, seeds=[0, 1, 2], variants=[constant], entries=[entry("a", [0]), entry("b", [0])])
+    assert "rests on one seed," in finding(found)[1]
+    some = replace(found, entries=[entry("a", [0, 1]), entry("b", [0, 1, 2]), entry("b", [0], "constant")])
+    assert "rests on 2 to 3 seeds" in finding(some)[1]
 
 
 def test_nothing_to_compare_is_said() -> None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 WIDTH, HEIGHT = 280, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 10, 38
 _COLOURS, _DASHES, _SHAPES = 8, 4, 5
 _EDGE = 1e-3  # how far rounding may put a tick beyond an end
 

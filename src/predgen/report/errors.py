@@ -163,7 +163,11 @@ def _answer_row(columns: Predictions, i: int, kind: str) -> ErrorRow:
 
 def _said(value: Any) -> str:  # noqa: ANN401
     """A label or number as text."""
-    return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else clean(str(value))
+    return (
+        f"{round(value, 4):.10g}"
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else clean(str(value))
+    )
 
 
 def _top(columns: Predictions, i: int) -> list[tuple[str, float]]:

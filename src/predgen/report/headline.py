@@ -39,7 +39,7 @@ class Cell:
         head: The task.
         variant: Name of the variant.
         entry: Its figures; None where it was not measured.
-        is_best: Whether it is shown to be better than every other compared variant.
+        is_best: Whether it is shown to be better than every other compared variant, and is not at the floor.
         is_at_floor: Whether a method is not shown to beat the constant baseline.
         why_empty: Why there are no figures; "" where there are.
     """
@@ -96,9 +96,9 @@ def _head(found: Findings, task: str) -> TaskHead | None:
 def _cell(found: Findings, head: TaskHead, variant: str) -> Cell:
     """A variant on a task, with the marks that verdicts allow."""
     entry = found.entry(head.name, variant)
-    is_best = entry is not None and _is_best(found, head.name, variant)
     floor = _against_constant(found.baseline_differences, head.name, variant)
     is_at_floor = floor is not None and floor.verdict != "first better"
+    is_best = entry is not None and not is_at_floor and _is_best(found, head.name, variant)
     return Cell(head, variant, entry, is_best, is_at_floor, "" if entry else _why_empty(found, head.name, variant))
 
 
@@ -123,8 +123,9 @@ def _against_constant(differences: Sequence[Difference], task: str, variant: str
 
 def _why_empty(found: Findings, task: str, variant: str) -> str:
     """How the runs of an empty cell ended."""
-    if any(v.name == variant and v.derived_from is not None for v in found.variants):
-        return "no numbers"  # to take the mean of: labels, or written freely
+    origin = next((v.derived_from for v in found.variants if v.name == variant), None)
+    if origin is not None:  # without numbers to take the mean of: labels, or written freely
+        return "no numbers" if found.entry(task, origin) else _why_empty(found, task, origin)
     sources = {entry.source for entry in found.entries if entry.task == task}
     ends = [s.status for s in found.shortfalls if s.variant == variant and s.source in sources]
     return " and ".join(dict.fromkeys(ends)) or "not asked for"

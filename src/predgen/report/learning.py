@@ -15,6 +15,7 @@ from predgen.report.words import count, listed
 _MAX_POINTS = 50  # more are not told apart on a drawing of this width
 _MAX_VARIANTS = 8  # as many as there are colours
 _LOG_RATIO = 30  # losses that fall further than this are drawn on a logarithmic scale
+_WITHOUT_OWN_TOKENS = ("off", "marginal")  # sampling modes to which p means nothing
 _PANELS = (
     ("writer_loss", "step", "L_W", "L_W, nats per token"),
     ("director_loss", "step", "L_D", "L_D"),
@@ -43,7 +44,7 @@ class Curves:
 def learning_curves(experiment: Experiment) -> list[Curves]:
     """Draw the curves of all runs that trained something."""
     found = []
-    for task in dict.fromkeys(run.task for run in experiment.done):
+    for task in dict.fromkeys(entry.source for entry in experiment.found.entries):
         runs = [run for run in experiment.done if run.task == task and _has_points(run)]
         names = [name for name in experiment.names if any(run.variant == name for run in runs)]
         groups = [names[i : i + _MAX_VARIANTS] for i in range(0, len(names), _MAX_VARIANTS)]
@@ -82,8 +83,11 @@ def selecting_metric(run: Record) -> str:
 
 def _points(run: Record, value: str, step: str) -> list[Point]:
     """A run's curve, without values that are missing or not finite."""
+    if value == "p" and (run.config.get("method") != "predgen" or run.config.get("sampling") in _WITHOUT_OWN_TOKENS):
+        return []  # logged, but nothing is drawn by it
     pairs = zip(run.curves.get(step, []), run.curves.get(value, []), strict=False)
-    return [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
+    points = [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
+    return points if value == "p" else thinned(points)
 
 
 def _panel(name: str, unit: str, kept: Sequence[tuple[Record, list[Point]]], places: dict[str, int]) -> Markup:
@@ -96,8 +100,7 @@ def _panel(name: str, unit: str, kept: Sequence[tuple[Record, list[Point]]], pla
     y = Scale(-0.03, 1.03, *up) if is_share else scale_for(values, *up, is_log=is_loss and _is_wide(values))
     panel = Panel(_label(name, kept), x, y, "optimizer step", unit + (" (log)" if y.is_log else ""))
     for run, points in sorted(kept, key=lambda pair: places[pair[0].variant]):
-        lines = points if is_share else thinned(points)
-        panel.line(without_straight_middles(lines), look(places[run.variant]))
+        panel.line(without_straight_middles(points), look(places[run.variant]))
         if len(points) < 3:
             panel.dots(points, look(places[run.variant]))
     return panel.markup()
@@ -121,13 +124,10 @@ def _label(name: str, kept: Sequence[tuple[Record, list[Point]]]) -> str:
 
 
 def thinned(points: Sequence[Point], most: int = _MAX_POINTS) -> list[Point]:
-    """Return means of as many neighbours as it takes to have at most `most` points; the ends stay as they are."""
-    if len(points) <= most:
-        return list(points)
-    inner, size = points[1:-1], math.ceil((len(points) - 2) / (most - 2))
-    groups = [inner[i : i + size] for i in range(0, len(inner), size)]
-    means = [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
-    return [points[0], *means, points[-1]]
+    """Return means of as many neighbours as it takes to have at most `most` points."""
+    size = max(1, math.ceil(len(points) / most))
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
 
 
 def without_straight_middles(points: Sequence[Point]) -> list[Point]:

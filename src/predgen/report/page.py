@@ -82,6 +82,7 @@ def _figures(found: Findings) -> dict[str, Any]:
     ordering, axis = across_tasks(found)
     return {
         "finding": words.finding(found),
+        "seeds": words.seeds_a_figure(found),
         "study": study_tables(found),
         "grid": headline_grid(found),
         "ordering": ordering,

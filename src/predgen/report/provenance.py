@@ -88,10 +88,10 @@ def asked(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the plan in words, as (subject, text) pairs."""
     plan, found = experiment.plan, experiment.found
     told = [
-        ("Tasks", f"{count(len(found.tasks), 'task')}: {listed(found.tasks)}"),
+        ("Tasks", _tasks(plan.get("tasks") or [], found.tasks)),
         ("Methods", "; ".join(_variant(v) for v in plan.get("variants") or [])),
         ("Baselines", "; ".join(f"{name}: {_BASELINES.get(name, name)}" for name in plan.get("baselines") or [])),
-        ("Seeds", _seeds(plan.get("seeds") or found.seeds)),
+        ("Seeds", _seeds(plan.get("seeds") or found.seeds, bool(plan.get("screen")))),
         ("Base model", f"{listed(found.models)}, tuned with {listed(_configured(experiment.done, 'peft'))}"),
         ("Rows", _rows(plan, found.split)),
         ("Training", _training(experiment)),
@@ -107,12 +107,21 @@ def _variant(variant: Mapping[str, Any]) -> str:
     return f"{variant['name']} ({settings_in_words(settings)})" if settings else str(variant["name"])
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def _tasks(asked: Sequence[str], measured: Sequence[str]) -> str:
+    """Tasks that were asked for, and which of them have figures."""
+    names = [*asked, *(name for name in measured if name not in asked)]
+    told = f"{count(len(names), 'task')}: {listed(names)}"
+    missing = [name for name in names if name not in measured]
+    return f"{told}; no figures yet of {listed(missing)}" if missing else told
+
+
+def _seeds(seeds: Sequence[int], is_screened: bool) -> str:
     """Seeds, and what they are for."""
     told = listed([str(seed) for seed in seeds])
     if len(seeds) == 1:
         return f"{told}: one seed, so that nothing is known about other seeds"
-    return f"{told}: a run for each; all share their rows, baselines run once"
+    screen = "; further ones only for tasks where a method beats the constant baseline at the first, on validation rows"
+    return f"{told}: a run for each; all share their rows, baselines run once{screen if is_screened else ''}"
 
 
 def _configured(runs: Iterable[Record], name: str) -> list[str]:

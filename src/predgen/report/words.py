@@ -72,7 +72,9 @@ def _shown(found: Findings) -> str:
     if not differences:
         return f"No two methods were measured on the same rows, so that no difference could be tested on {_tasks(found.tasks)}."
     judged = [d for d in differences if d.verdict != "no difference shown"]
-    tested = f"{count(len(differences), 'comparison')} of methods on {_tasks(found.tasks)}"
+    compared = {d.task for d in differences}
+    tasks = _tasks([task for task in found.tasks if task in compared])
+    tested = f"{count(len(differences), 'comparison')} of methods on {tasks}"
     if not judged:
         return f"No difference is shown in any of {tested}, after correction for their number."
     rest = len(differences) - len(judged)
@@ -93,15 +95,23 @@ def _wins(judged: Sequence[Difference]) -> dict[tuple[str, str], list[str]]:
 
 def _rests_on(found: Findings) -> str:
     """Seeds, rows and tasks that cannot be learned."""
-    if len(found.seeds) == 1:
-        seeds = f"one seed ({found.seeds[0]}), so that nothing is known about other seeds"
+    fewest, most = seeds_a_figure(found)
+    if most == 1:
+        seeds = "one seed, so that nothing is known about other seeds"
     else:
-        seeds = f"{len(found.seeds)} seeds ({', '.join(map(str, found.seeds))})"
+        seeds = f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
     sentence = f"Every figure is about {found.split} rows and rests on {seeds}"
     if not found.not_learnable:
         return sentence + "."
     ground = "no method is shown to beat the constant baseline, so that comparisons there say little"
     return f"{sentence}; on {_tasks(found.not_learnable)} {ground}."
+
+
+def seeds_a_figure(found: Findings) -> tuple[int, int]:
+    """Return how many seeds the figures of methods rest on, fewest and most; baselines have no seed of their own."""
+    baselines = {variant.name for variant in found.variants if variant.baseline is not None}
+    numbers = [len(entry.seeds) for entry in found.entries if entry.variant not in baselines]
+    return (min(numbers), max(numbers)) if numbers else (1, 1)
 
 
 def _tasks(names: Sequence[str]) -> str:
