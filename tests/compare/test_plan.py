@@ -141,6 +141,17 @@ def test_plan_is_plain_yaml() -> None:
     assert yaml.safe_load(text)["variants"][0]["settings"] == {"method": "predictor"}
 
 
+def test_plan_of_an_experiment_can_be_given_again() -> None:
+    given = {
+        "tasks": ["sick"],
+        "vary": {"loss": ["sum", "wdal"]},
+        "tune": {"learning_rate": [1e-3, 2e-3]},
+        "seeds": [4, 5],
+    }
+    found = plan_from({**given, "headline": ["predictor"], "settings": {"epochs": 1.0}})
+    assert plan_from(yaml.safe_load(yaml.safe_dump(found.to_dict()))).to_dict() == found.to_dict()
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

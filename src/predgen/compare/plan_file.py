@@ -93,6 +93,7 @@ def _variant(entry: Any) -> Variant:  # noqa: ANN401
     """A variant written out: settings with an optional name."""
     settings = dict(_mapping("variants", entry))
     name = settings.pop("name", None)
+    settings |= _mapping("settings", settings.pop("settings", {}))  # as an experiment's own plan has it
     if name is None:
         told = [f"{key}={value}" for key, value in settings.items() if key != "method"]
         name = " ".join([str(settings.get("method")), *told])
