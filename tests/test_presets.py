@@ -9,6 +9,7 @@ import pytest
 
 from cli_runs import flat, predgen, refused
 from predgen import registries
+from predgen.cli.options import settings
 from predgen.config import config_from
 from predgen.errors import ConfigError
 from predgen.presets import paper
@@ -80,11 +81,21 @@ def test_word_problems_take_what_llm_adapters_trains_math_10k_with() -> None:
     assert paper("math_10k").defaults == paper("gsm8k").defaults
 
 
+@pytest.mark.parametrize("peft", registries.peft_methods)
+def test_every_peft_method_comes_with_the_settings_of_its_own_paper(peft: str) -> None:
+    preset = paper("sick", peft)
+    config = config_from(preset.settings, {"task": "sick", "peft": peft})
+    assert config.peft_settings() == registries.peft_methods.facts(peft)["settings"]
+    assert preset.published == paper("sick").published
+
+
 def test_alias_and_unknown_task() -> None:
     assert paper("arc_e") == paper("arc_easy")
     assert paper("arc_e").task == "arc_easy"
     with pytest.raises(ConfigError, match=r"unknown task 'stbs'\. Did you mean 'stsb'"):
         paper("stbs")
+    with pytest.raises(ConfigError, match=r"unknown PEFT method 'rocof'\. Did you mean 'rocoft'"):
+        paper("stsb", "rocof")
 
 
 def test_description_tells_the_three_kinds_apart() -> None:
@@ -144,6 +155,14 @@ def test_train_starts_from_the_preset_and_flags_win(base: Path, tmp_path: Path, 
     config = config_of(tmp_path / "run")
     assert (config["batch_size"], config["rank"], config["gradient_accumulation"]) == (2, 2, 4)
     assert (config["warmup_steps"], config["loss"], config["director"]) == (200, "wdal", "ordered")
+
+
+def test_flag_for_another_peft_method_needs_no_further_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    config, _ = settings(None, {"task": "sick", "peft": "rocoft", "rank": 5}, "paper")
+    assert config.peft_settings() == {"rank": 5, "rocoft_axis": "column", "rocoft_selection": "first"}
+    said = flat(capsys.readouterr().err)
+    assert "not in the paper: rocoft_axis column, rocoft_selection first, max_length 512" in said
+    assert "overridden: peft rocoft, rank 5" in said
 
 
 def test_preset_needs_a_task(tmp_path: Path) -> None:

@@ -46,8 +46,11 @@ PAPER_DIRECTOR = {"classification": "linear", "regression": "ordered"}
 MATH_SAMPLING = {"max_steps_for_sampling": 1000}
 """Best on MultiArith (paper, Figure 4)."""
 
-ADAPTER_DEFAULTS = {"peft": "lora", "rank": 8, "alpha": 16.0, "max_length": 512}
-"""The paper runs several adapters without giving ranks or lengths: LoRA with the rank of its own paper, our length."""
+ADAPTER = "lora"
+"""The paper runs several adapters without giving ranks: LoRA, unless another is asked for, with the settings of its own paper."""
+
+MAX_LENGTH = 512
+"""The paper gives no lengths: our default."""
 
 CLASSIFICATION_ROW = "BoolQ"
 """Row of Table 3 for classification tasks that are not in it (SST-2)."""
@@ -105,11 +108,15 @@ class Preset:
         return "\n".join([*lines, *([f"  overridden: {', '.join(changed)}"] if changed else [])])
 
 
-def paper(task: str) -> Preset:
+def paper(task: str, peft: str = ADAPTER) -> Preset:
     """Return the PredGen paper's settings for a task.
 
+    Args:
+        task: Name of the task.
+        peft: Name of the PEFT method.
+
     Raises:
-        ConfigError: If the task is unknown.
+        ConfigError: If the task or the PEFT method is unknown.
 
     Source: Kowsher et al. (2025), Table 3, sections 4 and 6, appendix D, arXiv:2502.17817.
 
@@ -121,12 +128,13 @@ def paper(task: str) -> Preset:
     kind = registries.tasks.get(task).kind
     director = {"director": PAPER_DIRECTOR[kind]} if kind in PAPER_DIRECTOR else {}
     published = {**PAPER_METHOD, **director}
+    ours = {"peft": peft, **registries.peft_methods.facts(peft).get("settings", {}), "max_length": MAX_LENGTH}
     if task in _ROWS:
-        return Preset("paper", task, {**_table3()[_ROWS[task]], **published}, ADAPTER_DEFAULTS)
+        return Preset("paper", task, {**_table3()[_ROWS[task]], **published}, ours)
     if kind == "math":
-        return Preset("paper", task, {**MATH_SAMPLING, **published}, {**MATH_DEFAULTS, **ADAPTER_DEFAULTS})
+        return Preset("paper", task, {**MATH_SAMPLING, **published}, {**MATH_DEFAULTS, **ours})
     if kind == "classification":
-        return Preset("paper", task, published, {**_table3()[CLASSIFICATION_ROW], **ADAPTER_DEFAULTS})
+        return Preset("paper", task, published, {**_table3()[CLASSIFICATION_ROW], **ours})
     known = ", ".join(_ROWS)
     raise ConfigError(f"preset 'paper' has no settings for the {kind} task {task!r}; it has them for {known}.")
 

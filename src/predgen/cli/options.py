@@ -113,7 +113,8 @@ def settings(
     if name is not None:
         if not isinstance(overriding.get("task"), str):
             raise ConfigError(f"preset {name!r} has settings per task, so give --task (`predgen ls tasks`).")
-        chosen = registries.presets.get(str(name))(overriding["task"])
+        peft = {"peft": overriding["peft"]} if isinstance(overriding.get("peft"), str) else {}
+        chosen = registries.presets.get(str(name))(overriding["task"], **peft)
         settings_of_preset = chosen.settings
         typer.echo(chosen.described(overriding), err=True)
     return config_from(settings_of_preset, from_file, given), None if out is None else str(out)
