@@ -181,16 +181,15 @@ class Plan:
     def settings_of(self, source: str, own: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of a run on a task.
 
-        A preset's rank and the like belong to its PEFT method: where another is asked for, that one's own defaults hold.
-
         Args:
             source: Task to train on.
             own: Settings of the variant, which override those shared by all.
         """
-        start = {} if self.preset is None else dict(registries.presets.get(self.preset)(source).settings)
         asked = {**self.settings, **own}
-        if asked.get("peft", start.get("peft")) != start.get("peft"):
-            start = {name: value for name, value in start.items() if name not in peft_setting_owners()}
+        start: Mapping[str, Any] = {}
+        if self.preset is not None:
+            peft = (asked["peft"],) if "peft" in asked else ()
+            start = registries.presets.get(self.preset)(source, *peft).settings
         shared = {"split_seed": 0, **start, **asked}
         if source != OWN_FILE:
             shared["task"] = source
