@@ -24,6 +24,15 @@ def test_page_goes_to_the_named_file_or_into_the_folder(experiment: Path, tmp_pa
         assert read_page(target.read_text(encoding="utf-8")).one("h1").text == "small"
 
 
+def test_tables_are_printed_as_markdown(experiment: Path) -> None:
+    result = predgen("report", experiment, "--tables")
+    assert result.exit_code == 0, result.output
+    rows = [line.split("|")[1].strip() for line in result.stdout.splitlines() if line.startswith("| sst2 |")]
+    assert rows
+    assert "**accuracy, test rows**" in result.stdout
+    assert "give one of them" in refused(predgen("report", experiment, "--tables", "-o", "a.html"))
+
+
 def test_mistakes_are_told_in_one_line(experiment: Path, tmp_path: Path) -> None:
     assert f"{str(tmp_path)!r} is no experiment: it has no experiment.yaml" in refused(predgen("report", tmp_path))
     assert "does not exist; make it first" in refused(predgen("report", experiment, "-o", tmp_path / "none" / "a.html"))

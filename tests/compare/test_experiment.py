@@ -335,6 +335,7 @@ def test_command_makes_runs_in_workers(files: dict[str, Any], tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert {record.status for record in read_records(tmp_path / "exp")} == {"done"}
     assert "2 runs, 0 failed" in flat(result.stderr)
+    assert "mse, test rows" in flat(result.stdout)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def compare(
 
     records = Experiment(plan, out, LocalWorkers(workers, threads), console).run()
     bad = [record for record in records if record.status == "failed"]
+    _show(out)
     console.print(
         f"{len(records)} runs, {len(bad)} failed. Next:\n  predgen report {out}", highlight=False, soft_wrap=True
     )
@@ -195,6 +196,18 @@ def _number(text: str, name: str) -> int:
         return int(text)
     except ValueError:
         raise ConfigError(f"`{name}` has {text!r}; give whole numbers, such as 0,1,2.") from None
+
+
+def _show(out: Path) -> None:
+    """Print the figures of all methods, and which differences are shown."""
+    from rich.console import Console
+
+    from predgen.compare.statistics import findings
+    from predgen.compare.tables import differences_table, headline_tables
+
+    found = findings(out)
+    for table in [*headline_tables(found), differences_table(found.differences, "Differences")]:
+        Console().print(table.rich())
 
 
 def _list(plan: "Plan") -> None:

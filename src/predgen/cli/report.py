@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
+from predgen.errors import ConfigError
 
 
 @readable_errors
@@ -15,11 +16,27 @@ def report(
         Optional[Path],  # noqa: UP045
         typer.Option("-o", "--output", help="HTML file to write.", show_default="EXPERIMENT/report.html"),
     ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Print the tables as Markdown instead, for notes and documents.")
+    ] = False,
 ) -> None:
     """Write one HTML page about an experiment: figures, drawings, errors, cost, and where it all comes from.
 
     `predgen report EXP -o report.html`
+
+    `predgen report EXP --tables`
     """
+    if tables and output is not None:
+        raise ConfigError("--tables prints Markdown, --output writes a page: give one of them.")
+    if tables:
+        from predgen.compare.statistics import findings
+        from predgen.compare.study_tables import study_tables
+        from predgen.compare.tables import markdown
+        from predgen.compare.tables import tables as tables_of
+
+        found = findings(experiment)
+        typer.echo(markdown([*tables_of(found), *study_tables(found)]))
+        return
     from predgen.report.page import write_report
 
     typer.echo(f"Page: {write_report(experiment, output)}")
