@@ -30,7 +30,7 @@ LEVELS = [
     {"inference"},
     {"training"},
     {"baselines", "estimators", "evaluation"},
-    {"compare"},
+    {"analysis", "compare"},
     {"report"},
     {"demo"},
     {"cli"},

@@ -9,6 +9,7 @@ from predgen.cli.compare import compare
 from predgen.cli.demo import demo
 from predgen.cli.evaluate import evaluate
 from predgen.cli.ls import ls
+from predgen.cli.mi import mi
 from predgen.cli.predict import predict
 from predgen.cli.report import report
 from predgen.cli.train import train
@@ -41,5 +42,5 @@ def main(
     """Fine-tune causal language models to predict labels, numbers and math answers by writing them."""
 
 
-for command in (train, evaluate, predict, compare, report, validate, ls, demo):
+for command in (train, evaluate, predict, compare, report, mi, validate, ls, demo):
     app.command()(command)
