@@ -69,6 +69,9 @@ metrics.register("spearman", "predgen.metrics.regression:SPEARMAN", "rank correl
 metrics.register("r2", "predgen.metrics.regression:R2", "share of variance explained")
 metrics.register("exact_match", "predgen.metrics.math:EXACT_MATCH", "share of answers within 1e-4")
 
+mi_estimators = Registry("mutual information estimator")
+mi_estimators.register("ksg", "predgen.analysis.estimators.ksg:Ksg", "nearest neighbours (Kraskov et al. 2004; Ross 2014 for classes); no bound")
+
 presets = Registry("preset")
 presets.register("paper", "predgen.presets:paper", "the PredGen paper's settings per task (Table 3)")
 

@@ -36,6 +36,7 @@ def test_every_named_list_is_there() -> None:
         "directors",
         "metrics",
         "schedules",
+        "mi_estimators",
         "presets",
     }
 

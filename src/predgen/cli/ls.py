@@ -20,6 +20,7 @@ LISTS = {
     "schedules": registries.schedules,
     "directors": registries.directors,
     "metrics": registries.metrics,
+    "mi_estimators": registries.mi_estimators,
     "presets": registries.presets,
 }
 

@@ -1,0 +1,1 @@
+"""How much of the answer a representation holds: mutual information, measured on saved models."""

@@ -1,0 +1,1 @@
+"""Estimators of mutual information; `registries.mi_estimators` lists them."""
