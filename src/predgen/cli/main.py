@@ -8,6 +8,7 @@ from predgen import __version__
 from predgen.cli.demo import demo
 from predgen.cli.evaluate import evaluate
 from predgen.cli.ls import ls
+from predgen.cli.mi import mi
 from predgen.cli.predict import predict
 from predgen.cli.train import train
 from predgen.cli.validate import validate
@@ -39,5 +40,5 @@ def main(
     """Fine-tune causal language models to predict labels, numbers and math answers by writing them."""
 
 
-for command in (train, evaluate, predict, validate, ls, demo):
+for command in (train, evaluate, predict, validate, mi, ls, demo):
     app.command()(command)
