@@ -69,6 +69,8 @@ def processed(
         ConfigError: If the rows cannot give k components.
     """
     train, test = (_token_states(trained, part, answer_tokens, advance) for part in (rows.train, rows.test))
+    used = train.mask.any(axis=0)  # slots beyond the longest answer hold nothing
+    train, test = (TokenStates(part.states[:, used], part.mask[:, used]) for part in (train, test))
     reduction = fit_reduction(train.flat(), k, "flattened states")
     z = reduction.reduced(test.flat())
     found = {whole(k): z}

@@ -10,6 +10,8 @@ from predgen.errors import ConfigError, DataError
 
 SMALLEST_SHARE = 1e-12
 """Share of the variance below which a component is rounding error: vectors are float32, whose squared error is 4e-15."""
+CONSTANT = 1e-10
+"""Variance, in mean squared lengths, below which rows are equal but for what the order of sums in a batch does to float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def fit_reduction(vectors: Float[np.ndarray, "N D"], components: int, where: str
             " principal components. Ask for fewer, or fit on more rows."
         )
     exact = vectors.astype(np.float64)
-    if not (exact - exact[0]).any():
+    if is_constant(exact):
         raise DataError(
             f"all {rows} training rows have the same representation ({where}), so it tells nothing about the answer. A causal"
             " model's first token has seen nothing of the row: use pooling 'last' or 'mean'."
@@ -86,8 +88,13 @@ def span(vectors: Float[np.ndarray, "N D"], most: int) -> Float[np.ndarray, "N K
         vectors: Rows that lie in a space of at most `most` dimensions.
         most: Upper limit of the dimensions; rows that are all equal come back with none.
     """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    kept = min(most, int((sizes**2 > SMALLEST_SHARE * (sizes**2).sum()).sum())) if sizes.any() else 0
+    exact = vectors.astype(np.float64)
+    left, sizes, _ = np.linalg.svd(exact - exact.mean(axis=0), full_matrices=False)
+    kept = 0 if is_constant(exact) else min(most, int((sizes**2 > SMALLEST_SHARE * (sizes**2).sum()).sum()))
     found: Float[np.ndarray, "N K"] = left[:, :kept] * sizes[:kept]
     return found
+
+
+def is_constant(vectors: Float[np.ndarray, "N D"]) -> bool:
+    """Whether rows are equal up to rounding."""
+    return bool(vectors.var(axis=0).sum() <= CONSTANT * np.square(vectors).sum(axis=1).mean())

@@ -41,10 +41,10 @@ class Store:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = dict(file)
             before = json.loads(str(arrays.pop("settings")))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (ValueError, KeyError, AttributeError, EOFError, BadZipFile) as error:
             raise _damaged(path, error) from error
         _require_same(path, before, settings)
         return arrays
