@@ -10,7 +10,7 @@ import pytest
 
 from analysis_cases import discrete, measured_run
 from predgen.analysis import comparison
-from predgen.analysis.comparison import cells_of, differences, mean_with_error, measure, shuffled
+from predgen.analysis.comparison import Cell, cells_of, differences, mean_with_error, measure, shuffled
 from predgen.analysis.estimators.ksg import Ksg
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, Settings
 from predgen.analysis.store import Store
@@ -81,11 +81,16 @@ def test_error_holds_rows_and_spread_over_runs() -> None:
     assert error == pytest.approx(math.sqrt(0.375**2 + (1.96 * 0.125) ** 2), rel=1e-4)
 
 
+def with_controls(*cells: Cell) -> list[Cell]:
+    """Methods with controls far below them."""
+    return [*cells, *(replace(cell, what=what, nats=-5.0) for cell in cells for what in (RANDOM, SHUFFLED))]
+
+
 def test_estimators_without_interval_give_no_verdict() -> None:
     nats, error = mean_with_error([{"nats": 0.5, "low": None, "high": None}])
     assert (nats, error) == (0.5, None)
     cell = comparison.Cell("task", "predgen", TRAINED, "e", 1, 0.5, None, 1, 10)
-    (found,) = differences([cell, replace(cell, method="generator", nats=0.1)])
+    (found,) = differences(with_controls(cell, replace(cell, method="generator", nats=0.1)))
     assert (found.nats, found.error, found.verdict) == (0.4, None, "no interval")
 
 
@@ -94,9 +99,18 @@ def test_estimators_without_interval_give_no_verdict() -> None:
 )
 def test_differences_within_their_error_tell_nothing(nats: float, verdict: str) -> None:
     cell = comparison.Cell("task", "predgen", TRAINED, "e", 1, nats, 0.3, 1, 10)
-    (found,) = differences([cell, replace(cell, method="generator", nats=0.0, error=0.4)])
+    (found,) = differences(with_controls(cell, replace(cell, method="generator", nats=0.0, error=0.4)))
     assert found.error == pytest.approx(0.5)  # 3, 4, 5
     assert found.verdict == verdict
+
+
+@pytest.mark.parametrize("what", [RANDOM, SHUFFLED])
+def test_what_is_not_above_its_controls_keeps_nothing(what: str) -> None:
+    cell = comparison.Cell("task", "predgen", TRAINED, "e", 1, 1.0, 0.1, 1, 10)
+    cells = with_controls(cell, replace(cell, method="generator", nats=0.0))
+    cells = [replace(c, nats=0.95) if (c.method, c.what) == ("predgen", what) else c for c in cells]
+    (found,) = differences(cells)
+    assert found.verdict == "predgen is higher, but not above its controls"
 
 
 def test_runs_of_one_method_are_averaged(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_any_pooling_reads_any_model() -> None:
     for row, vector in zip(rows, pooled_states(trained, rows, "mean"), strict=True):
         plain = prompt_states_plainly(trained.model, row.prompt_ids).mean(dim=0)
         np.testing.assert_allclose(vector, plain.numpy(), atol=TOLERANCE)
-    with pytest.raises(ConfigError, match="`pooling` is 'max'. Allowed: last, mean, first"):
+    with pytest.raises(ConfigError, match=r"`pooling` is 'max'\. Allowed: last, mean, first"):
         pooled_states(trained, rows, "max")
 
 

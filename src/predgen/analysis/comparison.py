@@ -148,6 +148,11 @@ class Cell:
         """Ends of the interval."""
         return None if self.error is None else (self.nats - self.error, self.nats + self.error)
 
+    def is_above(self, other: "Cell") -> bool:
+        """Whether the estimate is higher than another's, by more than the error of the difference."""
+        error = _joint(self.error, other.error)
+        return error is not None and self.nats - other.nats > error
+
 
 def cells_of(
     runs: Sequence[RunStates], settings: Settings, found: dict[tuple[str, str], list[dict[str, Any]]]
@@ -205,6 +210,7 @@ class Difference:
         nats: First minus second.
         error: Half width of its 95 % interval, as if the two errors were independent: on the same rows they rise and fall
             together in part, so that the interval is, if anything, too wide. None where an estimator gives none.
+        is_beyond_controls: Whether the higher of both is above both of its own controls, beyond error.
     """
 
     task: str
@@ -214,6 +220,7 @@ class Difference:
     second: str
     nats: float
     error: float | None
+    is_beyond_controls: bool
 
     @property
     def verdict(self) -> str:
@@ -222,19 +229,24 @@ class Difference:
             return "no interval"
         if abs(self.nats) <= self.error:
             return "not told apart"
-        return f"{self.first} keeps more" if self.nats > 0 else f"{self.second} keeps more"
+        higher = self.first if self.nats > 0 else self.second
+        return f"{higher} keeps more" if self.is_beyond_controls else f"{higher} is higher, but not above its controls"
 
 
 def differences(cells: Iterable[Cell]) -> list[Difference]:
     """Compare the trained methods of each task, at equal k and estimator."""
-    at = {(c.task, c.estimator, c.components, c.method): c for c in cells if c.what == TRAINED}
+    groups: dict[tuple[str, str, int], dict[tuple[str, str], Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.estimator, cell.components), {})[cell.method, cell.what] = cell
     found = []
-    for task, estimator, k in dict.fromkeys(key[:3] for key in at):
+    for place, group in groups.items():
         for first, second in PAIRS:
-            ours, theirs = at.get((task, estimator, k, first)), at.get((task, estimator, k, second))
-            if ours is not None and theirs is not None:
+            if (first, TRAINED) in group and (second, TRAINED) in group:
+                ours, theirs = group[first, TRAINED], group[second, TRAINED]
+                higher = ours if ours.nats > theirs.nats else theirs
+                is_beyond = all(higher.is_above(group[higher.method, what]) for what in (RANDOM, SHUFFLED))
                 error = _joint(ours.error, theirs.error)
-                found.append(Difference(task, estimator, k, first, second, ours.nats - theirs.nats, error))
+                found.append(Difference(*place, first, second, ours.nats - theirs.nats, error, is_beyond))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def draw_comparison(cells: Sequence[Cell], entropies: Mapping[str, float], compo
     estimators = list(dict.fromkeys(cell.estimator for cell in chosen))
     columns = min(2, len(estimators))
     rows = -(-len(estimators) // columns)
-    with _canvas(path, columns * max(3.6, 1.1 + 1.5 * len(tasks)), 0.9 + 2.8 * rows) as canvas:
+    with _canvas(path, max(5.6, columns * (1.1 + 1.5 * len(tasks))), 1.2 + 2.6 * rows) as canvas:
         panels = canvas.subplots(rows, columns, squeeze=False).flatten()
         for axis, estimator in zip(panels, estimators, strict=False):
             for cell in (cell for cell in chosen if cell.estimator == estimator):
@@ -65,9 +66,7 @@ def draw_comparison(cells: Sequence[Cell], entropies: Mapping[str, float], compo
         for axis in panels[len(estimators) :]:
             axis.set_visible(False)
         _legend(canvas, chosen)
-        canvas.suptitle(
-            f"Mutual information of answer and representation, {components} principal components", fontsize=10
-        )
+        canvas.suptitle(f"I(Y; Z) of answer and representation, {components} principal components", fontsize=10)
 
 
 def _point(axis: Any, cell: Cell, x: int) -> None:  # noqa: ANN401
@@ -104,7 +103,7 @@ def _legend(canvas: Any, cells: Sequence[Cell], *, lines: bool = False) -> None:
         face = "none" if what != TRAINED else "0.3"
         handles.append(Line2D([], [], color="0.3", marker=mark, markerfacecolor=face, label=what))
         handles[-1].set(linestyle=line)
-    canvas.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    canvas.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
 def draw_sweep(cells: Sequence[Cell], path: Path) -> None:
@@ -157,68 +156,77 @@ def draw_heat_map(found: HeatMap, title: str, path: Path) -> None:
         path: Where to write, without ending.
     """
     shown = np.arange(len(found.tokens))
-    if len(shown) > ALL_TOKENS:
+    if len(shown) > ALL_TOKENS and any(found.is_field):
         shown = np.flatnonzero(found.is_field)
-    strips = [shown[i : i + STRIP] for i in range(0, len(shown), STRIP)]
+    strips = np.array_split(shown, -(-len(shown) // STRIP))
     kinds = _kinds(found)
     n_answer = sum(len(answer.tokens) for answer in found.answers)
     height = len(kinds) * (0.6 + len(strips) * (0.85 + 0.27 * n_answer)) + 0.9
-    with _canvas(path, 2.2 + 0.5 * min(STRIP, max(map(len, strips))), height) as canvas:
+    with _canvas(path, 2.2 + 0.5 * max(10, *map(len, strips)), height) as canvas:
         parts = canvas.subfigures(len(kinds), 1, squeeze=False)[:, 0]
-        for part, (name, values, colours, limits) in zip(parts, kinds, strict=True):
-            _draw_kind(part, found, strips, name, values, colours, limits)
-        left_out = (
-            "" if len(shown) == len(found.tokens) else f"; {len(found.tokens) - len(shown)} template tokens not shown"
-        )
-        gold = "" if found.gold is None else f", answer in the data: {found.gold}"
-        canvas.suptitle(_drawable(f"{title}, row {found.row}{gold}{left_out}"), fontsize=10)
+        for part, kind in zip(parts, kinds, strict=True):
+            _draw_kind(part, kind, found, strips)
+        notes = [title, f"row {found.row}"]
+        if found.gold is not None:
+            notes.append(f"answer in the data: {found.gold}")
+        if len(shown) < len(found.tokens):
+            notes.append(f"{len(found.tokens) - len(shown)} template tokens not shown")
+        if found.obstacle is not None:
+            notes.append(f"no occlusion: {found.obstacle}")
+        canvas.suptitle(_drawable(", ".join(notes)), fontsize=10, wrap=True)
 
 
-def _kinds(found: HeatMap) -> list[tuple[str, Float[np.ndarray, "P C"], str, tuple[float, float]]]:
-    """Title, values, colours and limits of each kind that there is."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of a heatmap: what it is called, its values, and how they are coloured."""
+
+    name: str
+    values: Float[np.ndarray, "P C"]
+    colours: str
+    low: float
+    high: float
+
+    def is_dark(self, value: float) -> bool:
+        """Whether text on a value's colour has to be white."""
+        share = float((value - self.low) / (self.high - self.low))
+        return (
+            share > 0.6 if self.low + self.high else abs(share - 0.5) > 0.33
+        )  # colours that part at 0 are dark on both sides
+
+
+def _kinds(found: HeatMap) -> list[_Kind]:
+    """The kinds that there are."""
     hidden = np.hstack([answer.hidden for answer in found.answers])
     name = f"hidden: KSG over the {found.hidden_size} dimensions of two tokens' states, nats"
-    kinds = [(name, hidden, "Blues", (min(0.0, float(hidden.min())), float(hidden.max())))]
+    kinds = [_Kind(name, hidden, "Blues", min(0.0, float(hidden.min())), float(hidden.max()))]
     drops = [answer.occlusion for answer in found.answers if answer.occlusion is not None]
     if drops:
         values = np.hstack(drops)
         most = max(float(np.abs(values).max()), np.finfo(float).tiny)
         name = "occlusion: drop of log p(answer token | prefix) with the input token hidden, nats"
-        kinds.append((name, values, "RdBu_r", (-most, most)))
+        kinds.append(_Kind(name, values, "RdBu_r", -most, most))
     return kinds
 
 
-def _draw_kind(
-    part: Any,  # noqa: ANN401
-    found: HeatMap,
-    strips: Sequence[Any],
-    name: str,
-    values: Float[np.ndarray, "P C"],
-    colours: str,
-    limits: tuple[float, float],
-) -> None:
+def _draw_kind(part: Any, kind: _Kind, found: HeatMap, strips: Sequence[Any]) -> None:  # noqa: ANN401
     """All strips of one kind, with one colour bar."""
-    part.suptitle(name, fontsize=9)
+    part.suptitle(kind.name, fontsize=9)
     axes = part.subplots(len(strips), 1, squeeze=False)[:, 0]
     labels = [_drawable(label) for answer in found.answers for label in _answer_labels(answer)]
-    widest = max(map(len, strips))
     for axis, strip in zip(axes, strips, strict=True):
-        image = axis.imshow(values[strip].T, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
-        axis.set_xlim(-0.5, widest - 0.5)  # the last strip's cells are as wide as the others'
-        axis.set_xticks(
-            range(len(strip)), [_drawable(found.tokens[i]) for i in strip], rotation=40, ha="right", fontsize=8
-        )
+        values = kind.values[strip].T
+        image = axis.imshow(values, cmap=kind.colours, vmin=kind.low, vmax=kind.high, aspect="auto")
+        axis.set_xlim(-0.5, max(map(len, strips)) - 0.5)  # a shorter strip's cells are as wide as the others'
+        words = [_drawable(found.tokens[i]) for i in strip]
+        axis.set_xticks(range(len(strip)), words, rotation=40, ha="right", fontsize=8)
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.tick_params(length=2)
         axis.spines[:].set_visible(False)
-        for (y, x), value in np.ndenumerate(values[strip].T):
-            share = (value - limits[0]) / (limits[1] - limits[0])
-            is_dark = share > 0.6 if colours == "Blues" else abs(share - 0.5) > 0.33
-            axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6, color="white" if is_dark else "black")
-        edge = -0.5
-        for answer in found.answers[:-1]:
-            edge += len(answer.tokens)
-            axis.axhline(edge, color="black", linewidth=1.2)
+        for (y, x), value in np.ndenumerate(values):
+            colour = "white" if kind.is_dark(value) else "black"
+            axis.text(x, y, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=6, color=colour)
+        edges = np.cumsum([len(answer.tokens) for answer in found.answers[:-1]]) - 0.5
+        axis.hlines(edges, -0.5, len(strip) - 0.5, color="black", linewidth=1.2)
     part.colorbar(image, ax=list(axes), label="nats", shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
 
 

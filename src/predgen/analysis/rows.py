@@ -89,7 +89,7 @@ def training_rows(trained: TrainedModel, data_dir: str | None = None) -> list[Ex
     if trained.trained_rows is not None:
         known = sum(1 for _ in trained.trained_rows.shared(rows))
         if known < len(rows):
-            where = config.data or f"task {config.task!r} in {config.data_dir!r}"
+            where = repr(config.data) if config.data else f"task {config.task!r} in {config.data_dir!r}"
             raise DataError(
                 f"{len(rows) - known} of {len(rows)} training rows of {where} are not rows that the run was trained on: the files"
                 " have changed since. PCA may see training rows only; put the old files back, or train the run again."
