@@ -76,14 +76,23 @@ def answer_slots(trained: TrainedModel, wanted: int | None = None) -> int:
     Raises:
         ConfigError: If `wanted` is below 1.
     """
+    require_tokens(wanted)
+    codec = trained.encoder.codec
+    assert codec is not None, "a model that writes has a codec"
+    return min(wanted or MOST_TOKENS, codec.max_tokens - 1)
+
+
+def require_tokens(wanted: int | None) -> None:
+    """Refuse an m_max below 1.
+
+    Raises:
+        ConfigError: If it is.
+    """
     if wanted is not None and wanted < 1:
         raise ConfigError(
             f"`answer_tokens` (m_max) is {wanted}, but a representation needs the state of at least 1 content token; leave"
             f" it out for the whole answer, {MOST_TOKENS} tokens at most."
         )
-    codec = trained.encoder.codec
-    assert codec is not None, "a model that writes has a codec"
-    return min(wanted or MOST_TOKENS, codec.max_tokens - 1)
 
 
 def represent(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from predgen.analysis import processing
 from predgen.analysis.reduction import fit_reduction
-from predgen.analysis.representations import answer_slots, represent, with_random_weights, writes
+from predgen.analysis.representations import answer_slots, represent, require_tokens, with_random_weights, writes
 from predgen.analysis.rows import Outcomes, RunRows, Source, check_enough, read_rows
 from predgen.analysis.store import Store
 from predgen.errors import ConfigError
@@ -66,8 +66,9 @@ class Settings:
         """Refuse what cannot be measured.
 
         Raises:
-            ConfigError: If there is no estimator or no seed, or a k is below 1.
+            ConfigError: If there is no estimator or no seed, or a k or m_max is below 1.
         """
+        require_tokens(self.answer_tokens)
         for name, given in (("estimators", self.estimators), ("seeds", self.seeds)):
             if not given:
                 raise ConfigError(f"`{name}` is empty; give at least one.")
@@ -159,9 +160,8 @@ def read_runs(
         trained = load(folder, base=base, merge_adapter=True)
         rows = read_rows(trained, source)
         check_enough(rows.outcomes, settings.estimators)
-        states = _read_run(trained, label, rows, settings, store, progress)
-        _require_fit(found, states, source)
-        found.append(states)
+        _require_fit(found, label, task_name(trained), rows, source)
+        found.append(_read_run(trained, label, rows, settings, store, progress))
     return found
 
 
@@ -236,22 +236,22 @@ def _digest(data: Any) -> str:  # noqa: ANN401
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _require_fit(before: Sequence[RunStates], new: RunStates, source: Source) -> None:
+def _require_fit(before: Sequence[RunStates], label: str, task: str, rows: RunRows, source: Source) -> None:
     """Refuse runs that cannot be compared on these rows.
 
     Raises:
         ConfigError: If a file is measured by runs of different tasks, or runs of one task would be measured on other rows.
     """
     for run in before:
-        if run.task != new.task:
+        if run.task != task:
             if source.data is not None:
                 raise ConfigError(
-                    f"run {run.label!r} is of task {run.task!r}, but {new.label!r} of {new.task!r}: one file (--data"
+                    f"run {run.label!r} is of task {run.task!r}, but {label!r} of {task!r}: one file (--data"
                     f" {source.data!r}) can be measured by runs of one task only. Give `split` instead, or runs of one task."
                 )
-        elif run.made_with["rows"] != new.made_with["rows"]:
+        elif run.made_with["rows"] != rows.digest:
             raise ConfigError(
-                f"runs {run.label!r} and {new.label!r} of task {new.task!r} would be measured on different rows: their splits"
+                f"runs {run.label!r} and {label!r} of task {task!r} would be measured on different rows: their splits"
                 " were made with different seeds, or in different folders. Give the rows as a file (`data`), or train the runs"
                 " with one `seed`."
             )
