@@ -94,6 +94,10 @@ def test_all_answers_of_few_labels_are_shown(case: Case) -> None:
     assert sum(found.is_field) == len("abadfilm")
     plain = prompt_states_plainly(trained.model, encoded.prompt_ids)
     np.testing.assert_allclose(written.hidden, hidden_information(plain, states), atol=1e-3)
+    order = np.random.default_rng(0).permutation(32)
+    np.testing.assert_allclose(written.shuffled, hidden_information(plain, states[:, order]), atol=1e-3)
+    beyond = np.mean(np.hstack([answer.shuffled for answer in found.answers]) < found.noise)
+    assert beyond == pytest.approx(0.95, abs=0.02)
     assert written.occlusion is not None
     wanted = drops_by_a_plain_mask(trained.model.lm, encoded.prompt_ids, tokens)
     np.testing.assert_allclose(written.occlusion[:-1], wanted[:-1], atol=2e-5)

@@ -77,6 +77,7 @@ def heat(tokens: list[str], *, with_drops: bool = True, n_answers: int = 2) -> H
             [f"a{i}", "##b"],
             rng.uniform(0, 1, (len(tokens), 2)),
             rng.normal(size=(len(tokens), 2)) if with_drops else None,
+            rng.uniform(0, 0.1, (len(tokens), 2)),
         )
         for i in range(n_answers)
     ]
@@ -88,7 +89,7 @@ def test_heat_map_names_kinds_units_and_answers(tmp_path: Path) -> None:
     draw_heat_map(heat(["fun", "##ny", "↵", "␣", "…"]), "sst2, predgen", tmp_path / "heat")
     texts = texts_of(tmp_path / "heat")
     for text in (
-        "hidden: KSG over the 32 dimensions of two tokens' states, nats",
+        "hidden: KSG over the 32 dimensions of two tokens' states, nats (grey: as by chance)",
         "occlusion: drop of log p(answer token | prefix) with the input token hidden, nats",
         "sst2, predgen, row 7, answer in the data: gold_1",
         "* a0",

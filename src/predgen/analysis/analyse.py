@@ -121,9 +121,9 @@ def draw_heat_maps(
 
 def _plain(found: HeatMap) -> dict[str, Any]:
     """A heatmap as plain data."""
-    data = asdict(found)
+    data = {**asdict(found), "noise": found.noise}
     for answer in data["answers"]:
-        for kind in ("hidden", "occlusion"):
+        for kind in ("hidden", "occlusion", "shuffled"):
             values = answer[kind]
             answer[kind] = np.round(values, 6).tolist() if values is not None else None
     return data

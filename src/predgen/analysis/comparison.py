@@ -186,8 +186,8 @@ def mean_with_error(records: Sequence[dict[str, Any]]) -> tuple[float, float | N
     All are made on the same rows, so that the first term does not shrink with their number.
 
     Example:
-        >>> mean_with_error([{"nats": 0.5, "low": 0.3, "high": 0.7}])
-        (0.5, 0.2)
+        >>> mean_with_error([{"nats": 0.5, "low": 0.25, "high": 0.75}])
+        (0.5, 0.25)
     """
     values = np.array([record["nats"] for record in records])
     halves = [(r["high"] - r["low"]) / 2 for r in records if r["low"] is not None]

@@ -5,7 +5,7 @@ Two kinds, since the paper does not say how its figures were computed:
 - "hidden": the H numbers of an input token's state and the H numbers of an answer token's state are taken for H pairs of
   samples, and their mutual information is estimated by KSG, in nats. Hidden dimensions are neither independent nor alike, so
   this measures how closely two states resemble each other up to any map of their numbers, not what one token tells of the
-  other over rows of data.
+  other over rows of data. With H samples the estimate is noisy: the same with one state's numbers shuffled says how much.
 - "occlusion": log p(y_t | X, y_<t) minus the same with input token i hidden, in nats (softmax over the whole vocabulary, as
   in L_W). Hidden means: no other token, of prompt or answer, may attend to it, in any layer; all positions stay. The last
   prompt token is where y_1 is predicted; there it still sees itself, so that its drop for y_1 is 0.
@@ -46,6 +46,7 @@ class AnswerMap:
         tokens: Label of each content token.
         hidden: Prompt tokens x content tokens, nats.
         occlusion: Prompt tokens x content tokens, nats; None where the base model takes no masks with gaps.
+        shuffled: As `hidden`, but with the answer token's H numbers in another order: what chance alone gives.
     """
 
     text: str
@@ -53,6 +54,7 @@ class AnswerMap:
     tokens: list[str]
     hidden: Float[np.ndarray, "P C"]
     occlusion: Float[np.ndarray, "P C"] | None
+    shuffled: Float[np.ndarray, "P C"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class HeatMap:
     answers: list[AnswerMap]
     hidden_size: int
     obstacle: str | None
+
+    @property
+    def noise(self) -> float:
+        """What 95 % of the shuffled pairs of states stay below, in nats: no value of kind "hidden" below it means anything."""
+        return float(np.quantile(np.hstack([answer.shuffled for answer in self.answers]), 0.95))
 
 
 def heat_map(trained: TrainedModel, example: Example, row: int) -> HeatMap:
@@ -141,10 +148,12 @@ def _answer_map(
     states, _ = model.backbone.states(ids[None], torch.ones_like(ids, dtype=torch.bool)[None])
     start = len(encoded.prompt_ids)
     hidden = hidden_information(states[0, :start], states[0, start:])
+    order = torch.from_numpy(np.random.default_rng(0).permutation(states.shape[2])).to(ids.device)
+    shuffled = hidden_information(states[0, :start], states[0, start:, order])
     occlusion = None
     if model.obstacle is None:
         occlusion = drops(model.backbone, encoded.prompt_ids, content, trained.config.eval_batch_tokens)
-    return AnswerMap(text, is_written, tokens, hidden, occlusion)
+    return AnswerMap(text, is_written, tokens, hidden, occlusion, shuffled)
 
 
 def hidden_information(inputs: Float[Tensor, "P H"], outputs: Float[Tensor, "C H"]) -> Float[np.ndarray, "P C"]:

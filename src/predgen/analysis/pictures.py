@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from predgen.analysis.comparison import METHODS, Cell
 from predgen.analysis.heatmaps import AnswerMap, HeatMap
@@ -159,7 +159,7 @@ def draw_heat_map(found: HeatMap, title: str, path: Path) -> None:
     if len(shown) > ALL_TOKENS and any(found.is_field):
         shown = np.flatnonzero(found.is_field)
     strips = np.array_split(shown, -(-len(shown) // STRIP))
-    kinds = _kinds(found)
+    kinds = _kinds(found, shown)
     n_answer = sum(len(answer.tokens) for answer in found.answers)
     height = len(kinds) * (0.6 + len(strips) * (0.85 + 0.27 * n_answer)) + 0.9
     with _canvas(path, 2.2 + 0.5 * max(10, *map(len, strips)), height) as canvas:
@@ -178,33 +178,38 @@ def draw_heat_map(found: HeatMap, title: str, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of a heatmap: what it is called, its values, and how they are coloured."""
+    """One kind of a heatmap: what it is called, its values, how they are coloured, and below which value chance rules."""
 
     name: str
     values: Float[np.ndarray, "P C"]
     colours: str
     low: float
     high: float
+    chance: float
 
-    def is_dark(self, value: float) -> bool:
-        """Whether text on a value's colour has to be white."""
+    def text_colour(self, value: float) -> str:
+        """Grey for what chance gives, else what can be read on a value's colour."""
+        if value < self.chance:
+            return "0.6"
         share = float((value - self.low) / (self.high - self.low))
-        return (
-            share > 0.6 if self.low + self.high else abs(share - 0.5) > 0.33
+        is_dark = (
+            abs(share - 0.5) > 0.33 if self.low < 0 else share > 0.6
         )  # colours that part at 0 are dark on both sides
+        return "white" if is_dark else "black"
 
 
-def _kinds(found: HeatMap) -> list[_Kind]:
-    """The kinds that there are."""
+def _kinds(found: HeatMap, shown: Int[np.ndarray, " S"]) -> list[_Kind]:
+    """The kinds that there are, coloured by what is shown."""
     hidden = np.hstack([answer.hidden for answer in found.answers])
-    name = f"hidden: KSG over the {found.hidden_size} dimensions of two tokens' states, nats"
-    kinds = [_Kind(name, hidden, "Blues", min(0.0, float(hidden.min())), float(hidden.max()))]
+    name = f"hidden: KSG over the {found.hidden_size} dimensions of two tokens' states, nats (grey: as by chance)"
+    most = max(float(hidden[shown].max()), 2 * found.noise)
+    kinds = [_Kind(name, hidden, "Blues", 0.0, most, found.noise)]
     drops = [answer.occlusion for answer in found.answers if answer.occlusion is not None]
     if drops:
         values = np.hstack(drops)
-        most = max(float(np.abs(values).max()), np.finfo(float).tiny)
+        most = max(float(np.abs(values[shown]).max()), np.finfo(float).tiny)
         name = "occlusion: drop of log p(answer token | prefix) with the input token hidden, nats"
-        kinds.append(_Kind(name, values, "RdBu_r", -most, most))
+        kinds.append(_Kind(name, values, "RdBu_r", -most, most, -most))
     return kinds
 
 
@@ -223,8 +228,8 @@ def _draw_kind(part: Any, kind: _Kind, found: HeatMap, strips: Sequence[Any]) ->
         axis.tick_params(length=2)
         axis.spines[:].set_visible(False)
         for (y, x), value in np.ndenumerate(values):
-            colour = "white" if kind.is_dark(value) else "black"
-            axis.text(x, y, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=6, color=colour)
+            text, colour = f"{round(value, 2) + 0.0:.2f}", kind.text_colour(value)
+            axis.text(x, y, text, ha="center", va="center", fontsize=6, color=colour)
         edges = np.cumsum([len(answer.tokens) for answer in found.answers[:-1]]) - 0.5
         axis.hlines(edges, -0.5, len(strip) - 0.5, color="black", linewidth=1.2)
     part.colorbar(image, ax=list(axes), label="nats", shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)

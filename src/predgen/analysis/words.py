@@ -26,7 +26,7 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:  # noqa: ANN40
 
 
 def labels_of(texts: Sequence[str]) -> list[str]:
-    r"""Return short labels: blanks cut, line breaks as signs, and ## before what goes on with the word before it.
+    r"""Return short labels: blanks cut, line breaks as signs, and ## before letters that go on with the word before.
 
     Example:
         >>> labels_of(["A", " fun", "ny", ",", "\n", " ", ""])
@@ -37,7 +37,7 @@ def labels_of(texts: Sequence[str]) -> list[str]:
         label = text.strip(" ").replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("\t", "\\t")
         if not label:
             label = "\N{OPEN BOX}" if text else "\N{HORIZONTAL ELLIPSIS}"
-        goes_on = text[:1].isalnum() and before[-1:].isalnum()
+        goes_on = text[:1].isalpha() and before[-1:].isalpha()
         labels.append(f"##{label}" if goes_on else label)
         before = text or before
     return labels
