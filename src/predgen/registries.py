@@ -70,7 +70,10 @@ metrics.register("r2", "predgen.metrics.regression:R2", "share of variance expla
 metrics.register("exact_match", "predgen.metrics.math:EXACT_MATCH", "share of answers within 1e-4")
 
 mi_estimators = Registry("mutual information estimator")
+mi_estimators.register("mine", "predgen.analysis.estimators.mine:Mine", "Donsker-Varadhan bound with a statistics network (Belghazi et al. 2018)")
+mi_estimators.register("infonce", "predgen.analysis.estimators.infonce:InfoNce", "contrastive bound, at most log of the batch size (Oord et al. 2018)")
 mi_estimators.register("ksg", "predgen.analysis.estimators.ksg:Ksg", "nearest neighbours (Kraskov et al. 2004; Ross 2014 for classes); no bound")
+mi_estimators.register("classifier", "predgen.analysis.estimators.classifier:Classifier", "H(Y) minus a linear readout's held-out cross-entropy")
 
 presets = Registry("preset")
 presets.register("paper", "predgen.presets:paper", "the PredGen paper's settings per task (Table 3)")

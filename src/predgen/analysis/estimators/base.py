@@ -32,7 +32,8 @@ class Estimate:
     Attributes:
         nats: The estimate, mean over repeated seeds.
         std_nats: Standard deviation over the repeated seeds (folds, initial weights, jitter) on these same rows: how
-            far the estimator's own chance moves it. 0 for an estimator that draws nothing that matters.
+            far the estimator's own chance moves it. 0 for an estimator that draws nothing that matters, None for
+            one seed.
         low: Lower end of the 95 % interval for other rows of the same kind; None where the estimator gives none.
         high: Its upper end. The interval holds chance, not bias: see the tables in docs/mutual_information.md.
         rows: Number of rows.
@@ -41,7 +42,7 @@ class Estimate:
     """
 
     nats: float
-    std_nats: float
+    std_nats: float | None
     low: float | None
     high: float | None
     rows: int
@@ -161,6 +162,24 @@ def checked_pairs(z: Shaped[np.ndarray, "..."], y: Shaped[np.ndarray, "..."], es
 def interval(nats: float, standard_error: float) -> tuple[float, float]:
     """Return the ends of the normal 95 % interval."""
     return nats - Z_95 * standard_error, nats + Z_95 * standard_error
+
+
+def combined(terms: Float[np.ndarray, "r n"], estimator: str, details: Mapping[str, Any]) -> Estimate:
+    """Bring repeated seeds together.
+
+    Args:
+        terms: One term per seed and row; a seed's estimate is the mean of its terms.
+        estimator: Registry name.
+        details: What to report besides the seeds' estimates.
+
+    Returns:
+        Mean and standard deviation over seeds; the interval is that of the rows' mean terms.
+    """
+    by_seed = terms.mean(axis=1)
+    nats = float(by_seed.mean())
+    low, high = interval(nats, standard_error(terms.mean(axis=0)))
+    std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+    return Estimate(nats, std, low, high, terms.shape[1], estimator, {**details, "nats_by_seed": by_seed.tolist()})
 
 
 def standard_error(row_terms: Float[np.ndarray, " n"]) -> float:
