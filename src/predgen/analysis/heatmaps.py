@@ -9,6 +9,7 @@ Two kinds, since the paper does not say how its figures were computed:
 - "occlusion": log p(y_t | X, y_<t) minus the same with input token i hidden, in nats (softmax over the whole vocabulary, as
   in L_W). Hidden means: no other token, of prompt or answer, may attend to it, in any layer; all positions stay. The last
   prompt token is where y_1 is predicted; there it still sees itself, so that its drop for y_1 is 0.
+  Nothing is sampled, so that there is one drop per pair, and no mean to take.
 """
 
 from collections.abc import Sequence
