@@ -1,7 +1,7 @@
-"""A progress line for rows, with speed and ETA."""
+"""A progress line for rows, or steps of another kind, with speed and ETA."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,8 +9,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def row_progress(console: "Console", title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how many rows are done; yields the function to call with the number of further rows."""
+def row_progress(
+    console: "Console", title: str, total: int | None, unit: str = "rows/s"
+) -> Iterator[Callable[[int], None]]:
+    """Show how many rows are done; yields the function to call with the number of further rows.
+
+    Args:
+        console: Where to show it.
+        title: What is being done.
+        total: Number of rows; None: not known.
+        unit: Unit of the speed; empty: steps are so unlike each other that a speed means nothing.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -33,6 +42,11 @@ def row_progress(console: "Console", title: str, total: int | None) -> Iterator[
         def advance(rows: int) -> None:
             progress.update(task, advance=rows)
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
-            progress.update(task, rate=f"{speed:.0f} rows/s" if speed else "")
+            progress.update(task, rate=f"{speed:.0f} {unit}" if speed and unit else "")
 
         yield advance
+
+
+def step_progress(console: "Console") -> Callable[[str, int], AbstractContextManager[Callable[[int], None]]]:
+    """Show steps that are not rows, one line after the other; see `row_progress`."""
+    return lambda title, total: row_progress(console, title, total, unit="")

@@ -1,10 +1,10 @@
-"""Encoded rows -> predictions, in batches of similar length, in the order of the rows."""
+"""Encoded rows -> predictions or states, in batches of similar length, in the order of the rows."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
@@ -17,6 +17,7 @@ from predgen.errors import ConfigError, ModelError
 from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.writer import WritingModel
 
+T = TypeVar("T")
 MIN_SHARED_TOKENS = 16
 """A shorter common beginning costs more to hand around than to run again."""
 
@@ -33,10 +34,7 @@ def predict_encoded(
     share_prefix: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
-    """Predict rows, sorted by prompt length so that batches waste little on padding.
-
-    Tokens with which all prompts start (a task's instruction) are run once. Where memory runs out, the batch is halved,
-    and so are those after it; no row is lost.
+    """Predict rows; see `run_encoded`.
 
     Args:
         model: Is put into eval state, and left as it was found.
@@ -54,52 +52,106 @@ def predict_encoded(
         ModelError: If memory does not suffice for one row.
     """
     model.check(decoding)
+
+    def run(batch: Batch, prefix: SharedPrefix | None) -> list[Prediction]:
+        return model.predict(batch, decoding, prefix) if predict is None else predict(batch)
+
+    found = run_encoded(
+        model,
+        rows,
+        run,
+        pad_id=pad_id,
+        answer_nodes=model.answer_nodes(decoding),
+        batch_tokens=batch_tokens,
+        batch_size=batch_size,
+        share_prefix=share_prefix and predict is None,
+        on_batch=on_batch,
+    )
+    return [
+        replace(p, flags=p.flags | {"truncated"}) if row.is_truncated else p for p, row in zip(found, rows, strict=True)
+    ]
+
+
+def run_encoded(
+    model: PredictionModel,
+    rows: Sequence[Encoded],
+    run: Callable[[Batch, SharedPrefix | None], list[T]],
+    *,
+    pad_id: int,
+    answer_nodes: int,
+    batch_tokens: int,
+    batch_size: int | None = None,
+    share_prefix: bool = True,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[T]:
+    """Run rows, sorted by prompt length so that batches waste little on padding.
+
+    Tokens with which all prompts start (a task's instruction) are run once. Where memory runs out, the batch is halved,
+    and so are those after it; no row is lost.
+
+    Args:
+        model: Is put into eval state, and left as it was found.
+        rows: Encoded rows; targets are not looked at.
+        run: Gives something per row of a batch whose prompts lack the tokens of the prefix, if there is one.
+        pad_id: Any valid token id.
+        answer_nodes: Tokens that `run` runs per row besides the prompt.
+        batch_tokens: Most tokens to run per batch: prompts with their padding, and the answers' nodes.
+        batch_size: Rows per batch; None: as many as `batch_tokens` allow.
+        share_prefix: Whether to run a common beginning of all prompts only once.
+        on_batch: Called with the number of rows after each batch.
+
+    Returns:
+        What `run` gave for each row, in the rows' order.
+
+    Raises:
+        ModelError: If memory does not suffice for one row.
+    """
     with eval_state(model):
-        call = _Predicting(model, rows, pad_id, decoding, predict, share_prefix=share_prefix)
-        return call.run(batch_tokens, batch_size, on_batch)
+        return _Running(model, rows, run, pad_id, answer_nodes, share_prefix=share_prefix).all(
+            batch_tokens, batch_size, on_batch
+        )
 
 
-class _Predicting:
-    """One call of `predict_encoded`."""
+class _Running(Generic[T]):
+    """One call of `run_encoded`."""
 
     def __init__(
         self,
         model: PredictionModel,
         rows: Sequence[Encoded],
+        run: Callable[[Batch, SharedPrefix | None], list[T]],
         pad_id: int,
-        decoding: Decoding,
-        predict: Callable[[Batch], list[Prediction]] | None,
+        answer_nodes: int,
         *,
         share_prefix: bool,
     ) -> None:
-        self.model, self.rows, self.pad_id, self.decoding, self._other = model, rows, pad_id, decoding, predict
-        can_share = share_prefix and predict is None and model.can_share_prefix
+        self.model, self.rows, self.pad_id, self._run = model, rows, pad_id, run
+        self.answer_nodes = answer_nodes
+        can_share = share_prefix and model.can_share_prefix
         self.prefix = _common_prefix(model, rows) if can_share else None
         self.skipped = len(self.prefix.ids) if self.prefix else 0
 
-    def run(
-        self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None
-    ) -> list[Prediction]:
-        """Predict all rows."""
+    def all(self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None) -> list[T]:
+        """Run all rows."""
         waiting = deque(sorted(range(len(self.rows)), key=lambda i: (len(self.rows[i].prompt_ids), i)))
-        found: dict[int, Prediction] = {}
+        found: dict[int, T] = {}
         while waiting:
             chosen = self._next(waiting, batch_tokens, batch_size)
-            predictions, shortage = self._try(chosen)
+            results, shortage = self._try(chosen)
             if shortage is not None:
                 self._require_several(chosen, shortage)
                 waiting.extendleft(reversed(chosen))
                 batch_tokens = len(chosen) * self._width(chosen[-1]) // 2
                 batch_size = batch_size and len(chosen) // 2
                 continue
-            found.update(zip(chosen, predictions, strict=True))
+            found.update(zip(chosen, results, strict=True))
             if on_batch is not None:
                 on_batch(len(chosen))
         return [found[i] for i in range(len(self.rows))]
 
     def _width(self, row: int) -> int:
         """Tokens to run for a row."""
-        return len(self.rows[row].prompt_ids) - self.skipped + self.model.answer_nodes(self.decoding)
+        return len(self.rows[row].prompt_ids) - self.skipped + self.answer_nodes
 
     def _next(self, waiting: deque[int], batch_tokens: int, batch_size: int | None) -> list[int]:
         """Take the next batch's rows; lengths ascend, so the last row decides the width."""
@@ -111,8 +163,8 @@ class _Predicting:
             chosen.append(waiting.popleft())
         return chosen
 
-    def _try(self, chosen: Sequence[int]) -> tuple[list[Prediction], RuntimeError | None]:
-        """Predict some rows, or return the error that says that memory did not suffice."""
+    def _try(self, chosen: Sequence[int]) -> tuple[list[T], RuntimeError | None]:
+        """Run some rows, or return the error that says that memory did not suffice."""
         try:
             return self._batch(chosen), None
         except RuntimeError as error:  # torch.OutOfMemoryError is one
@@ -131,18 +183,10 @@ class _Predicting:
                 " `max_length`, use a smaller base model or dtype bfloat16, or free memory."
             ) from shortage
 
-    def _batch(self, chosen: Sequence[int]) -> list[Prediction]:
-        """Predict some rows."""
+    def _batch(self, chosen: Sequence[int]) -> list[T]:
+        """Run some rows."""
         rows = [replace(self.rows[i], prompt_ids=self.rows[i].prompt_ids[self.skipped :]) for i in chosen]
-        batch = collate(rows, self.pad_id, self.model.backbone.device)
-        if self._other is not None:
-            predictions = self._other(batch)
-        else:
-            predictions = self.model.predict(batch, self.decoding, self.prefix)
-        return [
-            replace(p, flags=p.flags | {"truncated"}) if row.is_truncated else p
-            for p, row in zip(predictions, rows, strict=True)
-        ]
+        return self._run(collate(rows, self.pad_id, self.model.backbone.device), self.prefix)
 
 
 def _common_prefix(model: PredictionModel, rows: Sequence[Encoded]) -> SharedPrefix | None:

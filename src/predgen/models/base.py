@@ -4,14 +4,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from predgen.codecs.base import Codec
 from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import SharedPrefix
+from predgen.engine.prompts import SharedPrefix, run_prompts
 from predgen.engine.tree_pass import find_obstacle
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
@@ -145,6 +145,15 @@ class PredictionModel(nn.Module):
     def can_share_prefix(self) -> bool:
         """Whether rows may be run behind a prefix that was run once (`predict`'s argument)."""
         return self.obstacle is None and self.backbone.can_continue
+
+    def prompt_states(
+        self, batch: Batch, prefix: SharedPrefix | None = None
+    ) -> tuple[Float[Tensor, "B S H"], Bool[Tensor, "B S"]]:
+        """Last hidden states of the prompts, their prefix included, and where they are real."""
+        if prefix is None:
+            return self.backbone.states(batch.prompt_ids, batch.prompt_mask)[0], batch.prompt_mask
+        prompts = run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, prefix=prefix)
+        return prompts.states, prompts.mask
 
     def predict(self, batch: Batch, decoding: Decoding = PLAIN, prefix: SharedPrefix | None = None) -> list[Prediction]:
         """Return a prediction per row; targets in the batch are not looked at.

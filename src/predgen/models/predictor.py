@@ -11,7 +11,7 @@ from predgen.codecs.base import Codec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.answer_pass import last_position
-from predgen.engine.prompts import SharedPrefix, run_prompts
+from predgen.engine.prompts import SharedPrefix
 from predgen.models.base import (
     PLAIN,
     ModelSetup,
@@ -66,12 +66,7 @@ class Predictor(PredictionModel):
 
     def _output(self, batch: Batch, prefix: SharedPrefix | None = None) -> Float[Tensor, "B K"]:
         """Class logits, or the standardised number as a column."""
-        mask = batch.prompt_mask
-        if prefix is None:
-            states, _ = self.backbone.states(batch.prompt_ids, mask)
-        else:
-            prompts = run_prompts(self.backbone, batch.prompt_ids, mask, prefix=prefix)
-            states, mask = prompts.states, prompts.mask
+        states, mask = self.prompt_states(batch, prefix)
         with full_precision(states.device):
             output: Tensor = self.head(pool(states, mask, self.setup.pooling))
         return output

@@ -184,6 +184,18 @@ class WritingModel(PredictionModel):
         space = FreeText(vocabulary, codec.space.stop, budget)
         return write(self.backbone, batch.prompt_ids, batch.prompt_mask, space, budget + 1)
 
+    @torch.no_grad()
+    def own_states(
+        self, batch: Batch, prefix: SharedPrefix | None = None
+    ) -> tuple[Float[Tensor, "B C H"], Bool[Tensor, "B C"]]:
+        """Last hidden states at the content tokens that the model writes greedily, and where they are real."""
+        with eval_state(self.backbone.lm):
+            if self.tree is None:
+                written = self.written(batch, prefix)
+                return written.states, written.mask
+            scores = self.score(batch, prefix=prefix)
+            return scores.content_states(scores.greedy())
+
     # Prediction
 
     @torch.no_grad()
