@@ -1,4 +1,4 @@
-"""`predgen mi`: from saved runs to tables and pictures, going on, and what is refused."""
+"""`predgen mi RUN...`: from saved runs to tables and pictures, going on, and what is refused."""
 
 import json
 import shutil
@@ -180,3 +180,17 @@ def test_constant_representations_are_said(runs: Runs, data: Path, tmp_path: Pat
     assert result.exit_code == 0, result.output
     message = refused(predgen("mi", folder, "--data", data, "--out", tmp_path / "mi", "--estimators", "ksg"))
     assert "training rows have the same representation (trained), so it tells nothing about the answer." in message
+
+
+def test_runs_and_self_check_exclude_each_other(three: list[Path], tmp_path: Path) -> None:
+    assert "give the folders of trained models and --out, or --self-check." in refused(predgen("mi"))
+    assert "give the folders of trained models and --out, or --self-check." in refused(predgen("mi", three[0]))
+    for call in (("mi", three[0], "--self-check"), ("mi", "--self-check", "--out", tmp_path)):
+        assert "--self-check measures no runs and writes no folder" in refused(predgen(*call))
+
+
+def test_json_prints_what_is_written(three: list[Path], data: Path, tmp_path: Path) -> None:
+    call = ("mi", three[0], "--data", data, "--out", tmp_path, "--estimators", "ksg", "--components", "2", "--json")
+    result = predgen(*call)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((tmp_path / "mi.json").read_text())
