@@ -7,6 +7,7 @@ A table stands in docs/*.md between `<!-- generated:NAME -->` and `<!-- end -->`
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -94,6 +95,20 @@ def presets_table() -> str:
         cells = [f"{preset.settings[s]:g}" if s in preset.published else f"({preset.settings[s]:g})" for s in header]
         rows.append([code(name), *cells])
     return table(["task", *map(code, header)], rows)
+
+
+def self_check_table() -> str:
+    """Table of what `predgen mi --self-check --json` printed, an estimator per column: mean, deviation, error."""
+    found = json.loads((DOCS / "mutual_information.json").read_text(encoding="utf-8"))
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in found:
+        setting = (row["channel"], str(row["dim"]), str(row["n"]), f"{row['true_nats']:.3f}")
+        cell = f"{row['estimate_nats']:.3f} ± {row['std_nats']:.3f} ({row['estimate_nats'] - row['true_nats']:+.3f})"
+        rows.setdefault(setting, {})[row["estimator"]] = cell
+    header = ["channel", "dim", "n", "true", *map(code, registries.mi_estimators)]
+    return table(
+        header, [[*setting, *(cells[name] for name in registries.mi_estimators)] for setting, cells in rows.items()]
+    )
 
 
 def all_tasks() -> list[TaskSpec]:
@@ -184,6 +199,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "losses": lambda: names_table(registries.losses),
     "methods": lambda: names_table(registries.methods),
     "metrics": metrics_table,
+    "mi_estimators": lambda: names_table(registries.mi_estimators),
+    "mi_self_check": self_check_table,
     "peft_methods": peft_table,
     "preset_paper": presets_table,
     "sampling": lambda: names_table(registries.sampling),

@@ -95,7 +95,7 @@ def gaussian_mixture(dim: int, distance: float) -> Channel:
 
     Example:
         >>> [round(gaussian_mixture(1, distance).true_nats, 4) for distance in (0.0, 2.0, 100.0)]
-        [0.0, 0.3369, 0.6931]
+        [0.0, 0.3368, 0.6931]
     """
 
     def density(x: float) -> float:

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -87,20 +87,17 @@ def estimate_once(estimator: str, channel: Channel, n: int, seed: int) -> float:
     return float(make(**settings).estimate(z, y, seed=seed).nats)
 
 
-def self_check(
-    rows: Sequence[int] = ROWS, *, workers: int | None = None, on_done: Callable[[int], None] = lambda done: None
-) -> list[CheckRow]:
+def self_check(*, workers: int | None = None, on_done: Callable[[int], None] = lambda done: None) -> list[CheckRow]:
     """Run every estimator on every channel.
 
     Args:
-        rows: Numbers of rows to check at.
         workers: Processes to share the work; default: the processors at hand, at most 8.
-        on_done: Called with 1 after each estimate; there are `n_estimates(rows)`.
+        on_done: Called with 1 after each estimate; there are `n_estimates()`.
 
     Returns:
         One row per channel, number of rows and estimator, in this order.
     """
-    runs = _runs(rows)
+    runs = _runs()
     found = []
     for nats in _estimates(runs, workers or min(_processors(), MAX_WORKERS)):
         found.append(nats)
@@ -113,17 +110,17 @@ def self_check(
     ]
 
 
-def n_estimates(rows: Sequence[int] = ROWS) -> int:
+def n_estimates() -> int:
     """Return how many estimates `self_check` makes."""
-    return len(_runs(rows))
+    return len(_runs())
 
 
-def _runs(rows: Sequence[int]) -> list[_Run]:
+def _runs() -> list[_Run]:
     """List all estimates, the seeds of one figure side by side."""
     return [
         _Run(channel, estimator, n, seed)
         for channel in range(len(channels()))
-        for n in rows
+        for n in ROWS
         for estimator in registries.mi_estimators
         for seed in range(SEEDS)
     ]

@@ -38,12 +38,12 @@ class Classifier(Estimator):
         folds: Number of folds.
         repeats: Number of splits, each with its own seed.
 
-    Source: Barber and Agakov (2003), "The IM algorithm", eq. 3, for the bound; Xu et al. (2020), "A theory of usable
-    information under computational constraints", definition 2, arXiv:2002.10689, for the normal case.
+    Source: Barber and Agakov (2003), "The IM algorithm", for the bound; Xu et al. (2020), "A theory of usable
+    information under computational constraints", section 2, arXiv:2002.10689, for the normal case.
 
     Example:
-        >>> y = np.random.default_rng(0).integers(0, 2, 400)
-        >>> z = y[:, None] + np.random.default_rng(1).normal(size=(400, 1)) / 10
+        >>> y = np.random.default_rng(0).integers(0, 2, 100)
+        >>> z = y[:, None] + np.random.default_rng(1).normal(size=(100, 1)) / 10
         >>> round(Classifier(repeats=1).estimate(z, y).nats, 1)  # H(Y) = log 2
         0.7
     """
@@ -99,13 +99,13 @@ def _normal_terms(
 
     ridge = RidgeCV(alphas=ALPHA_GRID).fit(z, y)
     fitted, predicted = (ridge.predict(side).reshape(len(side), -1) for side in (z, z_held))
-    given = _normal_log_density(y_held - predicted, y - fitted)
-    alone = _normal_log_density(y_held - y.mean(axis=0), y - y.mean(axis=0))
+    given = normal_log_density(y_held - predicted, y - fitted)
+    alone = normal_log_density(y_held - y.mean(axis=0), y - y.mean(axis=0))
     gain: Float[np.ndarray, " h"] = given - alone
     return gain
 
 
-def _normal_log_density(
+def normal_log_density(
     differences: Float[np.ndarray, "h k"], sample: Float[np.ndarray, "m k"]
 ) -> Float[np.ndarray, " h"]:
     """Log density of differences from the mean, under the normal distribution with the sample's second moments."""

@@ -80,7 +80,7 @@ class FoldRows:
 
     train: Int[Tensor, "F m"]
     stop: Int[Tensor, "F s"]
-    held: list[Int[Tensor, " h"]]
+    held: list[Int[Tensor, "..."]]
 
 
 def fold_rows(pairs: Pairs, seed: int) -> FoldRows:

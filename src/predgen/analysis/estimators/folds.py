@@ -6,7 +6,7 @@ from jaxtyping import Int
 from predgen.analysis.estimators.base import Pairs
 
 
-def held_out_rows(pairs: Pairs, folds: int, seed: int) -> list[Int[np.ndarray, " h"]]:
+def held_out_rows(pairs: Pairs, folds: int, seed: int) -> list[Int[np.ndarray, "..."]]:
     """Split the rows into folds of equal size, within one row; classes keep their shares in each fold.
 
     Args:

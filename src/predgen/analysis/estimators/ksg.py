@@ -43,9 +43,9 @@ class Ksg(Estimator):
         neighbours: k.
 
     Source: Kraskov, Stoegbauer, Grassberger (2004), "Estimating mutual information", eq. 8, Phys. Rev. E 69, 066138;
-    Ross (2014), "Mutual information between discrete and continuous data sets", eq. 2, PLoS ONE 9(2), e87357; interval:
+    Ross (2014), "Mutual information between discrete and continuous data sets", PLoS ONE 9(2), e87357; interval:
     Holmes and Nemenman (2019), "Estimation of mutual information for real-valued data with error bars and controlled
-    bias", section III, Phys. Rev. E 100, 022404.
+    bias", Phys. Rev. E 100, 022404.
 
     Example:
         >>> z = np.random.default_rng(0).normal(size=(500, 2))
