@@ -11,6 +11,8 @@ from predgen.cli.errors import readable_errors
 from predgen.errors import ConfigError
 
 if TYPE_CHECKING:
+    from predgen.analysis.rows import Source
+    from predgen.analysis.runs import Settings
     from predgen.analysis.self_check import CheckRow
 
 
@@ -21,7 +23,8 @@ def mi(
         typer.Argument(help="Folders of trained models, of one task or several."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write to; the same call goes on where it was stopped.")
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="Folder to write to; the same call goes on where it was stopped."),
     ] = None,
     split: Annotated[Optional[str], typer.Option(help="Split of each run's task to measure on, e.g. test.")] = None,  # noqa: UP045
     data: Annotated[Optional[str], typer.Option(help="A file with the runs' columns instead.")] = None,  # noqa: UP045
@@ -56,9 +59,12 @@ def mi(
     ] = True,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     self_check: Annotated[
-        bool, typer.Option("--self-check", help="Run the estimators where the truth is known instead; a few minutes.")
+        bool,
+        typer.Option(
+            "--self-check", help="Run the estimators where the truth is known, instead of on runs; a few minutes."
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Self-check: print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure how much the representations of trained models know of the answer: mutual information, in nats.
 
@@ -74,22 +80,19 @@ def mi(
     """
     if self_check:
         if runs or out is not None:
-            raise ConfigError("--self-check runs the estimators on channels of known truth; leave out runs and --out.")
+            raise ConfigError(
+                "--self-check measures no runs and writes no folder; leave out RUN and --out, or --self-check."
+            )
         _check_estimators(as_json)
         return
     if not runs or out is None:
-        raise ConfigError("`predgen mi` needs folders of trained models and --out FOLDER, or --self-check.")
-    if as_json:
-        raise ConfigError("--json belongs to --self-check; figures of runs go to mi.json.")
-    from rich.console import Console
-
+        raise ConfigError(
+            "`predgen mi` needs to be told what to measure: give the folders of trained models and --out, or --self-check."
+        )
     from predgen import registries
-    from predgen.analysis.analyse import compare_runs, draw_heat_maps
     from predgen.analysis.rows import Source
     from predgen.analysis.runs import Settings
-    from predgen.cli.progress import step_progress
 
-    rows = _numbers("heatmap", heatmap)
     names = [part.strip() for part in (estimators or "").split(",") if part.strip()] or list(registries.mi_estimators)
     settings = Settings(
         tuple(registries.mi_estimators.canonical(name) for name in names),
@@ -99,19 +102,42 @@ def mi(
         answer_tokens,
         processing,
     )
+    rows = _numbers("heatmap", heatmap)
     if not compare and not rows:
         raise ConfigError("--no-compare leaves nothing to do without --heatmap; give row numbers, or leave it out.")
-    source, console = Source(split, data, data_dir), Console(stderr=True)
-    progress = step_progress(console)
+    source = Source(split, data, data_dir)
     if rows:
-        drawn = draw_heat_maps(runs, source, rows, out, base=base, progress=progress)
-        console.print(f"{len(drawn)} heatmaps in {out}", highlight=False, soft_wrap=True)
+        _draw(runs, source, rows, out, base)
     if compare:
-        try:
-            compare_runs(runs, source, settings, out, base=base, progress=progress)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("give the same command again to go on") from None
-        typer.echo((out / "mi.md").read_text(encoding="utf-8"))
+        _compare(runs, source, settings, out, base, as_json=as_json)
+
+
+def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, base: str | None) -> None:
+    """Draw heatmaps."""
+    from rich.console import Console
+
+    from predgen.analysis.analyse import draw_heat_maps
+    from predgen.cli.progress import step_progress
+
+    console = Console(stderr=True)
+    drawn = draw_heat_maps(runs, source, rows, out, base=base, progress=step_progress(console))
+    console.print(f"{len(drawn)} heatmaps in {out}", highlight=False, soft_wrap=True)
+
+
+def _compare(
+    runs: list[Path], source: "Source", settings: "Settings", out: Path, base: str | None, *, as_json: bool
+) -> None:
+    """Measure runs, and print what was written."""
+    from rich.console import Console
+
+    from predgen.analysis.analyse import compare_runs
+    from predgen.cli.progress import step_progress
+
+    try:
+        compare_runs(runs, source, settings, out, base=base, progress=step_progress(Console(stderr=True)))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("give the same command again to go on") from None
+    typer.echo((out / ("mi.json" if as_json else "mi.md")).read_text(encoding="utf-8"), nl=False)
 
 
 def _numbers(name: str, text: str | None) -> tuple[int, ...]:
@@ -130,7 +156,7 @@ def _check_estimators(as_json: bool) -> None:
     from predgen.analysis.self_check import self_check as check
     from predgen.cli.progress import row_progress
 
-    with row_progress(Console(stderr=True), "self-check", n_estimates()) as advance:
+    with row_progress(Console(stderr=True), "self-check", n_estimates(), unit="") as advance:
         rows = check(on_done=advance)
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1, allow_nan=False))
