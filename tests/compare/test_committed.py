@@ -1,0 +1,20 @@
+"""The experiments that are part of the project can be read, and hold figures, not texts."""
+
+from pathlib import Path
+
+import pytest
+
+from predgen.compare.records import read_records
+from predgen.compare.statistics import findings
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = sorted(path.parent for path in ROOT.glob("experiments/*/experiment.yaml"))
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)
+def test_experiment_of_the_project_is_whole_and_holds_no_texts(folder: Path) -> None:
+    found = findings(folder, n_resamples=50)
+    assert {entry.task for entry in found.entries} == set(found.tasks)
+    assert not any(shortfall.status == "failed" for shortfall in found.shortfalls)
+    for record in read_records(folder):
+        assert Path(record.cell["settings"]["data_dir"]).parts[0] != "/"
