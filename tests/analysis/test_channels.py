@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from predgen.analysis.channels import binary_symmetric_channel, correlated_gaussians, gaussian_mixture
+from predgen.analysis.channels import (
+    binary_symmetric_channel,
+    correlated_gaussians,
+    exclusive_or,
+    gaussian_mixture,
+    lognormals,
+)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5, 10])
@@ -40,3 +46,23 @@ def test_mixture_as_averaged_over_draws(distance: float) -> None:
     drawn = math.log(2) - np.logaddexp(0, -log_odds)  # log p(y|z) - log p(y)
     assert channel.true_nats == pytest.approx(drawn.mean(), abs=4 * drawn.std() / 200)
     assert (channel.dim, z.shape) == (4, (40_000, 4))
+
+
+def test_lognormals_are_the_gaussians_seen_through_e_to_the_x() -> None:
+    plain, bent = correlated_gaussians(3, 1.5), lognormals(3, 1.5)
+    (z, y), (bent_z, bent_y) = (c.draw(100, np.random.default_rng(0)) for c in (plain, bent))
+    np.testing.assert_allclose(np.log(bent_z), z)
+    np.testing.assert_allclose(np.log(bent_y), y)
+    assert (bent.true_nats, bent.dim) == (plain.true_nats, 3)
+
+
+@pytest.mark.parametrize("distance", [1.0, 4.0])
+def test_exclusive_or_as_averaged_over_draws(distance: float) -> None:
+    channel = exclusive_or(distance)
+    z, y = channel.draw(40_000, np.random.default_rng(0))
+    near = [np.exp(-((z - side * distance / 2) ** 2) / 2) for side in (-1, 1)]  # densities of each column, bit 0 and 1
+    same = near[0].prod(axis=1) + near[1].prod(axis=1)
+    either = near[0][:, 0] * near[1][:, 1] + near[1][:, 0] * near[0][:, 1]
+    drawn = math.log(2) + np.log(np.where(y == 1, either, same) / (same + either))
+    assert channel.true_nats == pytest.approx(drawn.mean(), abs=4 * drawn.std() / 200)
+    assert channel.dim == 2

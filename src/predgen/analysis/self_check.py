@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from predgen import registries
-from predgen.analysis.channels import Channel, binary_symmetric_channel, correlated_gaussians, gaussian_mixture
+from predgen.analysis.channels import (
+    Channel,
+    binary_symmetric_channel,
+    correlated_gaussians,
+    exclusive_or,
+    gaussian_mixture,
+    lognormals,
+)
 
 SEEDS = 5
 ROWS = (500, 5000)
@@ -64,8 +71,10 @@ def channels() -> list[Channel]:
     """Return the channels of the check."""
     return [
         *(correlated_gaussians(dim, nats) for dim, strengths in GAUSSIAN_NATS.items() for nats in strengths),
+        *(lognormals(dim, 1.0) for dim in (1, 5)),
         *(binary_symmetric_channel(flip) for flip in (0.3, 0.1)),
         *(gaussian_mixture(dim, 2.0) for dim in (1, 10)),
+        exclusive_or(4.0),
     ]
 
 

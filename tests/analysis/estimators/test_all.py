@@ -136,6 +136,17 @@ def test_fewest_rows_and_rarest_class_still_work(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_intervals_hold_the_estimators_own_mean(name: str) -> None:
+    channel = correlated_gaussians(1, 0.5)
+    found = [estimator(name).estimate(*channel.draw(300, np.random.default_rng(s)), seed=s) for s in range(800, 850)]
+    mean = np.mean([f.nats for f in found])
+    held = np.mean([f.low <= mean <= f.high for f in found])  # type: ignore[operator]
+    print(f"{name}: {held:.0%} of the intervals hold {mean:.3f}")  # pytest -rP shows it; the docs say it
+    assert held >= 0.82  # three binomial deviations below 95 %
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("nats", [0.1, 0.5, 1.0, 1.5, 2.0])
 @pytest.mark.parametrize("name", ["ksg", "mine"])
 def test_goal_at_5000_rows(name: str, nats: float) -> None:
