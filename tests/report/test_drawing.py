@@ -69,7 +69,7 @@ def test_line_is_interrupted_where_a_value_is_missing() -> None:
     assert [command[0] for command in re.findall(r"[ML][\d. ]+", line)] == ["M", "L", "M", "L"]
     assert line.startswith(f"M{across[0]} {up[0]}")
     assert line.endswith(f"L{across[1]} {up[1]}")
-    assert dots == f"M{across[0]} {up[0]}h0"
+    assert dots == f"m{across[0]} {up[0]}h0"
     assert mark.endswith("z")
 
 

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,12 @@ HOSTILE = (
 
 def known(estimate: Estimate) -> list[float]:
     """The numbers of an estimate that are defined."""
-    return [v for v in (estimate.value, estimate.low, estimate.high) if v is not None]
+    return written([estimate.value, estimate.low, estimate.high])
+
+
+def written(values: Iterable[float | None]) -> list[float]:
+    """Numbers as the page holds them, to six digits; without those that are not defined."""
+    return [float(f"{v:.6g}") if isinstance(v, float) else v for v in values if v is not None]
 
 
 def section(page: Element, name: str) -> Element:
@@ -149,13 +155,13 @@ def test_forest_plots_hold_the_differences(sample: Made) -> None:
     assert len(shown) == len(expected) > 20
     for row, difference in zip(shown, expected, strict=True):
         assert row.one("th").text == f"{difference.first} \u2212 {difference.second}"
-        assert figures(row) == [*known(difference.estimate), difference.p_corrected]
+        assert figures(row) == [*known(difference.estimate), *written([difference.p_corrected])]
         is_shown = difference.verdict != "no difference shown"
         assert list(row.all("td"))[-1].text.endswith("better" if is_shown else "no difference shown")
     for row, ordering in zip(
         list(tables[0].all("tr"))[1:], [o for o in found.ordering if len(o.tasks) > 1], strict=True
     ):
-        assert figures(row) == [v for v in (ordering.standardised, ordering.low, ordering.high) if v is not None]
+        assert figures(row) == written([ordering.standardised, ordering.low, ordering.high])
 
 
 def test_other_metrics_hold_the_entries(sample: Made) -> None:
@@ -175,10 +181,10 @@ def test_costs_calibration_and_tuning_are_those_of_the_findings(sample: Made) ->
         cells = [cell.text for cell in row.content if isinstance(cell, Element)]
         cost = next(c for c in found.costs if [c.source, c.variant, str(c.runs)] == cells[:3])
         known_values = [cost.train_s, cost.optimizer_steps, cost.predict_rows_per_s, cost.trainable_parameters]
-        assert figures(row)[: 4 - known_values.count(None)] == [v for v in known_values if v is not None]
+        assert figures(row)[: 4 - known_values.count(None)] == written(known_values)
     table = next(t for t in section(sample.page, "calibration").all("table"))
     ece = [e.calibration.ece for e in found.entries if e.calibration and e.variant != "constant"]
-    assert figures(table) == ece
+    assert figures(table) == written(ece)
     assert "the same number of trials" in section(sample.page, "tuning").text
 
 

@@ -5,6 +5,11 @@ from collections.abc import Iterator, Sequence
 from predgen.compare.findings import Difference, Entry, Tuning
 from predgen.compare.runs import Runs
 
+_FEW_SEEDS = {
+    1: "one seed, so intervals and tests cover rows only and say nothing about other seeds.",
+    2: "two seeds, which say little about how much seeds differ.",
+}
+
 
 def notes(
     runs: Runs, entries: Sequence[Entry], differences: Sequence[Difference], tuning: Sequence[Tuning]
@@ -29,11 +34,10 @@ def _scope(runs: Runs, differences: Sequence[Difference]) -> Iterator[str]:
 
 def _seeds(runs: Runs, entries: Sequence[Entry]) -> Iterator[str]:
     """Where intervals say nothing, or little, about other seeds."""
-    for source, seeds in runs.seeds_of.items():
-        if len(seeds) == 1:
-            yield f"{source}: one seed, so intervals and tests cover rows only and say nothing about other seeds."
-        elif len(seeds) == 2:
-            yield f"{source}: two seeds, which say little about how much seeds differ."
+    for number, said in _FEW_SEEDS.items():
+        sources = [source for source, seeds in runs.seeds_of.items() if len(seeds) == number]
+        if sources:
+            yield f"{', '.join(sources)}: {said}"
     for entry in entries:
         if entry.lacking:
             lacking = ", ".join(map(str, entry.lacking))

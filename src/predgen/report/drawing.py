@@ -128,8 +128,11 @@ class Panel:
         self._parts.append(Markup('<path class="line {}" d="{}"/>').format(classes, "".join(commands)))
 
     def dots(self, points: Iterable[Point], classes: str) -> None:
-        """Draw small round dots, all as one path."""
-        path = "".join(f"M{_at(self.x(x))} {_at(self.y(y))}h0" for x, y in points)
+        """Draw small round dots, all as one path: on whole units, each place once, a step from dot to dot."""
+        path, last = "", (0, 0)
+        for place in sorted({(round(self.x(x)), round(self.y(y))) for x, y in points}):
+            path += f"m{place[0] - last[0]} {place[1] - last[1]}h0"
+            last = place
         self._parts.append(Markup('<path class="dots {}" d="{}"/>').format(classes, path))
 
     def mark(self, point: Point, index: int) -> None:
@@ -153,18 +156,20 @@ class Panel:
 
     def _draw_axes(self, x_title: str, y_title: str) -> None:
         """Grid lines, their numbers, and the titles."""
-        left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        for tick in self.x.ticks():
-            place = _at(self.x(tick))
-            self._parts.append(_rule(place, place, _at(bottom), _at(top)))
-            self._parts.append(text(place, bottom + 14, short_number(tick), "middle"))
-        for tick in self.y.ticks():
-            place = _at(self.y(tick))
-            self._parts.append(_rule(_at(left), _at(right), place, place))
-            self._parts.append(text(left - 5, self.y(tick) + 4, short_number(tick), "end"))
-        self._parts.append(text((left + right) / 2, self.size[1] - 6, x_title, "middle", "title"))
+        left, right, bottom, top = (_at(end) for end in (self.x.start, self.x.end, self.y.start, self.y.end))
+        across = [(_at(self.x(tick)), short_number(tick)) for tick in self.x.ticks()]
+        up = [(self.y(tick), short_number(tick)) for tick in self.y.ticks()]
+        rules = "".join(f"M{place} {bottom}V{top}" for place, _ in across)
+        rules += "".join(f"M{left} {_at(place)}H{right}" for place, _ in up)
+        self._parts.append(Markup('<path class="rule" d="{}"/>').format(rules))
+        below = _at(self.y.start + 14)
+        self._parts.append(_numbers("middle", [(place, below, shown) for place, shown in across]))
+        before = _at(self.x.start - 5)
+        self._parts.append(_numbers("end", [(before, _at(place + 4), shown) for place, shown in up]))
+        middle = (self.x.start + self.x.end) / 2, (self.y.start + self.y.end) / 2
+        self._parts.append(text(middle[0], self.size[1] - 6, x_title, "middle", "title"))
         turned = Markup('<text class="title" text-anchor="middle" transform="translate(11 {})rotate(-90)">{}</text>')
-        self._parts.append(turned.format(_at((top + bottom) / 2), y_title))
+        self._parts.append(turned.format(_at(middle[1]), y_title))
 
 
 def frame(size: tuple[int, int] = (WIDTH, HEIGHT)) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -194,9 +199,10 @@ def key(index: int) -> Markup:
     )
 
 
-def _rule(x1: str, x2: str, y1: str, y2: str) -> Markup:
-    """A grid line."""
-    return Markup('<path class="rule" d="M{} {}L{} {}"/>').format(x1, y1, x2, y2)
+def _numbers(anchor: str, found: Iterable[tuple[str, str, str]]) -> Markup:
+    """Texts at places, all with one anchor."""
+    texts = (Markup('<text x="{}" y="{}">{}</text>').format(*one) for one in found)
+    return Markup('<g text-anchor="{}">{}</g>').format(anchor, Markup("").join(texts))
 
 
 def _at(value: float) -> str:

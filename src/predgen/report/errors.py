@@ -14,7 +14,7 @@ from predgen.compare.records import Predictions, read_rows
 from predgen.report.experiment import Experiment, Shown
 from predgen.report.words import clean, number
 
-_ALL_ROWS, _FEWEST, _MOST = 3000, 20, 100  # rows in the page, of all runs together and of one run
+_ALL_ROWS, _FEWEST, _MOST = 1000, 10, 100  # rows in the page, of all runs together and of one run
 _CHARACTERS = 600  # of a field's text
 _EXACT = 1e-4  # math answers that are this close are right (the paper's appendix F)
 _TOP = 5  # answers of a row

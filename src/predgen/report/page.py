@@ -121,6 +121,7 @@ def _templates() -> Environment:
     )
     filters: dict[str, Any] = {
         "number": words.number,
+        "exact": words.exact,
         "p_value": words.p_value,
         "memory": words.bytes_in_words,
         "listed": words.listed,

@@ -28,6 +28,11 @@ def number(value: float | None, decimals: int = 3) -> str:
     return text.lstrip("-") if is_zero else text.replace("-", _MINUS)
 
 
+def exact(value: float | None) -> str:
+    """Return a number for other programs to read, to six digits; "" for None."""
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def p_value(value: float | None) -> str:
     """Return a p-value: "0.031", "< 0.001"."""
     if value is None:
