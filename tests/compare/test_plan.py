@@ -141,6 +141,16 @@ def test_plan_is_plain_yaml() -> None:
     assert yaml.safe_load(text)["variants"][0]["settings"] == {"method": "predictor"}
 
 
+def test_the_base_is_the_reference_where_one_setting_is_changed_at_a_time() -> None:
+    ablation = {"base": {"method": "predgen"}, "factors": {"loss": ["sum"]}}
+    given = {"tasks": ["sick"], "one_at_a_time": ablation}
+    found = plan_from(given)
+    assert found.reference == "predgen"
+    assert plan_from(yaml.safe_load(yaml.safe_dump(found.to_dict()))).reference == "predgen"
+    assert plan_from({**given, "reference": "predgen loss=sum"}).reference == "predgen loss=sum"
+    assert plan_from({**given, "methods": ["predictor"]}).reference is None
+
+
 def test_plan_of_an_experiment_can_be_given_again() -> None:
     given = {
         "tasks": ["sick"],
@@ -183,6 +193,7 @@ def test_plan_of_an_experiment_can_be_given_again() -> None:
         ({"one_at_a_time": {"base": {"method": "predgen"}}}, "`factors`"),
         ({"trials": "many"}, "wrong type"),
         ({"headline": ["predgne"]}, "Did you mean 'predgen'"),
+        ({"reference": "predgne"}, "`reference` names 'predgne'. Did you mean 'predgen'"),
     ],
 )
 def test_what_is_no_comparison_is_refused(keys: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from compare import factory
@@ -190,6 +191,29 @@ def test_holm_is_over_tasks_and_pairs_of_the_headline() -> None:
 def test_an_unknown_headline_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"`headline` names 'predicter'.*Did you mean 'predictor'"):
         findings(small(n_rows=5), headline=["predicter"], n_resamples=5)
+
+
+def test_a_reference_is_what_the_others_are_compared_with() -> None:
+    records = small(("sst2", "sick"), n_rows=20)
+    found = findings(records, reference="generator", n_resamples=FAST)
+    pairs = [("predictor", "generator"), ("generator (mean)", "generator")]
+    assert [(o.first, o.second) for o in found.ordering] == pairs
+    assert [(d.task, d.first, d.second) for d in found.differences] == [
+        ("sst2", *pairs[0]),
+        ("sick", *pairs[0]),
+        ("sick", *pairs[1]),
+    ]
+    assert [d.p_corrected for d in found.differences] == holm([d.p for d in found.differences])
+    with pytest.raises(ConfigError, match=r"`reference` names 'generater'.*Did you mean 'generator'"):
+        findings(records, reference="generater", n_resamples=FAST)
+
+
+def test_nothing_is_compared_with_a_planned_reference_without_runs(tmp_path: Path) -> None:
+    records = small(("sst2",), n_rows=20)
+    for record in records:
+        write_record(record, tmp_path)
+    (tmp_path / PLAN_FILE).write_text(yaml.safe_dump({"reference": "predgen"}), encoding="utf-8")
+    assert findings(tmp_path, n_resamples=FAST).differences == []
 
 
 def test_ordering_counts_verdicts_and_averages_over_tasks(whole: Findings) -> None:

@@ -126,6 +126,8 @@ class Plan:
         study: Study of the paper that this is the analogue of, such as "table2".
         headline: Names of the variants to compare with each other, chosen before figures are seen: their pairs and the tasks
             are what p-values are corrected for. None: all variants.
+        reference: Name of the variant that the others are compared with, as where one setting is changed at a time; None:
+            all pairs.
 
     Raises:
         ConfigError: If the plan contradicts itself.
@@ -148,6 +150,7 @@ class Plan:
     keep_models: bool = False
     study: str | None = None
     headline: tuple[str, ...] | None = None
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(registries.tasks.canonical(task) for task in self.tasks))
@@ -340,11 +343,12 @@ def _check_variants(plan: Plan) -> None:
     twice = {name for name in names if names.count(name) > 1} | (set(names) & set(plan.baselines))
     if twice:
         raise ConfigError(f"two variants are called {', '.join(map(repr, sorted(twice)))}; give each its own `name`.")
-    for name in plan.headline or ():
+    named = [("headline", name) for name in plan.headline or ()]
+    if plan.reference is not None:
+        named.append(("reference", plan.reference))
+    for key, name in named:
         if name.removesuffix(" (mean)") not in names:
-            raise ConfigError(
-                f"`headline` names {name!r}.{near_matches(name, names)} The plan has: {', '.join(names)}."
-            )
+            raise ConfigError(f"`{key}` names {name!r}.{near_matches(name, names)} The plan has: {', '.join(names)}.")
     for variant in plan.variants:
         if "method" not in variant.settings:
             raise ConfigError(f"variant {variant.name!r} has no `method`; known: {', '.join(registries.methods)}.")

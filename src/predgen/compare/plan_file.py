@@ -25,6 +25,7 @@ def plan_from(*sources: Mapping[str, Any]) -> Plan:
         sources: Keys are those of `Plan`, but for the variants: `methods` with `vary` (setting -> values, all combinations),
             `variants` (a list of mappings: settings with an optional `name`), `one_at_a_time` (`base`: settings with an
             optional `name`; `factors`: setting -> values). They are added up; without any, the three methods are compared.
+            Where `one_at_a_time` stands alone, its base is the `reference`, unless another one is named.
 
     Raises:
         ConfigError: On unknown keys, values of a wrong type, or a plan that contradicts itself.
@@ -52,8 +53,11 @@ def plan_from(*sources: Mapping[str, Any]) -> Plan:
             name: tuple(_list_of(name, values)) for name, values in _mapping("tune", merged["tune"]).items()
         }
     merged.setdefault("tasks", ())
+    variants = _variants(parts)
+    if set(parts) == {"one_at_a_time"}:
+        merged.setdefault("reference", variants[0].name)
     try:
-        return Plan(variants=_variants(parts), **merged)
+        return Plan(variants=variants, **merged)
     except TypeError as error:
         raise ConfigError(f"the plan has a value of a wrong type: {error}.") from error
 

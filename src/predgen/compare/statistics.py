@@ -40,6 +40,7 @@ def findings(
     experiment: Path | Sequence[Record],
     *,
     headline: Sequence[str] | None = None,
+    reference: str | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Findings:
@@ -53,22 +54,25 @@ def findings(
         headline: Variants to compare with each other. With the tasks they make the family of comparisons to correct for,
             so it is to be chosen before the figures are seen. None: those of the plan, or all methods, "... (mean)" included,
             baselines not.
+        reference: The one of them that the others are compared with. None: that of the plan, or all pairs.
         n_resamples: Resamples of the bootstraps.
         seed: Seed of the draws of bootstraps and tests.
 
     Raises:
-        ConfigError: If a name in `headline` is unknown.
+        ConfigError: If a name in `headline`, or `reference`, is unknown.
         DataError: If there are no records, one is damaged, or they cannot be compared; see `runs.gather`.
     """
     records, trials, plan = _read(experiment)
     runs = gather(records, plan)
     known = {variant.name for variant in runs.variants}
     chosen = _headline(runs, headline or [name for name in plan.get("headline") or () if name in known] or None)
+    planned = plan.get("reference")
+    if reference is None and planned is not None and planned not in known:
+        chosen = []  # nothing to compare with: its runs are missing
+    pairs = _pairs(runs, chosen, reference or planned)
     scored = _Scored(runs, n_resamples, seed)
     entries = scored.entries()
-    differences = with_verdicts(
-        [d for pair in itertools.combinations(chosen, 2) for d in scored.differences(*pair, HEADLINE)]
-    )
+    differences = with_verdicts([d for pair in pairs for d in scored.differences(*pair, HEADLINE)])
     against = _against_baselines(runs, scored)
     judged = [d for d in against if d.family == CONSTANT]
     tuning = list(_tuning(trials, records))
@@ -83,7 +87,7 @@ def findings(
         entries=entries,
         differences=differences,
         baseline_differences=against,
-        ordering=[_ordering(a.name, b.name, differences) for a, b in itertools.combinations(chosen, 2)],
+        ordering=[_ordering(a.name, b.name, differences) for a, b in pairs],
         not_learnable=[task for task in runs.tasks if _verdicts(judged, task) and FIRST not in _verdicts(judged, task)],
         not_judged=[task for task in runs.tasks if not _verdicts(judged, task)],
         costs=list(_costs(records)),
@@ -106,16 +110,30 @@ def _read(experiment: Path | Sequence[Record]) -> tuple[list[Record], list[Recor
 
 def _headline(runs: Runs, names: Sequence[str] | None) -> list[VariantFacts]:
     """Variants to compare with each other, in the order of tables."""
-    known = [variant.name for variant in runs.variants]
-    for name in names or ():
-        if name not in known:
-            raise ConfigError(
-                f"`headline` names {name!r}, but the experiment has no such variant.{near_matches(name, known)} It has:"
-                f" {', '.join(known)}."
-            )
     if names is None:
         return [variant for variant in runs.variants if variant.baseline is None]
-    return [variant for variant in runs.variants if variant.name in names]
+    chosen = [_named(runs, name, "headline") for name in names]
+    return [variant for variant in runs.variants if variant in chosen]
+
+
+def _pairs(
+    runs: Runs, chosen: Sequence[VariantFacts], reference: str | None
+) -> list[tuple[VariantFacts, VariantFacts]]:
+    """Pairs to compare: all, or each one with the reference."""
+    if reference is None:
+        return list(itertools.combinations(chosen, 2))
+    return [(variant, _named(runs, reference, "reference")) for variant in chosen if variant.name != reference]
+
+
+def _named(runs: Runs, name: str, asked_by: str) -> VariantFacts:
+    """A variant by its name, or raise."""
+    known = {variant.name: variant for variant in runs.variants}
+    if name not in known:
+        raise ConfigError(
+            f"`{asked_by}` names {name!r}, but the experiment has no such variant.{near_matches(name, known)} It has:"
+            f" {', '.join(known)}."
+        )
+    return known[name]
 
 
 @dataclass(slots=True)
