@@ -324,13 +324,15 @@ def test_different_environments_and_unequal_tuning_are_warned_of(single: Made, t
 def test_pictures_of_mutual_information_are_in_the_page(single: Made, tmp_path: Path) -> None:
     folder = write(tmp_path / "exp", list(single.experiment.runs))
     (folder / "mi").mkdir()
-    (folder / "mi" / "sst2--tokens.svg").write_text("<svg><script>alert(1)</script></svg>")
-    (folder / "mi" / "sst2--tokens.png").write_bytes(b"\x89PNG" + bytes(5000))
-    (folder / "mi" / "big.png").write_bytes(bytes(800_000))
+    (folder / "mi" / "heatmap-sst2--predgen--seed0-12.svg").write_text("<svg><script>alert(1)</script></svg>")
+    (folder / "mi" / "heatmap-sst2--predgen--seed0-12.png").write_bytes(b"\x89PNG" + bytes(5000))
+    (folder / "mi" / "big.png").write_bytes(bytes(2_000_001))
     (folder / "mi" / "figures.json").write_text("{}")
     page = read_page(make_page(load_experiment(folder)))
     picture = section(page, "pictures").one("img")
-    assert picture.attributes["alt"] == "sst2, tokens"
+    caption = "Input tokens against answer tokens (the paper's Figures 3 and 8 to 13): sst2--predgen--seed0, row 12"
+    assert picture.attributes["alt"] == caption
+    assert section(page, "pictures").one("figcaption").text == caption
     code = picture.attributes["src"].removeprefix("data:image/svg+xml;base64,")
     assert base64.b64decode(code).startswith(b"<svg>"), "the smaller of both forms"
     assert "mi/big.png" in section(page, "pictures").text

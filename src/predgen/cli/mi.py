@@ -61,7 +61,8 @@ def mi(
     self_check: Annotated[
         bool,
         typer.Option(
-            "--self-check", help="Run the estimators where the truth is known, instead of on runs; about ten minutes on two cores."
+            "--self-check",
+            help="Run the estimators where the truth is known, instead of on runs; about ten minutes on two cores.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

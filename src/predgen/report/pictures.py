@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-_MOST_BYTES = 700_000  # of all pictures together, so that the page can still be sent by mail
+_MOST_BYTES = 2_000_000  # of all pictures together, so that the page can still be sent by mail
+_CAPTIONS = {
+    "figure2": "Mutual information of answer and representation by task and method, with controls (the paper's Figure 2)",
+    "figure7": "Mutual information over the number of principal components (the paper's Figure 7)",
+    "heatmap": "Input tokens against answer tokens (the paper's Figures 3 and 8 to 13)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class Picture:
     """A picture in the page.
 
     Attributes:
-        name: Its file's name in words.
+        name: What it shows: the caption, and the text for those who do not see it.
         address: The picture itself, as a data address.
     """
 
@@ -52,6 +57,14 @@ def mutual_information(folder: Path) -> Pictures:
             continue
         size += len(data)
         code = base64.b64encode(data).decode("ascii")
-        name = stem.replace("--", ", ").replace("_", " ").replace("-", " ")
-        pictures.append(Picture(name, f"data:{_TYPES[path.suffix]};base64,{code}"))
+        pictures.append(Picture(_caption(stem), f"data:{_TYPES[path.suffix]};base64,{code}"))
     return Pictures(pictures, left_out)
+
+
+def _caption(stem: str) -> str:
+    """What a picture shows, by its file's name: "heatmap-RUN-1" is row 1 of a run."""
+    kind, _, rest = stem.partition("-")
+    if kind not in _CAPTIONS:
+        return stem
+    run, _, row = rest.rpartition("-")
+    return _CAPTIONS[kind] + (f": {run}, row {row}" if run else "")
