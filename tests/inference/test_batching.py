@@ -16,8 +16,9 @@ from predgen.data.collate import Batch
 from predgen.data.encode import Encoded, Encoder
 from predgen.engine.prompts import SharedPrefix
 from predgen.errors import ConfigError, ModelError
-from predgen.inference import batching
+from predgen.inference import batching, prefixes
 from predgen.inference.batching import predict_encoded
+from predgen.inference.prefixes import KeptPrefix
 from predgen.models.base import PredictionModel
 from tokenizers_for_tests import char_level
 
@@ -54,13 +55,13 @@ def predict(model: PredictionModel, rows: Sequence[Encoded], **options: Any) -> 
 def shared(monkeypatch: pytest.MonkeyPatch) -> list[SharedPrefix]:
     """Prefixes that are run from here on."""
     found: list[SharedPrefix] = []
-    run = batching.share_prefix
+    run = prefixes.share_prefix
 
     def sharing(*args: Any) -> SharedPrefix:
         found.append(run(*args))
         return found[-1]
 
-    monkeypatch.setattr(batching, "share_prefix", sharing)
+    monkeypatch.setattr(prefixes, "share_prefix", sharing)
     return found
 
 
@@ -80,24 +81,50 @@ def assert_close(found: Sequence[Prediction], wanted: Sequence[Prediction]) -> N
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_shared_beginning_changes_no_prediction(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = make(case), rows_of(case.kind)
-    prefixes = shared(monkeypatch)
+    run_prefixes = shared(monkeypatch)
     loose = Decoding(max_unexpanded=0.3)  # what is unexpanded changes no mode
     apart = predict(model, rows, share_prefix=False, decoding=loose)
-    assert prefixes == []
+    assert run_prefixes == []
     together = predict(model, rows, decoding=loose)
-    assert len(prefixes) == 1  # once for all batches
-    assert char_level().decode(prefixes[0].ids) == f"{TASK}R: "
+    assert len(run_prefixes) == 1  # once for all batches
+    assert char_level().decode(run_prefixes[0].ids) == f"{TASK}R: "
     assert_close(together, apart)
     assert_close([predict(model, [row], decoding=loose)[0] for row in rows[:3]], apart[:3])
     assert len({repr(p) for p in apart}) > 1 or case.pooling == "first"  # the first token is the same in every row
 
 
+@pytest.mark.parametrize("case", [CASES[1], CASES[4], CASES[9]], ids=str)
+def test_beginning_is_run_once_for_all_calls(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows, kept, run = make(case), rows_of(case.kind), KeptPrefix(), shared(monkeypatch)
+    wanted = predict(model, rows, share_prefix=False)
+    assert_close([predict(model, [row], kept=kept)[0] for row in rows], wanted)
+    assert len(run) == 1, "known from the second row on, and right for all others"
+    assert_close(predict(model, rows, kept=kept), wanted)
+    assert predict(model, [], kept=kept) == []
+    assert len(run) == 1
+
+
+def test_kept_beginning_gives_way_to_another_instruction_and_to_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, kept, run = Case("generator", "classification"), KeptPrefix(), shared(monkeypatch)
+    model, rows, other = make(case), rows_of(case.kind), rows_of(case.kind, "Another instruction, as long. ")
+    for asked, times in ((rows, 1), (other, 2), (rows[:1], 2), (other[:1], 2), (rows, 3), (rows[2:4], 3)):
+        assert_close(predict(model, asked, kept=kept), predict(model, asked, share_prefix=False))
+        assert len(run) == times
+    before = predict(model, rows[:3], kept=kept)
+    with torch.no_grad():
+        next(model.backbone.lm.parameters()).mul_(1.5)
+    after = predict(model, rows[:3], kept=kept)
+    assert_close(after, predict(model, rows[:3], share_prefix=False))
+    assert len(run) == 4
+    assert repr(after) != repr(before)
+
+
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "qwen3"])
 @pytest.mark.parametrize("case", [CASES[1], CASES[4], CASES[9]], ids=str)
 def test_shared_beginning_on_other_architectures(case: Case, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, prefixes = make(case, family), shared(monkeypatch)
+    model, run_prefixes = make(case, family), shared(monkeypatch)
     assert_close(predict(model, rows_of(case.kind)), predict(model, rows_of(case.kind), share_prefix=False))
-    assert len(prefixes) == 1
+    assert len(run_prefixes) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,7 +143,7 @@ def test_shared_beginning_with_everything_asked_for(decoding: Decoding) -> None:
 @pytest.mark.parametrize("why", ["short", "one row", "sliding window", "another function", "base without trees"])
 def test_beginning_is_not_shared_where_it_cannot_or_need_not_be(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("generator", "classification")
-    model, prefixes = make(case, "gemma3" if why == "sliding window" else "llama"), shared(monkeypatch)
+    model, run_prefixes = make(case, "gemma3" if why == "sliding window" else "llama"), shared(monkeypatch)
     rows: Sequence[Encoded] = rows_of(case.kind, "Task: " if why == "short" else TASK)
     options: dict[str, Any] = {"predict": lambda batch: model.predict(batch)} if why == "another function" else {}
     if why == "one row":
@@ -124,16 +151,16 @@ def test_beginning_is_not_shared_where_it_cannot_or_need_not_be(why: str, monkey
     if why == "base without trees":
         model.obstacle = "test"
     found = predict(model, rows, **options)
-    assert prefixes == []
+    assert run_prefixes == []
     assert_close(found, [predict(model, [row], share_prefix=False)[0] for row in rows])
 
 
 def test_row_that_is_the_beginning_of_all_others_keeps_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, prefixes = make(Case("predictor", "classification", pooling="mean")), shared(monkeypatch)
+    model, run_prefixes = make(Case("predictor", "classification", pooling="mean")), shared(monkeypatch)
     long = rows_of("classification")[1].prompt_ids
     rows = [replace(rows_of("classification")[0], row_id=n, prompt_ids=long[:n]) for n in (20, 40, 30, 20)]
     found = predict(model, rows)
-    assert prefixes[0].ids == long[:19]
+    assert run_prefixes[0].ids == long[:19]
     assert_close(found, predict(model, rows, share_prefix=False))
     assert found[0] == found[3]
 

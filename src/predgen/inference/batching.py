@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any, Generic, TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -12,14 +11,13 @@ from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.engine.backbone import eval_state
-from predgen.engine.prompts import SharedPrefix, share_prefix
+from predgen.engine.prompts import SharedPrefix
 from predgen.errors import ConfigError, ModelError
+from predgen.inference.prefixes import KeptPrefix
 from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.writer import WritingModel
 
 T = TypeVar("T")
-MIN_SHARED_TOKENS = 16
-"""A shorter common beginning costs more to hand around than to run again."""
 
 
 def predict_encoded(
@@ -32,6 +30,7 @@ def predict_encoded(
     decoding: Decoding = PLAIN,
     predict: Callable[[Batch], list[Prediction]] | None = None,
     share_prefix: bool = True,
+    kept: KeptPrefix | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
     """Predict rows; see `run_encoded`.
@@ -45,6 +44,7 @@ def predict_encoded(
         decoding: What to ask of the model.
         predict: Predicts a batch; None: `model.predict`.
         share_prefix: Whether to run a common beginning of all prompts only once.
+        kept: What earlier calls with this model have kept of it; None: nothing is kept.
         on_batch: Called with the number of rows after each batch.
 
     Raises:
@@ -65,6 +65,7 @@ def predict_encoded(
         batch_tokens=batch_tokens,
         batch_size=batch_size,
         share_prefix=share_prefix and predict is None,
+        kept=kept,
         on_batch=on_batch,
     )
     return [
@@ -82,6 +83,7 @@ def run_encoded(
     batch_tokens: int,
     batch_size: int | None = None,
     share_prefix: bool = True,
+    kept: KeptPrefix | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> list[T]:
     """Run rows, sorted by prompt length so that batches waste little on padding.
@@ -98,6 +100,7 @@ def run_encoded(
         batch_tokens: Most tokens to run per batch: prompts with their padding, and the answers' nodes.
         batch_size: Rows per batch; None: as many as `batch_tokens` allow.
         share_prefix: Whether to run a common beginning of all prompts only once.
+        kept: What earlier calls with this model have kept of it; None: nothing is kept.
         on_batch: Called with the number of rows after each batch.
 
     Returns:
@@ -107,9 +110,9 @@ def run_encoded(
         ModelError: If memory does not suffice for one row.
     """
     with eval_state(model):
-        return _Running(model, rows, run, pad_id, answer_nodes, share_prefix=share_prefix).all(
-            batch_tokens, batch_size, on_batch
-        )
+        can_share = share_prefix and model.can_share_prefix
+        prefix = (kept or KeptPrefix()).of(model.backbone, [row.prompt_ids for row in rows]) if can_share else None
+        return _Running(model, rows, run, pad_id, answer_nodes, prefix).all(batch_tokens, batch_size, on_batch)
 
 
 class _Running(Generic[T]):
@@ -122,13 +125,11 @@ class _Running(Generic[T]):
         run: Callable[[Batch, SharedPrefix | None], list[T]],
         pad_id: int,
         answer_nodes: int,
-        *,
-        share_prefix: bool,
+        prefix: SharedPrefix | None,
     ) -> None:
         self.model, self.rows, self.pad_id, self._run = model, rows, pad_id, run
         self.answer_nodes = answer_nodes
-        can_share = share_prefix and model.can_share_prefix
-        self.prefix = _common_prefix(model, rows) if can_share else None
+        self.prefix = prefix
         self.skipped = len(self.prefix.ids) if self.prefix else 0
 
     def all(self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None) -> list[T]:
@@ -187,16 +188,6 @@ class _Running(Generic[T]):
         """Run some rows."""
         rows = [replace(self.rows[i], prompt_ids=self.rows[i].prompt_ids[self.skipped :]) for i in chosen]
         return self._run(collate(rows, self.pad_id, self.model.backbone.device), self.prefix)
-
-
-def _common_prefix(model: PredictionModel, rows: Sequence[Encoded]) -> SharedPrefix | None:
-    """The beginning of all prompts, run once; None where it is too short. A token of its own is left to every row."""
-    if len(rows) < 2:
-        return None
-    first, last = (choose(row.prompt_ids for row in rows) for choose in (min, max))  # all others lie between them
-    equal = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    shared = [token for token, _ in equal][: min(len(row.prompt_ids) for row in rows) - 1]
-    return share_prefix(model.backbone, shared) if len(shared) >= MIN_SHARED_TOKENS else None
 
 
 def free_decoding(model: PredictionModel, tokenizer: Any) -> Callable[[Batch], list[Prediction]]:  # noqa: ANN401

@@ -14,6 +14,7 @@ from predgen.data.sources import rows_of
 from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.inference.cloze import predict_options
+from predgen.inference.prefixes import KeptPrefix
 from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.base_model import BaseModel
 from predgen.registry import near_matches
@@ -46,6 +47,7 @@ class TrainedModel:
     config: RunConfig
     report: dict[str, Any] = field(default_factory=dict)
     trained_rows: RowDigests | None = None
+    _kept: KeptPrefix = field(default_factory=KeptPrefix, init=False, repr=False, compare=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -131,6 +133,7 @@ class TrainedModel:
             batch_size=batch_size or self.config.eval_batch_size,
             decoding=PLAIN if is_free else decoding,
             predict=free_decoding(self.model, self.base.tokenizer) if is_free else None,
+            kept=self._kept,
             on_batch=on_batch,
         )
 

@@ -1,0 +1,63 @@
+"""The instruction with which all prompts of a model start: run once, and kept from call to call."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+from predgen.engine.backbone import Backbone
+from predgen.engine.prompts import SharedPrefix, share_prefix
+
+MIN_SHARED_TOKENS = 16
+"""A shorter common beginning costs more to hand around than to run again."""
+
+
+class KeptPrefix:
+    """The beginning that the prompts of all calls so far have in common.
+
+    It is run again where a prompt starts otherwise, and where weights or device of the model have changed since (weights that
+    are changed behind autograd's back, through `.data`, are not noticed).
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, ...] = ()
+        self._prefix: SharedPrefix | None = None
+        self._made_with: Any = None
+
+    def of(self, backbone: Backbone, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
+        """Return what the prompts of a call share with each other, and with those of earlier calls.
+
+        Args:
+            backbone: Runs it, where it is not at hand.
+            prompts: Token ids of each prompt.
+
+        Returns:
+            The beginning, at least one token shorter than every prompt; None where it is too short, or where a single
+            prompt is the first that is seen.
+        """
+        if not prompts:
+            return None
+        made_with = _state_of(backbone)
+        kept = self._prefix if self._made_with == made_with else None
+        if kept is not None and all(len(p) > len(kept.ids) and tuple(p[: len(kept.ids)]) == kept.ids for p in prompts):
+            return kept
+        shared = _shared([*prompts, (*self._seen, -1)]) if self._seen else ()
+        if len(shared) < MIN_SHARED_TOKENS:  # another instruction than before
+            shared = _shared(prompts) if len(prompts) > 1 else ()
+        if len(shared) < MIN_SHARED_TOKENS:
+            self._seen = self._seen or tuple(prompts[0])
+            return None
+        self._seen, self._made_with, self._prefix = shared, made_with, share_prefix(backbone, shared)
+        return self._prefix
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The common beginning; a token of its own is left to every prompt."""
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # all others lie between them
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return tuple(token for token, _ in equal)[: min(map(len, prompts)) - 1]
+
+
+def _state_of(backbone: Backbone) -> Any:  # noqa: ANN401
+    """What changes with the model's weights: autograd counts every change of a tensor in place."""
+    counts = [0 if p.is_inference() else p._version for p in backbone.lm.parameters()]
+    return backbone.device, sum(counts)
