@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from method_cases import TOLERANCE, Case, assert_same_predictions, codec_of, examples, make
 from predgen.core import Decoding, Prediction
@@ -117,6 +118,27 @@ def test_kept_beginning_gives_way_to_another_instruction_and_to_other_weights(mo
     assert_close(after, predict(model, rows[:3], share_prefix=False))
     assert len(run) == 4
     assert repr(after) != repr(before)
+
+
+def test_kept_beginning_gives_way_to_other_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("generator", "classification", peft="lora")
+    model, rows, kept, run = make(case), rows_of(case.kind)[:4], KeptPrefix(), shared(monkeypatch)
+    layers = [layer for layer in model.backbone.lm.modules() if isinstance(layer, BaseTunerLayer)]
+    with torch.no_grad():
+        for layer in layers:
+            for matrix in (*layer.lora_A.values(), *layer.lora_B.values()):
+                matrix.weight.add_(0.1)
+    with_adapter = predict(model, rows, kept=kept)
+    for layer in layers:
+        layer.enable_adapters(False)
+    without = predict(model, rows, kept=kept)
+    assert_close(without, predict(model, rows, share_prefix=False))
+    assert repr(without) != repr(with_adapter)
+    for layer in layers:
+        layer.enable_adapters(True)
+        layer.merge()
+    assert_close(predict(model, rows, kept=kept), with_adapter)
+    assert len(run) == 3  # with the adapter, without it, and with it merged
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "qwen3"])

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
+from peft.tuners.tuners_utils import BaseTunerLayer
+
 from predgen.engine.backbone import Backbone
 from predgen.engine.prompts import SharedPrefix, share_prefix
 
@@ -14,8 +16,8 @@ MIN_SHARED_TOKENS = 16
 class KeptPrefix:
     """The beginning that the prompts of all calls so far have in common.
 
-    It is run again where a prompt starts otherwise, and where weights or device of the model have changed since (weights that
-    are changed behind autograd's back, through `.data`, are not noticed).
+    It is run again where a prompt starts otherwise, and where weights, adapters in use or device of the model have changed
+    since (weights that are changed in place through `.data`, behind autograd's back, are not noticed).
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,8 @@ def _shared(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 
 def _state_of(backbone: Backbone) -> Any:  # noqa: ANN401
-    """What changes with the model's weights: autograd counts every change of a tensor in place."""
-    counts = [0 if p.is_inference() else p._version for p in backbone.lm.parameters()]
-    return backbone.device, sum(counts)
+    """What changes with what the model computes: its tensors, autograd's count of changes in place, adapters in use."""
+    tensors = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in backbone.lm.parameters()]
+    layers = [layer for layer in backbone.lm.modules() if isinstance(layer, BaseTunerLayer)]
+    adapters = [(x.disable_adapters, tuple(x.active_adapters), tuple(x.merged_adapters)) for x in layers]
+    return backbone.device, tensors, adapters
