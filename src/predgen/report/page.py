@@ -23,6 +23,7 @@ from predgen.report.headline import headline_grid, summary_of
 from predgen.report.learning import learning_curves
 from predgen.report.pictures import mutual_information
 from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
+from predgen.report.study import study_figures
 
 FILE = "report.html"
 _ASSETS = Path(predgen.__file__).parent / "assets" / "report"
@@ -84,6 +85,7 @@ def _figures(found: Findings) -> dict[str, Any]:
         "finding": words.finding(found),
         "seeds": words.seeds_a_figure(found),
         "study": study_tables(found),
+        "study_figures": study_figures(found),
         "grid": headline_grid(found),
         "ordering": ordering,
         "ordering_axis": axis,
