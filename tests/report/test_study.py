@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from html_pages import read_page
 from predgen.compare.findings import Entry, Estimate, Findings, VariantFacts
 from predgen.report.study import study_figures
 
-NOTHING: list[list[object]] = [[] for _ in range(9)]
+NOTHING: list[Any] = [[] for _ in range(9)]
 
 
 def entry(variant: str, value: float | None, task: str = "sst2", metric: str = "accuracy") -> Entry:
@@ -29,7 +30,7 @@ def variant(name: str, steps: int | None) -> VariantFacts:
 
 def experiment(study: str | None, variants: list[VariantFacts], entries: list[Entry]) -> Findings:
     tasks = list(dict.fromkeys(e.task for e in entries))
-    return Findings("test", study, ["embedded"], [0], tasks, variants, [], entries, *NOTHING)  # type: ignore[arg-type]
+    return Findings("test", study, ["embedded"], [0], tasks, variants, [], entries, *NOTHING)
 
 
 FOUND = experiment(
