@@ -25,7 +25,17 @@ MOST_DECIMALS = 4  # enough to write any number within TOLERANCE: the error is 5
 LEAST_DECIMALS = 2  # money: a question may ask for it where no training answer had cents
 _INTEGER_DIGITS = (4, 12)  # least and most, where taken from the training targets
 
-_NUMBER = re.compile(r"\s*([+-]?)\s*\$?\s*([+-]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.([0-9]+))?\$?[.,;:!?]?(?=\s|$)")
+_BLANK = "[ \u00a0\u2009\u202f]"  # also the narrow blanks that typesetting puts between groups of digits
+_NUMBER = re.compile(
+    rf"\s*([+-]?)\s*\$?\s*([+-]?)([0-9]{{1,3}}(?:(,|{_BLANK})[0-9]{{3}}(?:\4[0-9]{{3}})*)(?![0-9])|[0-9]+)?(?:\.([0-9]+))?"
+    rf"(?:{_BLANK}([0-9]+)/([0-9]+))?\$?[.,;:!?]?(?=\s|$)"
+)
+# What may follow on the number's line makes it another number, or one of several: "7 or 8", "9 - 4", "5 million".
+_GOES_ON = re.compile(
+    rf"{_BLANK}*(?:[^\w\s]*[0-9]|[-+*/^=<>%&~|\u00b1\u00d7\u00f7\u2010-\u2015\u2044\u221a\u2248\u2260\u2264\u2265]"
+    r"|(?:or|to|and\s+\W*[0-9]\S*|plus|minus|times|divided|over|percent|per\s+cent|hundred|thousand|million|billion|trillion|dozen)\b)",
+    re.IGNORECASE,
+)
 _MARKUP = re.compile(r"\*\*|\\boxed\{|\}|\\[()\[\]]|\\(?=\$)")  # bold; LaTeX's box, formula brackets and escaped "$"
 
 
@@ -144,15 +154,18 @@ class AnswerCodec(Codec):
         return Decoded(value, frozenset({"out_of_budget"}) if is_cut else frozenset())
 
     def parse(self, text: str) -> float | None:
-        """Read the number after the last "####"; None where there is none, or it can be read in two ways ("12%", "1/2").
+        """Read the number after the last "####"; None where there is none, or it can be read in two ways ("12%", "7 or 8").
 
-        Allowed around it: thousands commas, "$", bold and LaTeX marks, a punctuation mark, and words after a blank.
+        Allowed around it: thousands commas or blanks, a fraction after a whole number ("5 1/2"), "$", bold and LaTeX
+        marks, a punctuation mark, and words after a blank.
         """
         _, cue, rest = text.rpartition(CUE)
-        match = _NUMBER.match(_MARKUP.sub("", rest).replace("\u2212", "-")) if cue else None
-        if match is None or not (match[3] or match[4]) or (match[1] and match[2]):
+        rest = _MARKUP.sub("", rest).replace("\u2212", "-")
+        match = _NUMBER.match(rest) if cue else None
+        if match is None or not (match[3] or match[5]) or (match[1] and match[2]) or _GOES_ON.match(rest, match.end()):
             return None
-        return read_plain((match[3] or "").replace(",", ""), match[4] or "", match[1] or match[2])
+        value = read_plain(re.sub(r"\D", "", match[3] or ""), match[5] or "", match[1] or match[2])
+        return value if value is None or match[6] is None else _with_fraction(value, match)
 
     def weighed_positions(self, ids: Sequence[int]) -> tuple[bool, ...]:
         if not ids or ids[-1] != self.space.stop:
@@ -228,6 +241,15 @@ class AnswerCodec(Codec):
         for token in ids:
             states.append(self.space.advance(states[-1], token))
         return states
+
+
+def _with_fraction(whole: float, match: "re.Match[str]") -> float | None:
+    """5.5 of "5 1/2"; None where what follows the whole number is no proper fraction of it."""
+    above, below = int(match[6]), int(match[7])
+    if match[5] is not None or not 0 < above < below:
+        return None
+    is_negative = "-" in (match[1], match[2])
+    return whole - above / below if is_negative else whole + above / below
 
 
 def _rationale(target: Target) -> str | None:
