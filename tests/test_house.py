@@ -22,7 +22,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 500
 
 LEVELS = [
-    {"__init__", "core", "distribution", "errors", "registry", "registries", "config", "presets"},
+    {
+        "__init__",
+        "core",
+        "distribution",
+        "errors",
+        "registry",
+        "registries",
+        "config",
+        "presets",
+        "progress",
+        "threads",
+    },
     {"codecs", "tasks", "metrics"},
     {"data", "losses", "sampling", "engine", "peft_methods"},
     {"directors"},

@@ -104,7 +104,7 @@ class RunConfig:
 
     # When to look and stop
     eval_steps: int | None = option(None, "Evaluate and checkpoint every N optimizer steps; default: once per epoch.", group="Evaluation", low=1)
-    eval_rows: int | None = option(None, "Use only this many validation rows while training (a seeded choice).", group="Evaluation", low=1)
+    eval_rows: int | None = option(None, "Validation rows to look at while training (a seeded choice; all are measured at the end); default: as many as there are training rows, at least 500.", group="Evaluation", low=1)
     eval_batch_size: int | None = option(None, "Rows per batch when predicting; default: as many as --eval-batch-tokens allow.", group="Evaluation", low=1)
     eval_batch_tokens: int = option(4096, "Tokens to run per batch when predicting: prompts with padding, and the answers' nodes; halved where memory runs out.", group="Evaluation", low=1)
     metric: str | None = option(None, "Validation metric that picks the best checkpoint; default: the task's first.", group="Evaluation", choices=registries.metrics)

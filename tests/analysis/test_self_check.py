@@ -56,7 +56,7 @@ def test_work_is_shared_among_the_processors(monkeypatch: pytest.MonkeyPatch) ->
         return [float(i) for i in range(len(runs))]
 
     monkeypatch.setattr(module, "_estimates", estimates)
-    monkeypatch.setattr(module, "_processors", lambda: 64)
+    monkeypatch.setattr(module, "available_cores", lambda: 64)
     assert self_check()[0].estimate_nats == 2.0
     assert asked == [8]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from predgen.losses.base import JointLoss
 from predgen.training import callbacks
 from predgen.training.loop import WEIGHTS, PredictionTrainer, checkpoints, trainable_state
 from predgen.training.prepare import TrainingData
-from predgen.training.run import measure
+from predgen.training.run import measure, train
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_run
 
 
@@ -243,6 +244,26 @@ def test_eval_rows_bounds_what_is_looked_at_while_training_only(base: Path, monk
     trained = tiny_run(base, "classification", tiny_data("classification", 8, 9), eval_rows=5)
     assert counts == [5, 5, 9]  # after each epoch, then the report on all rows
     assert trained.report["validation_rows"] == 9
+
+
+def test_many_validation_rows_do_not_take_longer_than_the_training(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts: list[int] = []
+
+    def counting(names: Any, rows: Any, *args: Any) -> dict[str, float]:
+        counts.append(len(rows))
+        return measure(names, rows, *args)
+
+    monkeypatch.setattr("predgen.training.run.measure", counting)
+    monkeypatch.setattr("predgen.training.run.LEAST_EVAL_ROWS", 4)
+    console = Console(width=200)
+    config = tiny_config(base, "classification")
+    train(config, data=tiny_data("classification", 8, 30), console=console)
+    assert counts == [8, 8, 30]  # as many as training rows, then all
+    said = capsys.readouterr().out
+    assert "8 of 30 validation rows" in said
+    assert "eval_rows" in said
 
 
 # Settings and data that leave nothing to learn

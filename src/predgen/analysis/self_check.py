@@ -1,7 +1,6 @@
 """The estimators on channels of known mutual information: which figure to trust, and at how many rows."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from predgen.analysis.channels import (
     gaussian_mixture,
     lognormals,
 )
+from predgen.threads import available_cores
 
 SEEDS = 5
 ROWS = (500, 5000)
@@ -108,7 +108,7 @@ def self_check(*, workers: int | None = None, on_done: Callable[[int], None] = l
     """
     runs = _runs()
     found = []
-    for nats in _estimates(runs, workers or min(_processors(), MAX_WORKERS)):
+    for nats in _estimates(runs, workers or min(available_cores(), MAX_WORKERS)):
         found.append(nats)
         on_done(1)
     by_seed = np.array(found).reshape(-1, SEEDS)
@@ -156,8 +156,3 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,7 +82,12 @@ def compare(
         Path | None, typer.Option("--plan", help="YAML file with the plan; flags override it.", dir_okay=False)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in a process of its own.")] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each. [default: the cores shared out]")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads of each. [default: OMP_NUM_THREADS, or the cores that may be used shared out]"
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and make none.")] = False,
     *,
     given: dict[str, Any],

@@ -40,11 +40,14 @@ def evaluate(
     """
     from rich.console import Console
 
-    from predgen.cli.progress import row_progress
     from predgen.core import Decoding
     from predgen.evaluation import evaluate as measure
     from predgen.evaluation import rows_to_measure
     from predgen.inference.saved import load
+    from predgen.progress import row_progress
+    from predgen.threads import use_available_threads
+
+    use_available_threads()
 
     if json_file is not None and not json_file.parent.is_dir():
         raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")

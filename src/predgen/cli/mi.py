@@ -118,7 +118,7 @@ def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, 
     from rich.console import Console
 
     from predgen.analysis.analyse import draw_heat_maps
-    from predgen.cli.progress import step_progress
+    from predgen.progress import step_progress
 
     console = Console(stderr=True)
     drawn = draw_heat_maps(runs, source, rows, out, base=base, progress=step_progress(console))
@@ -132,7 +132,7 @@ def _compare(
     from rich.console import Console
 
     from predgen.analysis.analyse import compare_runs
-    from predgen.cli.progress import step_progress
+    from predgen.progress import step_progress
 
     try:
         compare_runs(runs, source, settings, out, base=base, progress=step_progress(Console(stderr=True)))
@@ -155,7 +155,7 @@ def _check_estimators(as_json: bool) -> None:
 
     from predgen.analysis.self_check import n_estimates
     from predgen.analysis.self_check import self_check as check
-    from predgen.cli.progress import row_progress
+    from predgen.progress import row_progress
 
     with row_progress(Console(stderr=True), "self-check", n_estimates(), unit="") as advance:
         rows = check(on_done=advance)

@@ -50,11 +50,14 @@ def predict(
     """
     from rich.console import Console
 
-    from predgen.cli.progress import row_progress
     from predgen.core import Decoding
     from predgen.data.sources import read_rows
     from predgen.inference.saved import load
     from predgen.inference.stream import check_output, predict_file
+    from predgen.progress import row_progress
+    from predgen.threads import use_available_threads
+
+    use_available_threads()
 
     decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary)
     levels = _levels(quantiles)

@@ -47,7 +47,10 @@ def train(
         raise ConfigError("--resume goes on with the run in the folder, --overwrite replaces it: give one of them.")
     from rich.console import Console
 
+    from predgen.threads import use_available_threads
     from predgen.training.run import train as run_training
+
+    use_available_threads()
 
     console = Console(stderr=True)
     try:

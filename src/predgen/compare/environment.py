@@ -1,6 +1,5 @@
 """Where a run was made, and what it needed: versions, processor, threads, memory."""
 
-import os
 import platform
 import resource
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from predgen.threads import available_cores
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "scikit-learn")
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -25,7 +26,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from predgen import registries
 from predgen.compare.cell import finished
@@ -19,6 +18,7 @@ from predgen.compare.records import FOLDERS, PLAN_FILE, Record, read_record, wri
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
 from predgen.errors import ConfigError, DataError
+from predgen.progress import ProgressBar
 from predgen.training.prepare import make_setup, task_of
 
 
@@ -176,22 +176,15 @@ class Experiment:
                 missing.append(cell)
             else:
                 records[cell.id] = found
-        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(
-            TextColumn("{task.description}"), *columns, TextColumn("{task.fields[now]}"), console=self.console
-        ) as progress:
-            line = progress.add_task(title, total=len(cells), completed=len(records), now="")
-            done = len(records)
+        with ProgressBar(self.console, title, len(cells), unit="", done=len(records)) as bar:
 
             def on_start(cell: Cell) -> None:
-                progress.update(line, now=cell.id)
+                bar.set(len(records), cell.id)
 
             def on_done(record: Record) -> None:
-                nonlocal done
-                done += 1
                 records[record.id] = record
-                progress.update(line, completed=done)
-                progress.console.print(_said(record), highlight=False, soft_wrap=True)
+                bar.set(len(records))
+                self.console.print(_said(record), highlight=False, soft_wrap=True)
 
             if missing:
                 keep = self.plan.keep_models

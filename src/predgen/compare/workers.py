@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 from predgen.compare.plan import Cell
 from predgen.compare.records import Record, read_record, record_path, write_record
 from predgen.errors import ConfigError
+from predgen.threads import available_threads
 
 _GRACE_S = 60.0  # for a worker to save a checkpoint after Ctrl-C
 
@@ -55,7 +56,7 @@ class LocalWorkers(Engine):
 
     Args:
         n: Number of processes.
-        threads: Threads of torch in each; None: the machine's cores shared out.
+        threads: Threads of torch in each; None: OMP_NUM_THREADS, or the cores that may be used shared out.
 
     Raises:
         ConfigError: If a number is below 1.
@@ -65,7 +66,7 @@ class LocalWorkers(Engine):
         if n < 1 or (threads is not None and threads < 1):
             raise ConfigError(f"`workers` is {n} and `threads` {threads}, but both must be at least 1.")
         self.n = n
-        self.threads = threads or max(1, (os.cpu_count() or 1) // n)
+        self.threads = threads or available_threads(n)
 
     def run(
         self,

@@ -3,13 +3,16 @@
 import json
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from predgen.progress import ProgressBar, row_progress
 
 
 class RankBudget(TrainerCallback):
@@ -140,17 +143,15 @@ class LogFile(TrainerCallback):
 
 
 class ProgressDisplay(TrainerCallback):
-    """A line with steps, ETA, rows/s, L_W, L_D and p; a line for each evaluation."""
+    """A bar with steps, ETA, rows/s, L_W, L_D and p; a line of its own while validation rows are measured."""
 
     def __init__(self, console: Console, rows_per_step: int, title: str) -> None:
         self.console = console
         self.rows_per_step = rows_per_step
         self.title = title
-        self._progress: Progress | None = None
-        self._task: Any = None
+        self._bar: ProgressBar | None = None
+        self._is_first_rank = True
         self._facts = ""
-        self._first_step = 0
-        self._start = 0.0
 
     def on_train_begin(
         self,
@@ -159,20 +160,10 @@ class ProgressDisplay(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        if not state.is_world_process_zero:
-            return
-        self._first_step, self._start = state.global_step, time.perf_counter()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
-            console=self.console,
-        )
-        self._task = self._progress.add_task(self.title, total=state.max_steps, completed=state.global_step, facts="")
-        self._progress.start()
+        self._is_first_rank = state.is_world_process_zero
+        if self._is_first_rank:
+            total, done = state.max_steps, state.global_step
+            self._bar = ProgressBar(self.console, self.title, total, units_per_step=self.rows_per_step, done=done)
 
     def on_step_end(
         self,
@@ -181,10 +172,8 @@ class ProgressDisplay(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        if self._progress is not None:
-            seconds = max(1e-9, time.perf_counter() - self._start)
-            rate = (state.global_step - self._first_step) * self.rows_per_step / seconds
-            self._progress.update(self._task, completed=state.global_step, facts=f"{rate:.0f} rows/s {self._facts}")
+        if self._bar is not None:
+            self._bar.set(state.global_step, self._facts)
 
     def on_log(
         self,
@@ -197,9 +186,9 @@ class ProgressDisplay(TrainerCallback):
         names = {"writer_loss": "L_W", "director_loss": "L_D", "p": "p"}
         if logs and "loss" in logs:
             self._facts = " ".join(f"{short} {logs[name]:.3f}" for name, short in names.items() if name in logs)
-        if logs and self._progress is not None and any(key.startswith("eval_") for key in logs):
+        if logs and self._bar is not None and any(key.startswith("eval_") for key in logs):
             shown = "  ".join(f"{k[5:]} {v:.4f}" for k, v in logs.items() if k.startswith("eval_"))
-            self._progress.console.print(f"  step {state.global_step}: validation {shown}", highlight=False)
+            self.console.print(f"  step {state.global_step}: validation {shown}", highlight=False)
 
     def on_train_end(
         self,
@@ -210,8 +199,21 @@ class ProgressDisplay(TrainerCallback):
     ) -> None:
         self.close()
 
+    @contextmanager
+    def measuring(self, rows: int) -> Iterator[Callable[[int], None]]:
+        """Show how many of `rows` validation rows are measured, within the bar or, after training, by a bar of its own."""
+        title = "validation"
+        if not self._is_first_rank:
+            yield lambda steps: None
+        elif self._bar is not None:
+            with self._bar.inner(title, rows) as advance:
+                yield advance
+        else:
+            with row_progress(self.console, title, rows) as advance:
+                yield advance
+
     def close(self) -> None:
         """Stop drawing."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -36,6 +36,7 @@ from predgen.training.loop import PredictionTrainer, last_checkpoint
 from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, weigh
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
+LEAST_EVAL_ROWS = 500  # a share of 0.9 is then known to 0.013 (one standard error), which tells checkpoints apart
 _CONFIG = "config.yaml"
 
 
@@ -230,7 +231,8 @@ class _Run:
         start = time.perf_counter()
         validation = self._validation_rows()
         encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
-        trainer = self._trainer(trained, rows, encoded, args, lengths)
+        display = self._display(args)
+        trainer = self._trainer(trained, rows, encoded, args, lengths, display)
         trainer.keeps_checkpoints = (self.folder / _CONFIG).is_file()
         if checkpoint is None or not trainer.take_over_finished(checkpoint):
             _train_quietly(trainer, checkpoint)
@@ -245,7 +247,8 @@ class _Run:
             self.method.after_training(trained.model.lm)
         trained.model.eval()
         seconds = time.perf_counter() - start
-        trained.report = {**self._report(trained, rows, trainer, seconds), "trainable_parameters": trainable}
+        report = self._report(trained, rows, trainer, display, seconds)
+        trained.report = {**report, "trainable_parameters": trainable}
         if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
             shutil.rmtree(trainer.run_folder, ignore_errors=True)
@@ -254,9 +257,14 @@ class _Run:
     def _validation_rows(self) -> list[Example]:
         """Validation rows to look at while training."""
         rows = self.data.validation
-        return (
-            limit_rows(rows, self.config.eval_rows, self.config.rows_seed) if self.config.eval_rows and rows else rows
+        most = self.config.eval_rows or max(LEAST_EVAL_ROWS, len(self.data.train))
+        if most >= len(rows):
+            return rows
+        self.console.print(
+            f"While training, {most} of {len(rows)} validation rows are looked at (`eval_rows`); all of them at the end.",
+            highlight=False,
         )
+        return limit_rows(rows, most, self.config.rows_seed)
 
     def _arguments(self) -> TrainingArguments:
         """Arguments of transformers for this run."""
@@ -308,15 +316,12 @@ class _Run:
         validation: list[Encoded],
         args: TrainingArguments,
         lengths: _Lengths,
+        display: cb.ProgressDisplay,
     ) -> PredictionTrainer:
         """Bring the trainer's parts together."""
         config = self.config
         steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
-        name = self.data.task.target if config.task is None else config.task
-        title = f"{config.method} {name}"
-        rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
-        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / "log.jsonl")]
-        hooks.append(cb.ProgressDisplay(self.console, rows_per_step, title))
+        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / "log.jsonl"), display]
         if config.eval_steps and validation:
             hooks.append(cb.EvaluateAtEnd())
         if self.method.has_rank_allocator:
@@ -331,18 +336,29 @@ class _Run:
             method=self.method,
             schedule=SamplingSchedule(config.sampling_schedule, config.p_min, config.p_max, steps),
             reduction=config.reduction,  # type: ignore[arg-type]  # checked by RunConfig
-            evaluator=self._evaluator(trained, validation) if validation else None,
+            evaluator=self._evaluator(trained, validation, display) if validation else None,
             callbacks=hooks,
         )
 
-    def _evaluator(self, trained: TrainedModel, rows: list[Encoded]) -> Callable[[PredictionTrainer], dict[str, float]]:
+    def _display(self, args: TrainingArguments) -> cb.ProgressDisplay:
+        """What shows how far the run is."""
+        config = self.config
+        name = self.data.task.target if config.task is None else config.task
+        rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
+        return cb.ProgressDisplay(self.console, rows_per_step, f"{config.method} {name}")
+
+    def _evaluator(
+        self, trained: TrainedModel, rows: list[Encoded], display: cb.ProgressDisplay
+    ) -> Callable[[PredictionTrainer], dict[str, float]]:
         """Metrics of validation rows, each rank predicting its share."""
         names = list(dict.fromkeys([self.metric, *self.data.task.metrics]))
 
         def evaluate(trainer: PredictionTrainer) -> dict[str, float]:
             rank, size = trainer.args.process_index, trainer.args.world_size
             mine = list(range(rank, len(rows), size))
-            share = list(zip(mine, trained.predict_encoded([rows[i] for i in mine]), strict=True))
+            with display.measuring(len(mine)) as advance:
+                predicted = trained.predict_encoded([rows[i] for i in mine], on_batch=advance)
+            share = list(zip(mine, predicted, strict=True))
             if size > 1:
                 share = gather_object(share)
             predictions = [prediction for _, prediction in sorted(share, key=lambda pair: pair[0])]
@@ -351,11 +367,16 @@ class _Run:
         return evaluate
 
     def _report(
-        self, trained: TrainedModel, rows: Sequence[Encoded], trainer: PredictionTrainer, seconds: float
+        self,
+        trained: TrainedModel,
+        rows: Sequence[Encoded],
+        trainer: PredictionTrainer,
+        display: cb.ProgressDisplay,
+        seconds: float,
     ) -> dict[str, Any]:
         """Facts of the run."""
         validation = [trained.encoder.encode(e, with_answer=False) for e in self.data.validation]
-        measured = self._evaluator(trained, validation)(trainer) if validation else {}
+        measured = self._evaluator(trained, validation, display)(trainer) if validation else {}
         return {
             "validation": measured,
             "validation_rows": len(validation),
