@@ -7,7 +7,7 @@ import pytest
 
 from html_pages import read_page
 from predgen.compare.findings import Difference, Estimate, Findings, Ordering, Verdict
-from predgen.report.forest import across_tasks, forests
+from predgen.report.forest import Forest, across_tasks, forests
 
 PLACE = re.compile(r'class="(\w+)[^"]*"[^>]*?(?:cx="|d="M)([\d.]+)')
 
@@ -20,6 +20,14 @@ def difference(value: float, verdict: Verdict, greater_is_better: bool, task: st
     )
 
 
+def found(differences: list[Difference], tasks: list[str], against: list[Difference] | None = None) -> Findings:
+    return Findings("test", None, [], [0], tasks, [], [], [], differences, against or [], [], [], [], [], [], [], [])
+
+
+def plots(differences: list[Difference], tasks: list[str]) -> list[Forest]:
+    return forests(found(differences, tasks), differences)
+
+
 def places(drawing: str) -> dict[str, float]:
     """Horizontal places of zero line, interval and dot."""
     return {name: float(x) for name, x in PLACE.findall(drawing)}
@@ -27,7 +35,7 @@ def places(drawing: str) -> dict[str, float]:
 
 @pytest.mark.parametrize(("value", "greater_is_better"), [(0.2, True), (-0.2, False)])
 def test_first_better_stands_on_the_right(value: float, greater_is_better: bool) -> None:
-    [forest] = forests([difference(value, "first better", greater_is_better)], ["a", "b"])
+    [forest] = plots([difference(value, "first better", greater_is_better)], ["a", "b"])
     [row] = forest.rows
     at = places(row.drawing)
     assert at["zero"] < at["span"] < at["point"]
@@ -38,7 +46,7 @@ def test_first_better_stands_on_the_right(value: float, greater_is_better: bool)
 
 
 def test_second_better_stands_on_the_left_and_is_named() -> None:
-    [forest] = forests([difference(-0.2, "second better", True)], ["a"])
+    [forest] = plots([difference(-0.2, "second better", True)], ["a"])
     at = places(forest.rows[0].drawing)
     assert at["point"] < at["zero"]
     assert forest.rows[0].verdict == "y better"
@@ -46,9 +54,24 @@ def test_second_better_stands_on_the_left_and_is_named() -> None:
     assert label == "Interval does not contain 0; the second is better"
 
 
+@pytest.mark.parametrize(("floors", "is_shown"), [("xy", False), ("x", True), ("", True)])
+def test_no_verdict_in_bold_where_neither_beats_the_constant(floors: str, is_shown: bool) -> None:
+    headline = [difference(-0.2, "second better", True)]
+    against = [
+        replace(difference(0.0, "no difference shown", True), first=name, second="constant", family="constant")
+        for name in floors
+    ]
+    [forest] = forests(found(headline, ["a"], against), headline)
+    [row] = forest.rows
+    assert (row.is_shown, forest.n_shown) == (is_shown, int(is_shown))
+    assert ("point open" in row.drawing) == (not is_shown)
+    assert row.verdict.startswith("y better")
+    assert ("neither" in row.verdict) == (not is_shown)
+
+
 def test_open_dots_where_nothing_is_shown() -> None:
     rows = [difference(0.2, "no difference shown", True), difference(0.01, "no difference shown", True)]
-    [forest] = forests(rows, ["a"])
+    [forest] = plots(rows, ["a"])
     assert forest.n_shown == 0
     assert all('class="point open"' in row.drawing for row in forest.rows)
     labels = [read_page(str(row.drawing)).one("svg").attributes["aria-label"] for row in forest.rows]
@@ -57,14 +80,14 @@ def test_open_dots_where_nothing_is_shown() -> None:
 
 def test_difference_without_an_interval_is_drawn_as_what_it_is() -> None:
     bare = replace(difference(0.2, "no difference shown", True), estimate=Estimate(None, None, None, [None], "nothing"))
-    [forest] = forests([bare], ["a"])
+    [forest] = plots([bare], ["a"])
     assert "circle" not in forest.rows[0].drawing
     assert "Difference without an interval" in forest.rows[0].drawing
 
 
 def test_tasks_keep_their_order_and_are_left_out_where_empty() -> None:
     rows = [difference(0.1, "no difference shown", True, task) for task in ("a", "c", "a")]
-    assert [(f.task, len(f.rows)) for f in forests(rows, ["c", "b", "a"])] == [("c", 1), ("a", 2)]
+    assert [(f.task, len(f.rows)) for f in plots(rows, ["c", "b", "a"])] == [("c", 1), ("a", 2)]
 
 
 def test_intervals_over_two_tasks_run_out_of_the_drawing() -> None:

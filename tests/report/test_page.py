@@ -15,7 +15,7 @@ import pytest
 from compare.factory import ERROR, VARIANTS, broken, measurement, records, trials
 from html_pages import Element, figures, read_page
 from predgen.compare.findings import Estimate
-from predgen.compare.records import PLAN_FILE, Record
+from predgen.compare.records import FOLDERS, PLAN_FILE, Record
 from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError
 from predgen.report.experiment import load_experiment
@@ -157,7 +157,9 @@ def test_forest_plots_hold_the_differences(sample: Made) -> None:
         assert row.one("th").text == f"{difference.first} \u2212 {difference.second}"
         assert figures(row) == [*known(difference.estimate), *written([difference.p_corrected])]
         is_shown = difference.verdict != "no difference shown"
-        assert list(row.all("td"))[-1].text.endswith("better" if is_shown else "no difference shown")
+        says_little = "; neither is above constant" if is_shown and found.is_among_losers(difference) else ""
+        ending = "better" if is_shown else "no difference shown"
+        assert list(row.all("td"))[-1].text.endswith(ending + says_little)
     for row, ordering in zip(
         list(tables[0].all("tr"))[1:], [o for o in found.ordering if len(o.tasks) > 1], strict=True
     ):
@@ -397,3 +399,20 @@ def test_folders_without_finished_runs_are_refused(single: Made, tmp_path: Path)
     (single_copy / PLAN_FILE).write_text("- a\n")
     with pytest.raises(DataError, match="holds no settings"):
         write_report(single_copy)
+
+
+def test_an_unfinished_experiment_claims_nothing(tmp_path: Path) -> None:
+    every = records(("sst2", "sick"), VARIANTS[:5], (0,), n_rows=40)
+    page = made(tmp_path / "begun", every)
+    folder = page.folder
+    for run in every:
+        if run.cell["baseline"] != "constant":
+            (folder / FOLDERS["final"] / f"{run.id}.json").unlink()
+    begun = load_experiment(folder)
+    text = read_page(make_page(begun))
+    assert set(begun.found.not_judged) == {"sst2", "sick"}
+    assert "at least one method is shown to beat" not in section(text, "headline").text
+    missing = len(every) - 2
+    assert f"Of {len(every)} runs {missing} are missing." in section(text, "finding").text
+    facts = dict(zip([dt.text for dt in text.all("dt")], [dd.text for dd in text.all("dd")], strict=True))
+    assert facts["Base model"].startswith("embedded; no run of a method is finished")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predgen.compare.findings import Difference, Entry, Estimate, Findings, VariantFacts, Verdict
+from predgen.compare.findings import Difference, Entry, Estimate, Findings, RunStatus, Shortfall, VariantFacts, Verdict
 from predgen.report.words import bytes_in_words, clean, count, decimals_for, finding, listed, number, p_value
 
 NOTHING = Findings("test", None, ["embedded"], [0], ["a"], [], [], [], [], [], [], [], [], [], [], [], [])
@@ -115,3 +115,32 @@ def test_seeds_are_those_that_were_run_not_those_that_were_asked_for() -> None:
 
 def test_nothing_to_compare_is_said() -> None:
     assert finding(NOTHING)[0].startswith("No two methods were measured on the same rows")
+
+
+def at_floor(task: str, *names: str) -> list[Difference]:
+    return [replace(difference(task, name, "constant"), family="constant") for name in names]
+
+
+def test_differences_between_methods_at_the_floor_are_left_aside() -> None:
+    two = [difference("a", "x", "y", "first better"), difference("b", "x", "y", "first better")]
+    found = replace(NOTHING, tasks=["a", "b"], differences=two, baseline_differences=at_floor("a", "x", "y"))
+    shown = finding(found)[0]
+    assert "1 show a difference" in shown
+    assert "x is better than y on b" in shown
+    assert "1 difference between methods of which neither is above the constant" in shown
+    alone = replace(found, tasks=["a"], differences=two[:1])
+    assert "better" not in finding(alone)[0]
+
+
+def test_missing_runs_are_counted() -> None:
+    def short(status: RunStatus, variant: str = "predgen", source: str = "a") -> Shortfall:
+        return Shortfall("run", source, variant, 0, status, "why")
+
+    done = replace(entry("a", [0]), records=["r1", "r2", "r3"])
+    some = replace(NOTHING, entries=[done], shortfalls=[short("missing")] * 3)
+    assert finding(some)[2] == "Of 6 runs 3 are missing."
+    mixed = [short("missing"), short("failed"), short("refused"), short("missing", "all", "b")]
+    assert finding(replace(some, shortfalls=mixed))[2].startswith(
+        "Of 6 runs 1 is missing, 1 failed and 1 is refused; of b "
+    )
+    assert len(finding(replace(some, shortfalls=[]))) == 2

@@ -211,7 +211,7 @@ def _show(out: Path) -> None:
     from predgen.compare.tables import differences_table, headline_tables
 
     found = findings(out)
-    for table in [*headline_tables(found), differences_table(found.differences, "Differences")]:
+    for table in [*headline_tables(found), differences_table(found, found.differences, "Differences")]:
         Console().print(table.rich())
 
 

@@ -340,6 +340,15 @@ class Findings:
         """Return the entry of a variant on a task; None where there is none."""
         return next((e for e in self.entries if (e.task, e.variant) == (task, variant)), None)
 
+    def is_at_floor(self, task: str, variant: str) -> bool:
+        """Return whether a method was compared with the constant baseline and is not shown to beat it."""
+        against = [d for d in self.baseline_differences if (d.task, d.first, d.family) == (task, variant, "constant")]
+        return any(d.verdict != "first better" for d in against if d.second != variant)
+
+    def is_among_losers(self, difference: Difference) -> bool:
+        """Return whether neither of two methods is shown to beat the constant baseline, so that their order says little."""
+        return all(self.is_at_floor(difference.task, name) for name in (difference.first, difference.second))
+
     @property
     def has_equal_tuning(self) -> bool:
         """Whether all tuned variants of a task had the same number of trials."""

@@ -57,9 +57,9 @@ def tables(found: Findings) -> list[Table]:
     """Return all tables of an experiment that have rows, its study's apart (see `study_tables`)."""
     made = [
         *headline_tables(found),
-        differences_table(found.differences, "Differences"),
+        differences_table(found, found.differences, "Differences"),
         ordering_table(found),
-        differences_table(found.baseline_differences, "Differences to the baselines"),
+        differences_table(found, found.baseline_differences, "Differences to the baselines"),
         costs_table(found),
         tuning_table(found),
         shortfalls_table(found),
@@ -160,7 +160,7 @@ def _seeds(entry: Entry, variant: VariantFacts) -> str:
     return " (1 seed)" if len(entry.seeds) == 1 and variant.baseline is None else ""
 
 
-def differences_table(differences: Sequence[Difference], title: str) -> Table:
+def differences_table(found: Findings, differences: Sequence[Difference], title: str) -> Table:
     """Return comparisons with interval, p-values and verdict."""
     rows = [
         [
@@ -170,7 +170,7 @@ def differences_table(differences: Sequence[Difference], title: str) -> Table:
             with_interval(d.estimate, signed=True),
             p_value(d.p),
             p_value(d.p_corrected),
-            verdict(d),
+            verdict(d) + ("; neither is above constant" if _says_little(found, d) else ""),
         ]
         for d in differences
     ]
@@ -185,6 +185,11 @@ def differences_table(differences: Sequence[Difference], title: str) -> Table:
     )
     columns = ["task", "comparison", "metric", "difference [95 % interval]", "p", "p corrected", "shown"]
     return Table(title, columns, rows, notes)
+
+
+def _says_little(found: Findings, difference: Difference) -> bool:
+    """Whether a difference is shown between methods of which neither beats the constant baseline."""
+    return difference.verdict != "no difference shown" and found.is_among_losers(difference)
 
 
 def verdict(difference: Difference) -> str:

@@ -20,7 +20,7 @@ class ForestRow:
         difference: Its figures.
         drawing: Its interval.
         verdict: The verdict with the variant's name.
-        is_shown: Whether a difference is shown.
+        is_shown: Whether a difference is shown between methods of which one beats the constant baseline.
     """
 
     difference: Difference
@@ -65,10 +65,10 @@ class OrderingRow:
     drawing: Markup
 
 
-def forests(differences: Sequence[Difference], tasks: Sequence[str]) -> list[Forest]:
+def forests(found: Findings, differences: Sequence[Difference]) -> list[Forest]:
     """Return a plot per task that has comparisons."""
-    by_task = {task: [d for d in differences if d.task == task] for task in tasks}
-    return [_forest(task, found) for task, found in by_task.items() if found]
+    by_task = {task: [d for d in differences if d.task == task] for task in found.tasks}
+    return [_forest(found, task, own) for task, own in by_task.items() if own]
 
 
 def across_tasks(found: Findings) -> tuple[list[OrderingRow], Markup]:
@@ -82,27 +82,30 @@ def across_tasks(found: Findings) -> tuple[list[OrderingRow], Markup]:
     return rows, _axis(scale)
 
 
-def _forest(task: str, differences: Sequence[Difference]) -> Forest:
+def _forest(found: Findings, task: str, differences: Sequence[Difference]) -> Forest:
     """The plot of one task."""
     sample = differences[0]
     ends = [v for d in differences for v in (d.estimate.value, d.estimate.low, d.estimate.high) if v is not None]
     scale = scale_for([0.0, *ends], _EDGE, _WIDTH - _EDGE)
     if not sample.greater_is_better:  # turned around, so that right is good for the first in every plot
         scale = Scale(scale.low, scale.high, scale.end, scale.start)
-    rows = [_row(scale, difference) for difference in differences]
+    rows = [_row(scale, difference, found.is_among_losers(difference)) for difference in differences]
     direction = "higher is better" if sample.greater_is_better else "lower is better"
     decimals = decimals_for(d.estimate for d in differences)
     return Forest(task, sample.metric, direction, decimals, _axis(scale), rows, sum(row.is_shown for row in rows))
 
 
-def _row(scale: Scale, difference: Difference) -> ForestRow:
+def _row(scale: Scale, difference: Difference, is_among_losers: bool) -> ForestRow:
     """One comparison, drawn and in words."""
     winner = {"first better": difference.first, "second better": difference.second}.get(difference.verdict)
-    side = {"first better": "first", "second better": "second"}.get(difference.verdict, "open")
+    is_shown = winner is not None and not is_among_losers
+    side = {"first better": "first", "second better": "second"}[difference.verdict] if is_shown else "open"
     estimate = difference.estimate
     drawing = _interval(scale, estimate.value, estimate.low, estimate.high, side)
     verdict = difference.verdict if winner is None else f"{winner} better"
-    return ForestRow(difference, drawing, verdict, winner is not None)
+    if winner is not None and is_among_losers:
+        verdict += "; neither is above constant"
+    return ForestRow(difference, drawing, verdict, is_shown)
 
 
 def _interval(scale: Scale, value: float | None, low: float | None, high: float | None, side: str) -> Markup:

@@ -1,10 +1,9 @@
 """The headline table: every variant on every task, in the task's primary metric."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from predgen import registries
-from predgen.compare.findings import Difference, Entry, Findings
+from predgen.compare.findings import Entry, Findings
 from predgen.report.words import decimals_for
 
 _MANY_COLUMNS = 8
@@ -96,8 +95,7 @@ def _head(found: Findings, task: str) -> TaskHead | None:
 def _cell(found: Findings, head: TaskHead, variant: str) -> Cell:
     """A variant on a task, with the marks that verdicts allow."""
     entry = found.entry(head.name, variant)
-    floor = _against_constant(found.baseline_differences, head.name, variant)
-    is_at_floor = floor is not None and floor.verdict != "first better"
+    is_at_floor = found.is_at_floor(head.name, variant)
     is_best = entry is not None and not is_at_floor and _is_best(found, head.name, variant)
     return Cell(head, variant, entry, is_best, is_at_floor, "" if entry else _why_empty(found, head.name, variant))
 
@@ -111,14 +109,6 @@ def _is_best(found: Findings, task: str, variant: str) -> bool:
         if d.task == task and variant == {"first better": d.first, "second better": d.second}.get(d.verdict)
     }
     return variant in found.headline and bool(rivals) and beaten.issuperset(rivals)
-
-
-def _against_constant(differences: Sequence[Difference], task: str, variant: str) -> Difference | None:
-    """A method's comparison with the constant baseline."""
-    return next(
-        (d for d in differences if (d.task, d.first, d.family) == (task, variant, "constant") and d.second != variant),
-        None,
-    )
 
 
 def _why_empty(found: Findings, task: str, variant: str) -> str:

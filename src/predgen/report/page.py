@@ -89,8 +89,8 @@ def _figures(found: Findings) -> dict[str, Any]:
         "grid": headline_grid(found),
         "ordering": ordering,
         "ordering_axis": axis,
-        "forests": forests(found.differences, found.tasks),
-        "baseline_forests": forests(found.baseline_differences, found.tasks),
+        "forests": forests(found, found.differences),
+        "baseline_forests": forests(found, found.baseline_differences),
     }
 
 

@@ -92,13 +92,21 @@ def asked(experiment: Experiment) -> list[tuple[str, str]]:
         ("Methods", "; ".join(_variant(v) for v in plan.get("variants") or [])),
         ("Baselines", "; ".join(f"{name}: {_BASELINES.get(name, name)}" for name in plan.get("baselines") or [])),
         ("Seeds", _seeds(plan.get("seeds") or found.seeds, bool(plan.get("screen")))),
-        ("Base model", f"{listed(found.models)}, tuned with {listed(_configured(experiment.done, 'peft'))}"),
+        ("Base model", _base_model(experiment)),
         ("Rows", _rows(plan, found.split)),
         ("Training", _training(experiment)),
         ("Tuning", _tuning(plan)),
         ("Settings of all runs", settings_in_words(plan.get("settings") or {})),
     ]
     return [(subject, text) for subject, text in told if text]
+
+
+def _base_model(experiment: Experiment) -> str:
+    """Base models that were tuned, and how; before the first run of a method, the one that is asked for."""
+    if experiment.found.models:
+        return f"{listed(experiment.found.models)}, tuned with {listed(_configured(experiment.done, 'peft'))}"
+    settings = experiment.plan.get("settings") or {}
+    return f"{settings.get('model', RunConfig.model)}; no run of a method is finished yet"
 
 
 def _variant(variant: Mapping[str, Any]) -> str:

@@ -67,8 +67,8 @@ def settings_in_words(settings: Mapping[str, object]) -> str:
 
 
 def finding(found: Findings) -> list[str]:
-    """Return what was found, in two sentences: what the verdicts show, and what they rest on."""
-    return [_shown(found), _rests_on(found)]
+    """Return what was found, in sentences: what the verdicts show, what they rest on, and which runs are in no figure."""
+    return [sentence for sentence in (_shown(found), _rests_on(found), _absent(found)) if sentence]
 
 
 def _shown(found: Findings) -> str:
@@ -76,16 +76,22 @@ def _shown(found: Findings) -> str:
     differences = found.differences
     if not differences:
         return f"No two methods were measured on the same rows, so that no difference could be tested on {_tasks(found.tasks)}."
-    judged = [d for d in differences if d.verdict != "no difference shown"]
+    different = [d for d in differences if d.verdict != "no difference shown"]
+    judged = [d for d in different if not found.is_among_losers(d)]
     compared = {d.task for d in differences}
     tasks = _tasks([task for task in found.tasks if task in compared])
     tested = f"{count(len(differences), 'comparison')} of methods on {tasks}"
-    if not judged:
+    if not different:
         return f"No difference is shown in any of {tested}, after correction for their number."
-    rest = len(differences) - len(judged)
+    aside = len(different) - len(judged)
+    losers = f"{count(aside, 'difference')} between methods of which neither is above the constant baseline"
+    if not judged:
+        return f"In {tested} only {losers} {'is' if aside == 1 else 'are'} shown, which says little."
+    rest = len(differences) - len(different)
     wins = _wins(judged).items()
     told = "; ".join(f"{better} is better than {worse} on {_tasks(on)}" for (better, worse), on in wins)
     ending = f"; in the other {rest} no difference is shown" if rest else ""
+    ending += f"; {losers} {'is' if aside == 1 else 'are'} left aside" if aside else ""
     return f"Of {tested}, {len(judged)} show a difference after correction for their number: {told}{ending}."
 
 
@@ -110,6 +116,23 @@ def _rests_on(found: Findings) -> str:
         return sentence + "."
     ground = "no method is shown to beat the constant baseline, so that comparisons there say little"
     return f"{sentence}; on {_tasks(found.not_learnable)} {ground}."
+
+
+def _absent(found: Findings) -> str:
+    """How many runs are in no figure."""
+    single = [s for s in found.shortfalls if s.variant != "all"]
+    whole = [s.source for s in found.shortfalls if s.variant == "all"]
+    in_figures = {record for entry in found.entries if entry.derived_from is None for record in entry.records}
+    counts = [(sum(s.status == status for s in single), status) for status in ("missing", "failed", "refused")]
+    told = [
+        f"{n} {'is' if n == 1 else 'are'} {status}" if status != "failed" else f"{n} failed"
+        for n, status in counts
+        if n
+    ]
+    parts = [f"Of {len(in_figures) + len(single)} runs {listed(told)}"] if told else []
+    parts += [f"of {_tasks(whole)} there is no run yet"] if whole else []
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
 
 
 def seeds_a_figure(found: Findings) -> tuple[int, int]:
