@@ -1,12 +1,15 @@
 """The registry itself, then every entry of every registry of the package."""
 
+from dataclasses import fields
+
 import pytest
 
 from predgen import registries
+from predgen.config import RunConfig
 from predgen.core import TaskSpec
 from predgen.errors import ConfigError
 from predgen.metrics.base import Metric
-from predgen.registry import Registry, near_matches
+from predgen.registry import _MEANT, Registry, close_names, near_matches
 
 ALL = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
 ENTRIES = [pytest.param(registry, name, id=f"{kind}-{name}") for kind, registry in ALL.items() for name in registry]
@@ -117,3 +120,31 @@ def test_task_is_registered_under_its_own_name_with_known_metrics_of_its_kind(na
 
 def test_wdal_and_multiplicative_are_one_loss() -> None:
     assert registries.losses.get("multiplicative") is registries.losses.get("wdal")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("lr", "learning_rate"), ("output_dir", "out"), ("lora_alpha", "alpha"), ("--max-seq-length", "max_length")],
+)
+def test_names_of_other_libraries_are_understood(name: str, meant: str) -> None:
+    known = [*(f.name for f in fields(RunConfig)), "out"]
+    assert close_names(name, known) == [meant]
+
+
+def test_every_meaning_is_something_that_there_is() -> None:
+    known = (
+        {f.name for f in fields(RunConfig)}
+        | {"out", "workers"}
+        | {name for registry in ALL.values() for name in registry}
+    )
+    assert set(_MEANT.values()) <= known
+
+
+def test_a_meaning_counts_only_where_it_is_known(shapes: Registry) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shapes.get("lr")
+    assert "learning_rate" not in str(caught.value)
+
+
+def test_a_word_of_a_name_is_enough() -> None:
+    assert close_names("rate", ["loss", "learning_rate"]) == ["learning_rate"]

@@ -285,3 +285,24 @@ def test_ctrl_c_has_its_own_status(said: str, shown: str) -> None:
 def test_our_own_mistakes_keep_their_traceback() -> None:
     result = CliRunner().invoke(app_raising(KeyError("bug")), [])
     assert isinstance(result.exception, KeyError)
+
+
+# Flags
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "meant"),
+    [
+        ("train", "--lr", "--learning-rate"),
+        ("train", "--output-dir", "--out"),
+        ("train", "--num-epochs", "--epochs"),
+        ("compare", "--lr", "--learning-rate"),
+        ("predict", "--output", "--out"),
+    ],
+)
+def test_an_unknown_flag_is_answered_by_what_it_means(command: str, flag: str, meant: str) -> None:
+    result = predgen(command, flag, "3")
+    assert result.exit_code == 2
+    said = flat(result.output)
+    assert meant in said
+    assert not {"--help", "--loss", "--rank"} & set(said.replace(")", " ").replace(",", " ").split()) - {meant}

@@ -181,3 +181,20 @@ def test_closed_pipe_is_no_error() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("[", "")
+
+
+def test_ls_alone_lists_the_lists() -> None:
+    result = predgen("ls", "--json")
+    assert result.exit_code == 0, result.output
+    assert {entry["name"]: entry["entries"] for entry in json.loads(result.stdout)} == {
+        n: len(r) for n, r in LISTS.items()
+    }
+    assert "losses" in predgen("ls").stdout
+
+
+def test_model_without_a_list_is_refused() -> None:
+    assert "--model" in refused(predgen("ls", "--model", "embedded"))
+
+
+def test_completion_can_be_installed() -> None:
+    assert "--install-completion" in flat(predgen("--help").output)

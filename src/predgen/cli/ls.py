@@ -29,7 +29,7 @@ LISTS = {
 
 @readable_errors
 def ls(
-    what: Annotated[str, typer.Argument(help=" | ".join(LISTS))],
+    what: Annotated[str | None, typer.Argument(help=" | ".join(LISTS))] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     model: Annotated[
         str | None,
@@ -38,26 +38,42 @@ def ls(
 ) -> None:
     """List what predgen knows: tasks, methods, PEFT methods, losses, sampling modes, directors, ...
 
+    `predgen ls` alone lists the lists.
+
     `predgen ls tasks --json`
 
     `predgen ls peft --model embedded`
     """
-    if what not in LISTS:
-        raise ConfigError(f"nothing is called {what!r}.{near_matches(what, LISTS)} Known: {', '.join(LISTS)}.")
-    entries = names_of(LISTS[what])
     if model is not None and what != "peft":
-        raise ConfigError(f"`--model` belongs to `predgen ls peft`, not to `predgen ls {what}`.")
-    if what == "peft":
-        counts = _counts(model) if model is not None else {}
-        entries = [{**entry, **_peft_facts(entry["name"]), **counts.get(entry["name"], {})} for entry in entries]
-    if what == "tasks":
-        entries = [{**entry, **_task_facts(entry["name"])} for entry in entries]
+        raise ConfigError(f"`--model` belongs to `predgen ls peft`, not to `predgen ls {what or ''}`.")
+    entries = _lists() if what is None else _entries(what, model)
     if as_json:
         typer.echo(json.dumps(entries, indent=1, ensure_ascii=False))
         return
     if what == "tasks":
         entries = [{**entry, "hub": entry["hub"] or "no copy, give --data-dir"} for entry in entries]
     _show(entries)
+
+
+def _lists() -> list[dict[str, Any]]:
+    """What there are lists of."""
+    return [
+        {"name": name, "summary": ", ".join([*list(known)[:4], *["..."] * (len(known) > 4)]), "entries": len(known)}
+        for name, known in LISTS.items()
+    ]
+
+
+def _entries(what: str, model: str | None) -> list[dict[str, Any]]:
+    """What is in a list."""
+    if what not in LISTS:
+        raise ConfigError(f"nothing is called {what!r}.{near_matches(what, LISTS)} Known: {', '.join(LISTS)}.")
+    entries = names_of(LISTS[what])
+    if what == "peft":
+        counts = _counts(model) if model is not None else {}
+        entries = [{**entry, **_peft_facts(entry["name"]), **counts.get(entry["name"], {})} for entry in entries]
+    if what == "tasks":
+        entries = [{**entry, **_task_facts(entry["name"])} for entry in entries]
+    return entries
 
 
 def _task_facts(name: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The command `predgen`. Torch is imported by the commands that need it, not by `--help`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from predgen import __version__
 from predgen.cli.compare import compare
@@ -14,15 +15,31 @@ from predgen.cli.predict import predict
 from predgen.cli.report import report
 from predgen.cli.train import train
 from predgen.cli.validate import validate
+from predgen.registry import close_names
 
 app = typer.Typer(
     name="predgen",
     help="Fine-tune causal language models to predict labels, numbers and math answers by writing them.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+class Command(TyperCommand):
+    """A command that answers an option which it has not with those that are meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's own copy of click's context)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if hasattr(error, "option_name") and hasattr(
+                error, "possibilities"
+            ):  # click's NoSuchOption, wherever it lives
+                flags = [flag for parameter in self.params for flag in parameter.opts if flag.startswith("--")]
+                names = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
+                error.possibilities = [names[name] for name in close_names(error.option_name, names)]
+            raise
 
 
 def _version(show: bool) -> bool:
@@ -43,4 +60,4 @@ def main(
 
 
 for command in (train, evaluate, predict, compare, report, mi, validate, ls, demo):
-    app.command()(command)
+    app.command(cls=Command)(command)
