@@ -89,6 +89,22 @@ class Prediction:
     distribution: Distribution | None = None
     legal_mass: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data, with the flags in alphabetical order.
+
+        Example:
+            >>> Prediction("good", (0.25, 0.75), "good", frozenset({"truncated"})).to_dict()["flags"]
+            ['truncated']
+        """
+        return {
+            "value": self.value,
+            "probabilities": None if self.probabilities is None else list(self.probabilities),
+            "answer": self.answer,
+            "flags": sorted(self.flags),
+            "distribution": None if self.distribution is None else self.distribution.to_dict(),
+            "legal_mass": self.legal_mass,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,14 @@ class Distribution:
         check_levels([level])
         place = int(np.searchsorted(self.probabilities.cumsum(), level - _ROUNDING))
         return float(self.support[min(place, len(self.support) - 1)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return numbers, probabilities and what they leave out as plain JSON data."""
+        return {
+            "support": self.support.tolist(),
+            "probabilities": self.probabilities.tolist(),
+            "unexpanded": self.unexpanded,
+        }
 
 
 def check_levels(levels: Sequence[float]) -> None:

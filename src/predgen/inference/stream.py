@@ -17,7 +17,7 @@ from predgen.core import Decoding, Example, Prediction
 from predgen.data.cells import CellError, field_text, is_missing, plain
 from predgen.data.examples import iter_examples
 from predgen.data.sources import read_rows
-from predgen.distribution import Distribution, check_levels
+from predgen.distribution import check_levels
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel, count_flags
 from predgen.models.base import PLAIN
@@ -169,17 +169,8 @@ class _Outputs:
         numbers = prediction.distribution
         cells |= {f"q({level})": None if numbers is None else numbers.quantile(level) for level in self.quantiles}
         if self.distribution:
-            cells["distribution"] = None if numbers is None else _distribution_cell(numbers)
+            cells["distribution"] = None if numbers is None else numbers.to_dict()
         return cells
-
-
-def _distribution_cell(numbers: Distribution) -> dict[str, Any]:
-    """A distribution as plain JSON data."""
-    return {
-        "support": numbers.support.tolist(),
-        "probabilities": numbers.probabilities.tolist(),
-        "unexpanded": numbers.unexpanded,
-    }
 
 
 def _labels(trained: TrainedModel, proba: bool, decoding: Decoding) -> tuple[str, ...]:
