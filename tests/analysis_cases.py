@@ -28,7 +28,7 @@ def trained_model(case: Case, family: str = "llama", **settings: Any) -> Trained
     codec = codec_of(case.kind)
     model = make(case, family)
     task = TaskSpec("custom", model.setup.kind, PROMPT, "answer", ("accuracy",))
-    config = RunConfig(data="(in memory)", prompt=PROMPT, target="answer", kind=case.kind, **settings)
+    config = RunConfig(prompt=PROMPT, target="answer", kind=case.kind, **settings)
     encoder = Encoder(char_level(), PROMPT, model.codec, labels=getattr(codec, "labels", ()))
     return TrainedModel(model.eval(), BaseModel(model.lm, char_level(), "tiny", Path("tiny")), encoder, task, config)
 

@@ -209,7 +209,7 @@ def test_task_and_data_exclude_each_other() -> None:
 
 
 def test_own_data_needs_prompt_target_and_kind() -> None:
-    with pytest.raises(ConfigError, match="`data` also needs `target`, `kind`"):
+    with pytest.raises(ConfigError, match="also need `target`, `kind`"):
         RunConfig(data="rows.csv", prompt="{text}\nScore:")
     assert RunConfig(data="rows.csv", prompt="{text}\nScore:", target="score", kind="regression").task is None
 

@@ -73,8 +73,19 @@ def test_rows_of_weight_zero_are_not_trained_on(base: str) -> None:
     weights = np.array([1.0] * 12 + [0.0] * 4)
     first = PredGenRegressor(base, max_steps=1, validation_fraction=0).fit(TEXTS, np.arange(16.0), weights)
     assert first.trained_.report["train_rows"] == 12
-    with pytest.raises(DataError, match="negative or non-finite"):
-        first.fit(TEXTS, np.arange(16.0), -weights)
+
+
+def test_a_class_whose_rows_all_have_weight_zero_stays_a_class(base: str) -> None:
+    y = np.array(["a", "b", "c", "a"] * 4)
+    model = classifier(base).fit(TEXTS, y, (y != "b").astype(float))
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    assert model.trained_.report["train_rows"] == 12
+    found = model.predict_proba(TEXTS[:3])
+    assert found.shape == (3, 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-9)
+    assert set(classifier(base, class_weight={"b": 0}).fit(TEXTS, y).classes_) == {"a", "b", "c"}
+    with pytest.raises(DataError, match="1 class in the rows with weight \\('b'\\)"):
+        classifier(base).fit(TEXTS, y, (y == "b").astype(float))
 
 
 def test_class_weights_change_the_model(base: str) -> None:
@@ -86,17 +97,37 @@ def test_class_weights_change_the_model(base: str) -> None:
     assert not np.allclose(plain, weighted, atol=1e-6)
 
 
-def test_bad_input_is_named(base: str) -> None:
-    with pytest.raises(DataError, match="`X` has 16 rows, but `y` has 2"):
-        classifier(base).fit(TEXTS, ["a", "b"])
-    with pytest.raises(DataError, match="same label 'a'"):
-        classifier(base).fit(TEXTS, ["a"] * 16)
-    with pytest.raises(DataError, match="1 values that are not finite, the first in row 2"):
-        PredGenRegressor(base).fit(TEXTS[:2], [1.0, float("nan")])
-    with pytest.raises(ConfigError, match="unknown setting 'rnak'"):
-        classifier(base, settings={"rnak": 2}).fit(TEXTS, ["a", "b"] * 8)
-    with pytest.raises(ConfigError, match="parameters of the estimator"):
-        classifier(base, settings={"epochs": 2}).fit(TEXTS, ["a", "b"] * 8)
+@pytest.mark.parametrize(
+    ("X", "y", "named"),
+    [
+        (TEXTS, ["a", "b"], "`X` has 16 rows, but `y` has 2"),
+        (TEXTS, ["a"] * 16, r"1 class in the rows with weight \('a'\)"),
+        ([*TEXTS[:3], None, *TEXTS[4:]], ["a", "b"] * 8, "row 4: column 'text' is None"),
+        ([], [], "`X` has 0 rows"),
+        (TEXTS[:1], ["a"], "`X` has 1 rows"),
+        (pd.DataFrame({"a.b": TEXTS}), ["a", "b"] * 8, r"`X` has the column 'a\.b'"),
+        (
+            pd.DataFrame({"tone": TEXTS}),
+            pd.Series(["a", "b"] * 8, name="tone"),
+            "`X` has the column 'tone'.*name of `y`",
+        ),
+    ],
+)
+def test_bad_rows_are_named(base: str, X: object, y: object, named: str) -> None:
+    with pytest.raises(DataError, match=named):
+        classifier(base).fit(X, y)
+
+
+def test_bad_settings_are_named(base: str) -> None:
+    for settings, named in (
+        ({"rnak": 2}, "unknown setting 'rnak'"),
+        ({"epochs": 2}, "parameters of the estimator"),
+        ({"limit": 5}, "`settings` has limit"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            classifier(base, settings=settings).fit(TEXTS, ["a", "b"] * 8)
+    with pytest.raises(ConfigError, match=r"`validation_fraction` is 1\.5"):
+        classifier(base, validation_fraction=1.5).fit(TEXTS, ["a", "b"] * 8)
     with pytest.raises(NotFittedError):
         classifier(base).predict(TEXTS)
 

@@ -15,7 +15,7 @@ from tiny_models import save_tiny
 from tokenizers_for_tests import char_level
 
 WORDS = ("the room was warm", "a dull book", "good wine", "the road is long", "no tea", "an old song")
-TARGET = "answer of the row"
+TARGET = "answer"
 RESUMABLE: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 0.01,
@@ -55,9 +55,7 @@ def tiny_config(base: Path, kind: str, **settings: Any) -> RunConfig:
         "optimizer": "sgd",
         "max_grad_norm": 0.0,
     }
-    return RunConfig(
-        data="(in memory)", prompt="{text} =", target=TARGET, kind=kind, model=str(base), **{**defaults, **settings}
-    )
+    return RunConfig(prompt="{text} =", target=TARGET, kind=kind, model=str(base), **{**defaults, **settings})
 
 
 def tiny_data(kind: str, n_train: int = 16, n_validation: int = 0, weights: list[float] | None = None) -> TrainingData:

@@ -115,15 +115,23 @@ class RunConfig:
         hints = get_type_hints(type(self))
         for f in fields(self):
             object.__setattr__(self, f.name, _checked(f, hints[f.name], getattr(self, f.name)))
-        if (self.task is None) == (self.data is None):
-            raise ConfigError("give either `task` (a task predgen knows, see `predgen ls tasks`) or `data` (your own file), not both and not neither.")
-        if self.data is not None:
-            missing = [name for name in ("prompt", "target", "kind") if getattr(self, name) is None]
-            if missing:
-                raise ConfigError(f"`data` also needs {', '.join(f'`{m}`' for m in missing)}: predgen does not guess what to predict.")
+        self._check_what_to_learn()
         self._check_peft()
         if self.p_min > self.p_max:
             raise ConfigError(f"`p_min` is {self.p_min:g}, above `p_max` {self.p_max:g}; p grows from p_min to p_max.")
+
+    def _check_what_to_learn(self) -> None:
+        """Refuse settings that name no task, or two.
+
+        Rows of one's own may lie in a file (`data`) or in memory: where they lie is no part of what is learned from them.
+        """
+        own = ("prompt", "target", "kind")
+        missing = [name for name in own if getattr(self, name) is None]
+        names_nothing = self.task is None and self.data is None and len(missing) == len(own)
+        if names_nothing or (self.task is not None and self.data is not None):
+            raise ConfigError("give either `task` (a task predgen knows, see `predgen ls tasks`) or `data` (your own file), not both and not neither.")
+        if self.task is None and missing:
+            raise ConfigError(f"rows of your own also need {', '.join(f'`{m}`' for m in missing)}: predgen does not guess what to predict.")
 
     def _check_peft(self) -> None:
         """Refuse settings that only other PEFT methods have."""

@@ -34,6 +34,12 @@ def is_missing(value: Any) -> bool:  # noqa: ANN401
     )
 
 
+def shown(value: object) -> str:
+    """Return a value's text for a message, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def field_text(value: Any) -> str:  # noqa: ANN401
     """Return a prompt field's text.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from predgen.core import Example, Kind, Row, Target, TaskSpec
-from predgen.data.cells import CellError, field_text, is_missing, label_of, number_of, weight_of
+from predgen.data.cells import CellError, field_text, is_missing, label_of, number_of, shown, weight_of
 from predgen.data.prompts import prompt_fields
 from predgen.errors import ConfigError, DataError
 from predgen.registry import near_matches
@@ -190,7 +190,7 @@ def _example(row_id: int, row: Row, fields: Sequence[str], task: TaskSpec, with_
         column = task.weight
         return Example(row_id, texts, Target(value, rationale), weight_of(row.get(column)), options)
     except CellError as error:
-        return _Bad(row_id, column, _short(row.get(column)), str(error), row)
+        return _Bad(row_id, column, shown(row.get(column)), str(error), row)
 
 
 def _options(row: Row, task: TaskSpec) -> tuple[str, ...]:
@@ -241,9 +241,3 @@ def _write_side_file(bad: Sequence[_Bad], path: Path) -> None:
             data = {name: None if is_missing(value) else value for name, value in b.row.items()}
             record = {"row": b.row_id + 1, "column": b.column, "reason": b.reason, "data": data}
             file.write(json.dumps(record, default=str) + "\n")  # ASCII, so that lone surrogates can be written
-
-
-def _short(value: object) -> str:
-    """Return a cell as text, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,14 +5,13 @@ A file is checked as it is read: what cannot be read exactly is an error that na
 
 import itertools
 import json
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
+from predgen.data.cells import shown
 from predgen.data.delimited import read_delimited, read_plain
+from predgen.data.frames import as_written, frame_rows, is_frame, is_instance
 from predgen.data.lines import decoded_lines, named_columns
 from predgen.errors import DataError
 from predgen.registry import near_matches
@@ -64,8 +63,13 @@ def read_rows(
     return _not_empty(_READ[reader](path, header, optional), f"file {str(path)!r}")
 
 
-def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (pandas and datasets are optional)
-    """Return the rows of a path, a pandas data frame, a `datasets.Dataset`, or an iterable of mappings.
+def is_table(source: object) -> bool:
+    """Whether a value in memory is a table with named columns: a data frame or a `datasets.Dataset`."""
+    return is_frame(source) or is_instance(source, "datasets", "Dataset")
+
+
+def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (the libraries of tables are optional)
+    """Return the rows of a path, a data frame of any library, a `datasets.Dataset`, or an iterable of mappings.
 
     Values keep their types; pandas' missing values stay NaN.
 
@@ -78,9 +82,9 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (pandas a
     """
     if isinstance(source, str | Path):
         return read_rows(source)
-    if _is_instance(source, "pandas", "DataFrame"):
-        return _not_empty(_frame_rows(source), "the data frame")
-    if _is_instance(source, "datasets", "Dataset"):
+    if is_frame(source):
+        return _not_empty(frame_rows(source), "the data frame")
+    if is_instance(source, "datasets", "Dataset"):
         return _not_empty(dataset_rows(source), "the data set")
     if isinstance(source, Mapping):
         raise DataError(
@@ -89,8 +93,8 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (pandas a
         )
     if isinstance(source, bytes) or not isinstance(source, Iterable):
         raise DataError(
-            f"cannot read rows from {type(source).__name__}; give a path, a pandas data frame, a `datasets.Dataset` or a "
-            "list of dictionaries."
+            f"cannot read rows from {type(source).__name__}; give a path, a data frame, a `datasets.Dataset` or a list of "
+            "dictionaries."
         )
     return _not_empty(_mapping_rows(source), "the list of rows")
 
@@ -98,7 +102,7 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (pandas a
 def dataset_rows(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (datasets is optional)
     """Yield the rows of a `datasets.Dataset`; class labels are their numbers."""
     singles = {name for name, feature in data.features.items() if getattr(feature, "dtype", None) == "float32"}
-    return _as_written(_mapping_rows(data), singles)
+    return as_written(_mapping_rows(data), singles)
 
 
 def columns_of(path: str | Path, *, reader: str | None = None, header: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -188,7 +192,7 @@ def _object(value: Any, path: Path, where: str) -> dict[str, Any]:  # noqa: ANN4
     """Return `value` if it is a JSON object."""
     if not isinstance(value, dict):
         raise DataError(
-            f"{where} of {str(path)!r} is a JSON {type(value).__name__} ({_short(value)}); each row must be an object such "
+            f"{where} of {str(path)!r} is a JSON {type(value).__name__} ({shown(value)}); each row must be an object such "
             'as {"text": "...", "score": 1.5}.'
         )
     return value
@@ -208,7 +212,7 @@ def _read_parquet(path: Path, _header: Sequence[str] | None, _optional: int) -> 
             named_columns(file.schema_arrow.names, path, 1)
             singles = {field.name for field in file.schema_arrow if pa.types.is_float32(field.type)}
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                yield from _as_written(batch.to_pylist(), singles)
+                yield from as_written(batch.to_pylist(), singles)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"file {str(path)!r} cannot be read as parquet: {error}. Check that it is one, and whole."
@@ -233,30 +237,6 @@ _READ: dict[str, Callable[[Path, Sequence[str] | None, int], Iterator[dict[str, 
 }
 
 
-def _is_instance(value: object, module: str, name: str) -> bool:
-    """Whether `value` is a `module.name`, without importing the module: a value of it exists only once it is imported."""
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, getattr(loaded, name))
-
-
-def _frame_rows(frame: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    """Yield a pandas frame's rows; `itertuples` gives Python scalars, one row at a time."""
-    names = [str(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"the data frame has more than one column named {_some(twice)}; rename or drop the others.")
-    singles = {name for name, dtype in zip(names, frame.dtypes, strict=True) if str(dtype) == "float32"}
-    rows = (dict(zip(names, cells, strict=True)) for cells in frame.itertuples(index=False, name=None))
-    yield from _as_written(rows, singles)
-
-
-def _as_written(rows: Iterable[dict[str, Any]], singles: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Give numbers of single precision the shortest decimal that stands for them: 3.8, not 3.799999952316284 (SPEC 8)."""
-    for row in rows:
-        short = {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
-        yield {**row, **short} if short else row
-
-
 def _mapping_rows(source: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Yield mappings as dictionaries."""
     for number, row in enumerate(source, start=1):
@@ -266,13 +246,7 @@ def _mapping_rows(source: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _raise_not_a_row(number: int, row: object) -> NoReturn:
-    raise DataError(f"row {number} is {_short(row)}, of type {type(row).__name__}; each row must be a dictionary.")
-
-
-def _short(value: object) -> str:
-    """Return a value's text for a message, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    raise DataError(f"row {number} is {shown(row)}, of type {type(row).__name__}; each row must be a dictionary.")
 
 
 def _some(names: Iterable[object]) -> str:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from predgen.config import RunConfig
 from predgen.inference.trained import TrainedModel
 
 
@@ -49,11 +50,16 @@ model.predict([{json.dumps(fields)}])[0].value
 | method | {_method(setup)} |
 | fine-tuning | {config.peft} |
 | training rows | {trained.report.get("train_rows", "not recorded")} |
-| data | {config.task or "a file of the user's"}, licence: {task.licence} |
+| data | {_data(config)}, licence: {task.licence} |
 | data source | {task.source or "not stated"} |
 
 The full configuration is in `predgen.json`.
 """
+
+
+def _data(config: RunConfig) -> str:
+    """Where the training rows came from."""
+    return config.task or ("a file of the user's" if config.data is not None else "rows in memory, read from no file")
 
 
 def _method(setup: Any) -> str:  # noqa: ANN401

@@ -41,6 +41,7 @@ from predgen.peft_methods.base import load_adapter
 FORMAT_VERSION = 1
 MANIFEST = "predgen.json"
 TRAINED_ROWS = "trained-rows.json"
+_IN_MEMORY = "(in memory)"  # what the first version called the file of rows in memory
 _PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
 
 
@@ -205,11 +206,13 @@ def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a saved model.
 
     A record holds the PEFT method's settings in full; those at the default count as not given again. The first version
-    stored rank and alpha for PEFT methods that have neither.
+    stored rank and alpha for PEFT methods that have neither, and a word in place of a file for rows in memory.
     """
     config = data["config"]
     own = registries.peft_methods.facts(config["peft"]).get("settings", {})
     not_given = [name for name in peft_setting_owners() if name not in own or config.get(name) == own[name]]
+    if config.get("data") == _IN_MEMORY:
+        not_given.append("data")
     return {**config, **dict.fromkeys(not_given)}
 
 

@@ -110,7 +110,10 @@ def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, A
     """Rows of each split that the sources give."""
     if config.task is not None:
         return {s: load_split(task, s, config.data_dir, config.rows_seed) for s in ("train", "validation")}
-    assert config.data is not None
+    if config.data is None:
+        raise ConfigError(
+            "the settings name no rows: give `data` (your own file) or `task`, or pass rows in memory (`train(..., data=)`)."
+        )
     splits = {"train": list(rows_of(config.data))}
     if config.validation_data is not None:
         splits["validation"] = list(rows_of(config.validation_data))

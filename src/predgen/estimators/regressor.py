@@ -1,0 +1,83 @@
+"""The regressor."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from predgen.core import Decoding
+from predgen.distribution import Distribution, check_levels
+from predgen.estimators.base import Column, Estimator
+from predgen.estimators.targets import column_name, read_numbers, row_weights
+
+
+class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Predict a number from texts or table rows by generating it.
+
+    Args: as `PredGenClassifier`, without `class_weight`. `settings={"decimals": 1}` fixes the number format.
+
+    Attributes:
+        trained_: The `TrainedModel`.
+
+    Example:
+        >>> from predgen import PredGenRegressor
+        >>> texts = ["a splendid evening", "a dreadful bore"] * 8
+        >>> model = PredGenRegressor(max_steps=2, validation_fraction=0).fit(texts, [9.5, 1.5] * 8)
+        >>> model.predict(texts[:3]).shape
+        (3,)
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401
+        """Fine-tune on rows and numbers.
+
+        Args:
+            X: Texts, a DataFrame, or mappings.
+            y: Finite numbers.
+            sample_weight: Weight of each row's loss, >= 0.
+
+        Raises:
+            DataError: If a number or cell is missing, all numbers are equal, or lengths differ.
+        """
+        given = self._rows_to_fit(X)
+        targets = read_numbers(y, len(given.rows))
+        weights = row_weights(sample_weight, len(given.rows))
+        self._train(given, targets, weights, kind="regression", target=column_name(y))
+        return self
+
+    def predict(self, X: Any, decode: str | None = None) -> Column:  # noqa: ANN401
+        """Return the number of each row.
+
+        Args:
+            X: Rows.
+            decode: None: what the method predicts. "greedy", "argmax", "mean" or "median" of the written numbers;
+                "best": the mean, which squared error rewards, or the median where `settings["metric"]` is "mae".
+        """
+        return np.array([p.value for p in self._predict(X, Decoding(decode))], dtype=float)
+
+    def predict_distribution(self, X: Any, max_unexpanded: float = 1e-3) -> list[Distribution]:  # noqa: ANN401
+        """Return, for each row, the numbers the model can write with their probabilities.
+
+        Args:
+            X: Rows.
+            max_unexpanded: Most probability mass to leave unexpanded where the grid is too large to be run whole.
+
+        Raises:
+            ConfigError: For a Predictor, which writes nothing.
+        """
+        found = self._predict(X, Decoding(distribution=True, max_unexpanded=max_unexpanded))
+        return [p.distribution for p in found if p.distribution is not None]
+
+    def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Column:  # noqa: ANN401
+        """Return quantiles of the written numbers, shape (rows, levels).
+
+        Args:
+            X: Rows.
+            levels: Shares, 0..1.
+
+        Raises:
+            ConfigError: For a Predictor, or a level outside 0..1.
+        """
+        check_levels(levels)
+        found = self.predict_distribution(X)
+        return np.array([[d.quantile(level) for level in levels] for d in found]).reshape(-1, len(levels))
