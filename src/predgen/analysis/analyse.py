@@ -27,6 +27,7 @@ def compare_runs(
     out: Path,
     *,
     base: str | None = None,
+    trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure I(Y; Z) of saved runs; write `mi.json`, `mi.md`, `figure2` and, with a sweep, `figure7` (PNG and SVG).
@@ -40,6 +41,7 @@ def compare_runs(
         settings: What to measure.
         out: Folder to write to.
         base: Where the base model lies now, if it was moved.
+        trust_remote_code: Let models run Python code of their base that they were trained with.
         progress: How to show it.
 
     Returns:
@@ -52,7 +54,9 @@ def compare_runs(
         ModelError: If states are not finite.
     """
     store = Store(out)
-    runs = read_runs(folders, source, settings, store, base=base, progress=progress)
+    runs = read_runs(
+        folders, source, settings, store, base=base, trust_remote_code=trust_remote_code, progress=progress
+    )
     found = measure(runs, settings, store, progress)
     cells = cells_of(runs, settings, found)
     contrasts = differences(cells)
@@ -75,6 +79,7 @@ def draw_heat_maps(
     out: Path,
     *,
     base: str | None = None,
+    trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
     """Draw heatmaps of some rows for every run that writes: `heatmap-RUN-ROW` as PNG, SVG and JSON.
@@ -85,6 +90,7 @@ def draw_heat_maps(
         rows: Their numbers, from 1.
         out: Folder to write to.
         base: Where the base model lies now, if it was moved.
+        trust_remote_code: Let models run Python code of their base that they were trained with.
         progress: How to show it.
 
     Returns:
@@ -96,7 +102,7 @@ def draw_heat_maps(
     out.mkdir(parents=True, exist_ok=True)
     drawn = []
     for folder, label in zip(folders, run_labels(folders), strict=True):
-        trained = load(folder, base=base, merge_adapter=True)
+        trained = load(folder, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
         if not writes(trained):
             continue
         examples = rows_to_measure(trained, split=source.split, data=source.data, data_dir=source.data_dir)

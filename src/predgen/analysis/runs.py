@@ -137,6 +137,7 @@ def read_runs(
     store: Store,
     *,
     base: str | None = None,
+    trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> list[RunStates]:
     """Load runs one after the other and bring each to the components that are measured; finished ones are not run again.
@@ -147,6 +148,7 @@ def read_runs(
         settings: What to measure.
         store: Where states are kept.
         base: Where the base model lies now, if it was moved.
+        trust_remote_code: Let models run Python code of their base that they were trained with.
         progress: How to show it.
 
     Raises:
@@ -157,7 +159,7 @@ def read_runs(
     settings.check()
     found: list[RunStates] = []
     for folder, label in zip(folders, run_labels(folders), strict=True):
-        trained = load(folder, base=base, merge_adapter=True)
+        trained = load(folder, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
         rows = read_rows(trained, source)
         check_enough(rows.outcomes, settings.estimators)
         _require_fit(found, label, task_name(trained), rows, source)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import Decode, say_engine
+from predgen.cli.options import Decode, TrustRemoteCode, say_engine
 from predgen.errors import ConfigError
 
 
@@ -23,6 +23,7 @@ def evaluate(
     data_dir: Annotated[Optional[str], typer.Option(help="Folder of the task's files; default: the run's.")] = None,  # noqa: UP045
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,  # noqa: UP045
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
+    trust_remote_code: TrustRemoteCode = False,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
     decode: Decode = None,
     with_trained_rows: Annotated[
@@ -51,7 +52,7 @@ def evaluate(
 
     if json_file is not None and not json_file.parent.is_dir():
         raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")
-    trained = load(run, base=base, merge_adapter=True)
+    trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     examples = rows_to_measure(
         trained, split=split, data=data, data_dir=data_dir, task=task, with_trained_rows=with_trained_rows

@@ -1,19 +1,28 @@
 """`predgen mi`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from predgen.cli.errors import readable_errors
+from predgen.cli.options import TrustRemoteCode
 from predgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from predgen.analysis.rows import Source
     from predgen.analysis.runs import Settings
     from predgen.analysis.self_check import CheckRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """How runs are loaded."""
+
+    base: str | None
+    trust_remote_code: bool
 
 
 @readable_errors
@@ -58,6 +67,7 @@ def mi(
         bool, typer.Option("--compare/--no-compare", help="Whether to estimate anything besides the heatmaps.")
     ] = True,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
+    trust_remote_code: TrustRemoteCode = False,
     self_check: Annotated[
         bool,
         typer.Option(
@@ -107,13 +117,14 @@ def mi(
     if not compare and not rows:
         raise ConfigError("--no-compare leaves nothing to do without --heatmap; give row numbers, or leave it out.")
     source = Source(split, data, data_dir)
+    loading = _Loading(base, trust_remote_code)
     if rows:
-        _draw(runs, source, rows, out, base)
+        _draw(runs, source, rows, out, loading)
     if compare:
-        _compare(runs, source, settings, out, base, as_json=as_json)
+        _compare(runs, source, settings, out, loading, as_json=as_json)
 
 
-def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, base: str | None) -> None:
+def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, loading: _Loading) -> None:
     """Draw heatmaps."""
     from rich.console import Console
 
@@ -121,12 +132,20 @@ def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, 
     from predgen.progress import step_progress
 
     console = Console(stderr=True)
-    drawn = draw_heat_maps(runs, source, rows, out, base=base, progress=step_progress(console))
+    drawn = draw_heat_maps(
+        runs,
+        source,
+        rows,
+        out,
+        base=loading.base,
+        trust_remote_code=loading.trust_remote_code,
+        progress=step_progress(console),
+    )
     console.print(f"{len(drawn)} heatmaps in {out}", highlight=False, soft_wrap=True)
 
 
 def _compare(
-    runs: list[Path], source: "Source", settings: "Settings", out: Path, base: str | None, *, as_json: bool
+    runs: list[Path], source: "Source", settings: "Settings", out: Path, loading: _Loading, *, as_json: bool
 ) -> None:
     """Measure runs, and print what was written."""
     from rich.console import Console
@@ -135,7 +154,15 @@ def _compare(
     from predgen.progress import step_progress
 
     try:
-        compare_runs(runs, source, settings, out, base=base, progress=step_progress(Console(stderr=True)))
+        compare_runs(
+            runs,
+            source,
+            settings,
+            out,
+            base=loading.base,
+            trust_remote_code=loading.trust_remote_code,
+            progress=step_progress(Console(stderr=True)),
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("give the same command again to go on") from None
     typer.echo((out / ("mi.json" if as_json else "mi.md")).read_text(encoding="utf-8"), nl=False)

@@ -39,6 +39,14 @@ Decode = Annotated[
     ),
 ]
 
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Let a model that was trained with Python code of its base run that code. Read that code first.",
+    ),
+]
+
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each setting of `RunConfig` (or for `names` only), as keyword `given`.

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import Decode, say_engine
+from predgen.cli.options import Decode, TrustRemoteCode, say_engine
 from predgen.errors import ConfigError
 
 
@@ -20,6 +20,7 @@ def predict(
     proba: Annotated[bool, typer.Option("--proba", help="Write a probability for each label.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
+    trust_remote_code: TrustRemoteCode = False,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
     decode: Decode = None,
     distribution: Annotated[
@@ -63,7 +64,7 @@ def predict(
     levels = _levels(quantiles)
     check_output(source, out, overwrite=overwrite)
     rows = sum(1 for _ in read_rows(source))  # reading is cheap beside predicting, and gives an ETA
-    trained = load(run, base=base, merge_adapter=True)
+    trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     console = Console(stderr=True)
     try:

@@ -173,7 +173,7 @@ def _trained(cell: Cell, rows: CellRows, folder: Path) -> tuple[TrainedModel, li
     """Train, go on with an interrupted training, or load what was trained before the interruption."""
     config = cell.config()
     if (folder / MANIFEST).is_file():
-        trained = load(folder)
+        trained = load(folder, trust_remote_code=config.trust_remote_code)
     else:
         trained = train(config, folder, data=rows.training, resume=(folder / "config.yaml").is_file())
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()

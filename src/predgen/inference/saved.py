@@ -35,7 +35,15 @@ from predgen.errors import ModelError, PredgenError, SavedModelError
 from predgen.inference.model_card import model_card
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import ModelSetup, PredictionModel
-from predgen.models.base_model import BaseModel, align_weights, fingerprint, load_base, without_progress_bars
+from predgen.models.base_model import (
+    BaseModel,
+    align_weights,
+    code_requests,
+    fingerprint,
+    load_base,
+    runs_own_code,
+    without_progress_bars,
+)
 from predgen.peft_methods.base import load_adapter
 
 FORMAT_VERSION = 1
@@ -127,9 +135,13 @@ def manifest(trained: TrainedModel, folder: Path) -> dict[str, Any]:
         "predgen_version": __version__,
         "setup": trained.model.setup.to_dict(),
         "codec": {"name": codec.name, "data": codec.to_dict()} if codec else None,
-        "task": asdict(trained.task),
-        "config": trained.config.to_dict(),
-        "base": {"name": trained.base.name, "fingerprint": fingerprint(source)},
+        "task": _task_data(trained.task),
+        "config": {name: value for name, value in trained.config.to_dict().items() if name != "trust_remote_code"},
+        "base": {
+            "name": trained.base.name,
+            "fingerprint": fingerprint(source),
+            "needs_remote_code": trained.config.trust_remote_code and runs_own_code(trained.base),
+        },
         "max_length": trained.encoder.max_length,
         "report": trained.report,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
@@ -137,7 +149,9 @@ def manifest(trained: TrainedModel, folder: Path) -> dict[str, Any]:
     }
 
 
-def load(folder: str | Path, *, base: str | None = None, merge_adapter: bool = False) -> TrainedModel:
+def load(
+    folder: str | Path, *, base: str | None = None, merge_adapter: bool = False, trust_remote_code: bool = False
+) -> TrainedModel:
     """Read a saved model back; it predicts what it predicted before, bit for bit in float32 on the same machine.
 
     Args:
@@ -145,20 +159,24 @@ def load(folder: str | Path, *, base: str | None = None, merge_adapter: bool = F
         base: Where the base model lies now, if no longer where it was.
         merge_adapter: Fold the adapter into the base's weights: faster, and equal up to rounding (about 1e-6). Only for
             weights in float32, since others would round away small updates; they stay as they are.
+        trust_remote_code: Let a model that was trained with Python code of its base run that code. Nothing in the folder
+            can allow it.
 
     Raises:
-        SavedModelError: If the folder is no complete saved model, is damaged, or the base model is another one.
+        SavedModelError: If the folder is no complete saved model, is damaged, the base model is another one, or it needs
+            code that the caller does not allow.
         ModelError: If the base model is missing.
     """
     folder = Path(folder)
     data = read_manifest(folder)
     try:
-        config = config_from(_settings(data))
+        trusts = _needs_remote_code(data) and trust_remote_code
+        config = config_from(_settings(data), {"trust_remote_code": trusts})
         setup = ModelSetup(**{**data["setup"], "labels": tuple(data["setup"]["labels"])})
         task = _task(data["task"])
         codec = _codec(data["codec"])
         max_length, report = data["max_length"], data["report"]
-        found = _load_base(folder, data, base)
+        found = _load_base(folder, data, base, trusts)
     except (KeyError, TypeError) as error:
         raise SavedModelError(f"{str(folder / MANIFEST)!r} is incomplete or damaged: {error!r}.") from error
     model = _model(folder, setup, codec, found, config.peft)
@@ -216,13 +234,32 @@ def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, **dict.fromkeys(not_given)}
 
 
-def _load_base(folder: Path, data: Mapping[str, Any], base: str | None) -> BaseModel:
+def _needs_remote_code(data: Mapping[str, Any]) -> bool:
+    """Whether a model was trained with Python code of its base; the first version stored the permission instead."""
+    return bool(data["base"].get("needs_remote_code", data["config"].get("trust_remote_code", False)))
+
+
+def _check_trust(folder: Path, data: Mapping[str, Any], trusts: bool) -> None:
+    """Refuse a folder that asks for code which the caller does not allow, and say what asks."""
+    needs = _needs_remote_code(data)
+    asks = [f"{MANIFEST}: base.needs_remote_code"] if needs else []
+    asks += [f"base/{request}" for request in code_requests(folder / "base")]
+    if asks and not trusts:
+        repair = "Read that code, then allow it with `trust_remote_code=True` (--trust-remote-code)."
+        raise SavedModelError(
+            f"the saved model {str(folder)!r} asks for Python code of its base model {data['base']['name']!r}"
+            f" ({', '.join(asks[:5])}), which was not run: it could do whatever you can."
+            f" {repair if needs else 'The model was trained without it, so take another copy.'}"
+        )
+
+
+def _load_base(folder: Path, data: Mapping[str, Any], base: str | None, trusts: bool) -> BaseModel:
     """Load the base model and make sure it is the one the run was trained on."""
-    config = data["config"]
+    _check_trust(folder, data, trusts)
     is_full = (folder / "base").is_dir()
     name = str(folder / "base") if is_full else base or data["base"]["name"]
     try:
-        found = load_base(name, dtype=config["dtype"], trust_remote_code=config["trust_remote_code"])
+        found = load_base(name, dtype=data["config"]["dtype"], trust_remote_code=trusts)
     except ModelError as error:
         raise ModelError(
             f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`."
@@ -255,6 +292,39 @@ def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel
     return model
 
 
+def _task_data(task: TaskSpec) -> dict[str, Any]:
+    """A task as JSON data. Its extractor is code, so it is not named, but the registered task that has it.
+
+    Raises:
+        SavedModelError: If another task is registered under its name.
+    """
+    name = None if task.extract is None else task.name
+    if name is not None and name in registries.tasks and registries.tasks.get(name).extract != task.extract:
+        raise SavedModelError(
+            f"task {name!r} has the extractor {task.extract!r}, but the task registered under that name has another one."
+            " Give the task a name of its own, and register it."
+        )
+    return {**asdict(task), "extract": name}
+
+
+def _extract(data: Mapping[str, Any]) -> str | None:
+    """The extractor of a registered task, by that task's name; nothing else in a manifest leads to code.
+
+    The first version stored the extractor's own name, which is looked at only to see that the task still has it.
+    """
+    stored = data["extract"]
+    if stored is None:
+        return None
+    name = data["name"] if ":" in stored else stored
+    known: str | None = registries.tasks.get(name).extract if name in registries.tasks else None
+    if known is None or (":" in stored and stored != known):
+        raise SavedModelError(
+            f"{MANIFEST}: task.extract is {stored!r}, but rows are only changed by the extractor of a registered task, and"
+            f" {name!r} is none that has this one. Register the task before its models are loaded, see docs/extending.md."
+        )
+    return known
+
+
 def _task(data: Mapping[str, Any]) -> TaskSpec:
     """Rebuild a task from JSON data."""
     files = {
@@ -271,6 +341,7 @@ def _task(data: Mapping[str, Any]) -> TaskSpec:
         "metrics": tuple(data["metrics"]),
         "group": tuple(data["group"]),
         "options": tuple(data.get("options", ())),
+        "extract": _extract(data),
     }
     return TaskSpec(**{**data, **changes})
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -20,7 +19,6 @@ from predgen.errors import ModelError
 
 EMBEDDED = "embedded"
 _MIB = 1 << 20
-_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -65,14 +63,17 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
             )
-    except _LOADING_ERRORS as error:
+    except Exception as error:  # a damaged file makes transformers raise anything, IndexError and ImportError among it
         raise ModelError(
-            f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a causal language model"
-            " with safetensors weights."
+            f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. {_hint(folder, trust_remote_code)}It has to"
+            " be a causal language model with safetensors weights."
         ) from error
     align_weights(lm)
     Backbone(lm.eval()).check()
-    return BaseModel(lm, tokenizer, name, folder)
+    base = BaseModel(lm, tokenizer, name, folder)
+    if not runs_own_code(base):
+        _forget_code(base)
+    return base
 
 
 def align_weights(model: torch.nn.Module) -> None:
@@ -116,11 +117,53 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:  # noq
     folder = find_base(name, trust_remote_code=trust_remote_code)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except _LOADING_ERRORS as error:
-        raise ModelError(f"the tokenizer of {name!r} in {str(folder)!r} cannot be loaded: {error}.") from error
+    except Exception as error:  # as above
+        hint = _hint(folder, trust_remote_code)
+        raise ModelError(f"the tokenizer of {name!r} in {str(folder)!r} cannot be loaded: {error}. {hint}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"the tokenizer of {name!r} has no fast (tokenizer.json) version, which predgen needs.")
     return tokenizer
+
+
+def code_requests(folder: Path) -> list[str]:
+    """What in a model's folder asks for Python code of its own, as "file: key" or a file's name.
+
+    Transformers runs such code only when told to trust it; a model class that it knows itself takes precedence otherwise.
+    """
+    found = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.py"))]
+    for path in sorted(folder.glob("*config*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            continue  # not JSON: loading says so
+        if isinstance(data, dict):
+            found += [f"{path.name}: {key}" for key in ("auto_map", "custom_generate") if key in data]
+    return found
+
+
+def runs_own_code(base: BaseModel) -> bool:
+    """Whether a loaded base consists of Python code that came with it."""
+    parts = (base.lm, base.lm.config, base.tokenizer)
+    return any(c.__module__.startswith("transformers_modules") for part in parts for c in type(part).__mro__)
+
+
+def _forget_code(base: BaseModel) -> None:
+    """Drop the names of code that was not run, so that no copy of the model asks for it."""
+    for config in {id(c): c for c in (base.lm.config, base.lm.config.get_text_config())}.values():
+        if hasattr(config, "auto_map"):
+            del config.auto_map
+    base.tokenizer.init_kwargs.pop("auto_map", None)
+
+
+def _hint(folder: Path, trust_remote_code: bool) -> str:
+    """Name what asks for code that was not run."""
+    asks = [] if trust_remote_code else code_requests(folder)
+    if not asks:
+        return ""
+    return (
+        f"Python code of its own was asked for ({', '.join(asks[:5])}) and not run: read it first, then allow it with"
+        " `trust_remote_code` (--trust-remote-code). "
+    )
 
 
 def find_base(name: str, *, trust_remote_code: bool = False) -> Path:
