@@ -27,11 +27,13 @@ LEVELS = [
         "core",
         "distribution",
         "errors",
+        "escaping",
         "registry",
         "registries",
         "config",
         "presets",
         "progress",
+        "terminal",
         "threads",
     },
     {"codecs", "tasks", "metrics"},
@@ -155,6 +157,15 @@ def test_public_names_have_docstrings_their_own_or_inherited(path: Path) -> None
 def test_all_modules_are_found_by_the_import_system() -> None:
     found = {info.name for info in pkgutil.walk_packages([str(PACKAGE)], "predgen.")} | {"predgen"}
     assert found == {module_name(path) for path in FILES}, "a folder lacks its __init__.py"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_users_text_reaches_a_terminal_through_one_door(path: Path) -> None:
+    direct = r"rich\.console|rich\.markup|\bTextColumn\b|typer\.echo|\bprint\(|sys\.std(out|err)\.write"
+    doors = {"predgen.terminal", "predgen.cli.say"}
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if ">>>" not in line]
+    found = [line for line in lines if re.search(rf"(?<!\.)({direct})", line)]
+    assert module_name(path) in doors or found == [], "print with `terminal.PlainConsole` or `cli.say.say`"
 
 
 HEAVY = "[name for name in ('torch', 'transformers', 'peft', 'sklearn', 'pandas') if name in sys.modules]"

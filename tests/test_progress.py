@@ -3,10 +3,10 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from predgen import progress
 from predgen.progress import ProgressBar, rate_in_words, row_progress
+from predgen.terminal import PlainConsole
 
 
 class Clock:
@@ -30,7 +30,7 @@ def test_slow_things_have_a_speed_too(per_s: float, words: str) -> None:
 
 
 def test_speed_counts_what_this_call_did(clock: Clock) -> None:
-    bar = ProgressBar(Console(file=io.StringIO()), "train", 100, units_per_step=16, done=50)
+    bar = ProgressBar(PlainConsole(file=io.StringIO()), "train", 100, units_per_step=16, done=50)
     clock.now = 64.0
     bar.set(51)
     assert bar.line.speed() == "0.25 rows/s"  # 16 rows in 64 s
@@ -40,7 +40,7 @@ def test_speed_counts_what_this_call_did(clock: Clock) -> None:
 
 def test_where_no_bar_is_drawn_words_come_after_ten_seconds_and_then_ever_more_rarely(clock: Clock) -> None:
     file = io.StringIO()
-    with row_progress(Console(file=file), "predict", 1000) as advance:
+    with row_progress(PlainConsole(file=file), "predict", 1000) as advance:
         for second in range(1, 100):
             clock.now = float(second)
             advance(1)
@@ -53,7 +53,7 @@ def test_where_no_bar_is_drawn_words_come_after_ten_seconds_and_then_ever_more_r
 
 
 def test_a_quiet_console_says_one_line_on_standard_error(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with row_progress(Console(quiet=True), "predgen value", None) as advance:
+    with row_progress(PlainConsole(quiet=True), "predgen value", None) as advance:
         for second in range(1, 100):
             clock.now = float(second)
             advance(1)
@@ -62,14 +62,14 @@ def test_a_quiet_console_says_one_line_on_standard_error(clock: Clock, capsys: p
 
 
 def test_what_is_short_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with row_progress(Console(quiet=True), "predict", 3) as advance:
+    with row_progress(PlainConsole(quiet=True), "predict", 3) as advance:
         clock.now = 9.0
         advance(3)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_line_within_the_line_counts_by_itself(clock: Clock) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    console = PlainConsole(file=io.StringIO(), force_terminal=True, width=100)
     with ProgressBar(console, "train [red]", 10) as bar:
         clock.now = 1.0
         bar.set(4)

@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+from predgen.escaping import in_line
+from predgen.terminal import PlainColumn, PlainConsole
 
 FIRST_WORD_S = 10.0  # where no bar can be drawn, the first line comes after this time, in seconds
 
@@ -84,7 +86,7 @@ class ProgressBar:
 
     def __init__(
         self,
-        console: Console,
+        console: PlainConsole,
         title: str,
         total: int | None,
         *,
@@ -94,12 +96,12 @@ class ProgressBar:
     ) -> None:
         self.console = console
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
+            PlainColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}", markup=False),
+            PlainColumn("{task.fields[facts]}"),
             console=console,
         )
         self.line = Line(self._progress, title, total, unit=unit, units_per_step=units_per_step, done=done)
@@ -149,7 +151,7 @@ class ProgressBar:
             return
         self._next_word_s = float("inf") if self.console.quiet else 2 * line.seconds()
         left = line.left_s()
-        parts = [f"{line.title}: {line.done} of {'?' if line.total is None else line.total}", line.speed()]
+        parts = [f"{in_line(line.title)}: {line.done} of {'?' if line.total is None else line.total}", line.speed()]
         parts.append("" if left is None else f"about {duration_in_words(left)} left")
         stream = sys.stderr if self.console.quiet else self.console.file
         stream.write(", ".join(part for part in parts if part) + "\n")
@@ -181,7 +183,7 @@ def duration_in_words(seconds: float) -> str:
 
 @contextmanager
 def row_progress(
-    console: Console, title: str, total: int | None, unit: str = "rows/s"
+    console: PlainConsole, title: str, total: int | None, unit: str = "rows/s"
 ) -> Iterator[Callable[[int], None]]:
     """Show how many rows are done; yields the function to call with the number of further rows.
 
@@ -195,6 +197,6 @@ def row_progress(
         yield lambda steps: bar.advance(steps)
 
 
-def step_progress(console: Console) -> Callable[[str, int], AbstractContextManager[Callable[[int], None]]]:
+def step_progress(console: PlainConsole) -> Callable[[str, int], AbstractContextManager[Callable[[int], None]]]:
     """Show steps that are not rows, one line after the other; see `row_progress`."""
     return lambda title, total: row_progress(console, title, total, unit="")

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from compare import factory
 from predgen.compare.findings import Estimate, Findings
@@ -21,6 +20,7 @@ from predgen.compare.tables import (
     tuning_table,
     with_interval,
 )
+from predgen.terminal import PlainConsole
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 
 
 def text(table: Table) -> str:
-    console = Console(width=200, no_color=True)
+    console = PlainConsole(width=200, no_color=True)
     with console.capture() as capture:
         console.print(table.rich())
     return capture.get()

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from predgen import registries
 from predgen.core import Example, Target
 from predgen.errors import ConfigError, DataError, PredgenError, TrainingError
 from predgen.losses.base import JointLoss
+from predgen.terminal import PlainConsole
 from predgen.training import callbacks
 from predgen.training.loop import WEIGHTS, PredictionTrainer, checkpoints, trainable_state
 from predgen.training.prepare import TrainingData
@@ -257,7 +257,7 @@ def test_many_validation_rows_do_not_take_longer_than_the_training(
 
     monkeypatch.setattr("predgen.training.run.measure", counting)
     monkeypatch.setattr("predgen.training.run.LEAST_EVAL_ROWS", 4)
-    console = Console(width=200)
+    console = PlainConsole(width=200)
     config = tiny_config(base, "classification")
     train(config, data=tiny_data("classification", 8, 30), console=console)
     assert counts == [8, 8, 30]  # as many as training rows, then all

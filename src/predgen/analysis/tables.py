@@ -8,6 +8,7 @@ from predgen import __version__
 from predgen.analysis.comparison import METHODS, Cell, Difference
 from predgen.analysis.processing import OF_Z, Check
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, RunStates, Settings
+from predgen.escaping import for_markdown, markdown_row
 
 _INTERVALS = (
     "95 % intervals: chance among the rows, as each estimator states it, and the spread over runs and seeds where there are"
@@ -68,7 +69,10 @@ def as_markdown(
         f" the first written tokens (generator, predgen), reduced by PCA fitted on training rows. {_INTERVALS}",
         _runs_table(runs),
         f"## {k} components",
-        *(f"H(Y) of {task}: {value:.3f} nats; I(Y; Z) cannot exceed it." for task, value in entropies.items()),
+        *(
+            f"H(Y) of {for_markdown(task)}: {value:.3f} nats; I(Y; Z) cannot exceed it."
+            for task, value in entropies.items()
+        ),
         _cells_table([cell for cell in cells if cell.components == k]),
         f"## Differences at {k} components",
         _DIFFERENCES,
@@ -82,9 +86,8 @@ def as_markdown(
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the cells' bars are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    """A Markdown table."""
+    return "\n".join(map(markdown_row, [header, ["---"] * len(header), *rows]))
 
 
 def _with_error(nats: float, error: float | None) -> str:
@@ -102,7 +105,7 @@ def _runs_table(runs: Sequence[RunStates]) -> str:
         counts = (facts["training_rows"], facts["fit_rows"], facts["rows"])
         rows.append((run.label, run.task, run.method, facts["base"], *map(str, counts), z))
     notes = [
-        f"The runs of task {task} were **not** trained on the same rows: a difference between them may come from the rows."
+        f"The runs of task {for_markdown(task)} were **not** trained on the same rows: a difference between them may come from the rows."
         for task in dict.fromkeys(run.task for run in runs)
         if len({run.facts["trained_on"] for run in runs if run.task == task}) > 1
     ]
@@ -149,7 +152,7 @@ def _checks_table(checks: Sequence[Check]) -> str:
         if not c.is_broken:
             verdict = "holds within error" if c.kind == OF_Z else "not more than Z"
         else:
-            verdict = "**broken by the estimator**" if c.kind == OF_Z else "more than Z: PCA dropped it there"
+            verdict = "broken by the estimator" if c.kind == OF_Z else "more than Z: PCA dropped it there"
         rows.append((c.run, c.estimator, f"{c.g} {c.kind}", f"{c.whole:.3f}", f"{c.part:.3f}", difference, verdict))
     header = ("run", "estimator", "g", "I(Y; Z)", "I(Y; g(Z))", "I(Y; g(Z)) - I(Y; Z)", "verdict")
     return _table(header, rows)

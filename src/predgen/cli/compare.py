@@ -9,8 +9,10 @@ import typer
 
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import plain_type, with_settings
+from predgen.cli.say import say
 from predgen.config import RunConfig, read_config
 from predgen.errors import ConfigError
+from predgen.escaping import in_line
 from predgen.registry import near_matches
 
 if TYPE_CHECKING:
@@ -119,9 +121,9 @@ def compare(
         "preset": preset,
     }
     plan = _plan(plan_file, study, {k: v for k, v in flags.items() if v not in (None, {})}, given)
-    from rich.console import Console
+    from predgen.terminal import PlainConsole
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if dry_run:
         _list(plan)
         return
@@ -132,7 +134,7 @@ def compare(
     bad = [record for record in records if record.status == "failed"]
     _show(out)
     console.print(
-        f"{len(records)} runs, {len(bad)} failed. Next:\n  predgen report {out}", highlight=False, soft_wrap=True
+        f"{len(records)} runs, {len(bad)} failed. Next:\n  predgen report {in_line(str(out))}", soft_wrap=True
     )
     if bad:
         raise typer.Exit(1)
@@ -205,21 +207,20 @@ def _number(text: str, name: str) -> int:
 
 def _show(out: Path) -> None:
     """Print the figures of all methods, and which differences are shown."""
-    from rich.console import Console
-
     from predgen.compare.statistics import findings
     from predgen.compare.tables import differences_table, headline_tables
+    from predgen.terminal import PlainConsole
 
     found = findings(out)
     for table in [*headline_tables(found), differences_table(found, found.differences, "Differences")]:
-        Console().print(table.rich())
+        PlainConsole().print(table.rich())
 
 
 def _list(plan: "Plan") -> None:
     """Print the runs of a plan."""
     for source in plan.sources:
         for cell in plan.trial_cells(source):
-            typer.echo(cell.id)
+            say(cell.id)
         for seed in plan.seeds:
             for cell in plan.cells(source, seed, {}):
-                typer.echo(cell.id)
+                say(cell.id)

@@ -16,8 +16,7 @@ def demo(
 
     `predgen demo --out demo-runs`
     """
-    from rich.console import Console
-
     from predgen.demo.run import run_demo
+    from predgen.terminal import PlainConsole
 
-    run_demo(out, Console())
+    run_demo(out, PlainConsole())

@@ -1,12 +1,12 @@
 """Errors on the command line: one readable message, no traceback."""
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import typer
 
+from predgen.cli.say import say
 from predgen.errors import PredgenError
 
 P = ParamSpec("P")
@@ -30,9 +30,9 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
             name = f" {error.filename!r}" if error.filename else ""
             message = f"cannot read or write{name}: {error.strerror or error}."
         except KeyboardInterrupt as interrupt:
-            sys.stderr.write(f"interrupted: {str(interrupt) or 'stopped at once; finished parts are kept'}.\n")
+            say(f"interrupted: {str(interrupt) or 'stopped at once; finished parts are kept'}.", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        sys.stderr.write(f"error: {message}\n")
+        say("error: " + message.replace("\n", "\n  "), err=True)  # a further line is seen to belong to the first
         raise typer.Exit(2)
 
     return run

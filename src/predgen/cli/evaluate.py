@@ -39,13 +39,12 @@ def evaluate(
 
     `predgen evaluate RUN --task svamp --split test --data-dir DIR`
     """
-    from rich.console import Console
-
     from predgen.core import Decoding
     from predgen.evaluation import evaluate as measure
     from predgen.evaluation import rows_to_measure
     from predgen.inference.saved import load
     from predgen.progress import row_progress
+    from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
     use_available_threads()
@@ -57,7 +56,7 @@ def evaluate(
     examples = rows_to_measure(
         trained, split=split, data=data, data_dir=data_dir, task=task, with_trained_rows=with_trained_rows
     )
-    with row_progress(Console(stderr=True), "evaluate", len(examples)) as advance:
+    with row_progress(PlainConsole(stderr=True), "evaluate", len(examples)) as advance:
         found = measure(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)
     result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decode, **found.to_dict()}
     if json_file is not None:
@@ -69,8 +68,9 @@ def evaluate(
 
 def _show(result: dict[str, Any]) -> None:
     """Print the figures as a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from predgen.terminal import PlainConsole
 
     table = Table(title=f"{result['rows']} rows, 95 % bootstrap intervals over rows", title_justify="left")
     for column in ("metric", "value", "low", "high"):
@@ -78,7 +78,7 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in result["metrics"].items():
         cells = (value, *result["intervals"][name])
         table.add_row(name, *("not defined" if cell is None else f"{cell:.4f}" for cell in cells))
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     for name, count in result["counts"].items():
-        console.print(f"{count} rows {name.replace('_', ' ')}", highlight=False)
+        console.print(f"{count} rows {name.replace('_', ' ')}")

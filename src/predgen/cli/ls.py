@@ -10,6 +10,7 @@ import typer
 from predgen import registries
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import names_of
+from predgen.cli.say import say
 from predgen.errors import ConfigError, ModelError
 from predgen.registry import near_matches
 
@@ -48,7 +49,7 @@ def ls(
         raise ConfigError(f"`--model` belongs to `predgen ls peft`, not to `predgen ls {what or ''}`.")
     entries = _lists() if what is None else _entries(what, model)
     if as_json:
-        typer.echo(json.dumps(entries, indent=1, ensure_ascii=False))
+        say(json.dumps(entries, indent=1, ensure_ascii=False))
         return
     if what == "tasks":
         entries = [{**entry, "hub": entry["hub"] or "no copy, give --data-dir"} for entry in entries]
@@ -124,23 +125,23 @@ def _counts(model: str) -> dict[str, dict[str, Any]]:
 
 def _show(entries: list[dict[str, Any]]) -> None:
     """Print a table, or one entry below the other where the terminal is narrower than a row."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.measure import Measurement
     from rich.table import Table
+
+    from predgen.terminal import PlainConsole
 
     columns = [column for column in entries[0] if any(entry[column] not in (None, [], {}) for entry in entries)]
     table = Table()
     for column in columns:
         table.add_column(column)
     for entry in entries:
-        table.add_row(*(escape(_cell(entry[column])) for column in columns))  # W[rows] is no markup
-    console = Console()
+        table.add_row(*(_cell(entry[column]) for column in columns))
+    console = PlainConsole()
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     if needed <= console.width:
         console.print(table)
     else:
-        typer.echo("\n".join(_lines(entry, columns, console.width) for entry in entries))
+        say("\n".join(_lines(entry, columns, console.width) for entry in entries))
 
 
 def _lines(entry: dict[str, Any], columns: list[str], width: int) -> str:

@@ -1,9 +1,11 @@
 """The command `predgen`. Torch is imported by the commands that need it, not by `--help`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from predgen import __version__
 from predgen.cli.compare import compare
@@ -13,11 +15,40 @@ from predgen.cli.ls import ls
 from predgen.cli.mi import mi
 from predgen.cli.predict import predict
 from predgen.cli.report import report
+from predgen.cli.say import say
 from predgen.cli.train import train
 from predgen.cli.validate import validate
+from predgen.escaping import in_line
 from predgen.registry import close_names
 
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, which typer bundles without naming it
+
+
+class Commands(TyperGroup):
+    """The commands; what was typed, or a shell put in its place (`*.csv`), is shown in one line in errors of usage."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        with _usage_in_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        with _usage_in_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage_in_line() -> Iterator[None]:
+    """Write out what a reader would not see of an error that typer prints."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, _USAGE_ERROR) and error.message:
+            error.message = in_line(error.message)
+        raise
+
+
 app = typer.Typer(
+    cls=Commands,
     name="predgen",
     help="Fine-tune causal language models to predict labels, numbers and math answers by writing them.",
     no_args_is_help=True,
@@ -30,6 +61,7 @@ class Command(TyperCommand):
     """A command that answers an option which it has not with those that are meant."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's own copy of click's context)
+        """Read what was typed."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -45,7 +77,7 @@ class Command(TyperCommand):
 def _version(show: bool) -> bool:
     """Print the version and stop."""
     if show:
-        typer.echo(f"predgen {__version__}")
+        say(f"predgen {__version__}")
         raise typer.Exit
     return show
 

@@ -9,7 +9,9 @@ import typer
 
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import TrustRemoteCode
+from predgen.cli.say import say
 from predgen.errors import ConfigError
+from predgen.escaping import in_line
 
 if TYPE_CHECKING:
     from predgen.analysis.rows import Source
@@ -126,12 +128,11 @@ def mi(
 
 def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, loading: _Loading) -> None:
     """Draw heatmaps."""
-    from rich.console import Console
-
     from predgen.analysis.analyse import draw_heat_maps
     from predgen.progress import step_progress
+    from predgen.terminal import PlainConsole
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     drawn = draw_heat_maps(
         runs,
         source,
@@ -141,17 +142,16 @@ def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, 
         trust_remote_code=loading.trust_remote_code,
         progress=step_progress(console),
     )
-    console.print(f"{len(drawn)} heatmaps in {out}", highlight=False, soft_wrap=True)
+    console.print(f"{len(drawn)} heatmaps in {in_line(str(out))}", soft_wrap=True)
 
 
 def _compare(
     runs: list[Path], source: "Source", settings: "Settings", out: Path, loading: _Loading, *, as_json: bool
 ) -> None:
     """Measure runs, and print what was written."""
-    from rich.console import Console
-
     from predgen.analysis.analyse import compare_runs
     from predgen.progress import step_progress
+    from predgen.terminal import PlainConsole
 
     try:
         compare_runs(
@@ -161,11 +161,11 @@ def _compare(
             out,
             base=loading.base,
             trust_remote_code=loading.trust_remote_code,
-            progress=step_progress(Console(stderr=True)),
+            progress=step_progress(PlainConsole(stderr=True)),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("give the same command again to go on") from None
-    typer.echo((out / ("mi.json" if as_json else "mi.md")).read_text(encoding="utf-8"), nl=False)
+    say((out / ("mi.json" if as_json else "mi.md")).read_text(encoding="utf-8"), end="")
 
 
 def _numbers(name: str, text: str | None) -> tuple[int, ...]:
@@ -178,24 +178,24 @@ def _numbers(name: str, text: str | None) -> tuple[int, ...]:
 
 def _check_estimators(as_json: bool) -> None:
     """Run the estimators on channels of known mutual information."""
-    from rich.console import Console
-
     from predgen.analysis.self_check import n_estimates
     from predgen.analysis.self_check import self_check as check
     from predgen.progress import row_progress
+    from predgen.terminal import PlainConsole
 
-    with row_progress(Console(stderr=True), "self-check", n_estimates(), unit="") as advance:
+    with row_progress(PlainConsole(stderr=True), "self-check", n_estimates(), unit="") as advance:
         rows = check(on_done=advance)
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, allow_nan=False))
+        say(json.dumps([asdict(row) for row in rows], indent=1, allow_nan=False))
     else:
         _show(rows)
 
 
 def _show(rows: "list[CheckRow]") -> None:
     """Print the check as a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from predgen.terminal import PlainConsole
 
     table = Table(title="nats, mean and standard deviation over 5 seeds", title_justify="left")
     for column in ("channel", "dim", "n", "estimator", "true", "estimate", "std", "error", "close"):
@@ -205,6 +205,6 @@ def _show(rows: "list[CheckRow]") -> None:
         close = "yes" if row.is_close else "no"
         cells = (f"{figure:.3f}" for figure in figures)
         table.add_row(row.channel, str(row.dim), str(row.n), row.estimator, *cells, close)
-    console = Console()
+    console = PlainConsole()
     console.print(table)
-    console.print("close: the error is within 5 % of the truth, or within 0.05 nats", highlight=False)
+    console.print("close: the error is within 5 % of the truth, or within 0.05 nats")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, Union, get_args, get
 import typer
 
 from predgen import registries
+from predgen.cli.say import say
 from predgen.config import RunConfig, config_from, read_config
 from predgen.errors import ConfigError
 from predgen.registry import Registry
@@ -124,7 +125,7 @@ def settings(
         peft = {"peft": overriding["peft"]} if isinstance(overriding.get("peft"), str) else {}
         chosen = registries.presets.get(str(name))(overriding["task"], **peft)
         settings_of_preset = chosen.settings
-        typer.echo(chosen.described(overriding), err=True)
+        say(chosen.described(overriding), err=True)
     return config_from(settings_of_preset, from_file, given), None if out is None else str(out)
 
 
@@ -135,7 +136,7 @@ def names_of(registry: Registry) -> list[dict[str, Any]]:
 
 def say_engine(trained: "TrainedModel") -> None:
     """Say so where a model's answers are not evaluated by the tree pass."""
-    from rich.console import Console
+    from predgen.terminal import PlainConsole
 
     if trained.model.engine.startswith("sequential"):
-        Console(stderr=True).print(f"Answers: {trained.model.engine}.", highlight=False)
+        PlainConsole(stderr=True).print(f"Answers: {trained.model.engine}.")

@@ -8,6 +8,7 @@ import typer
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
 from predgen.errors import ConfigError
+from predgen.escaping import in_line
 
 
 @readable_errors
@@ -49,13 +50,12 @@ def predict(
 
     `predgen predict RUN in.csv -o out.csv --decode median --quantiles 0.05,0.95`
     """
-    from rich.console import Console
-
     from predgen.core import Decoding
     from predgen.data.sources import read_rows
     from predgen.inference.saved import load
     from predgen.inference.stream import check_output, predict_file
     from predgen.progress import row_progress
+    from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
     use_available_threads()
@@ -66,7 +66,7 @@ def predict(
     rows = sum(1 for _ in read_rows(source))  # reading is cheap beside predicting, and gives an ETA
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     try:
         with row_progress(console, "predict", rows) as advance:
             done = predict_file(
@@ -83,9 +83,9 @@ def predict(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("give the same command again to go on") from None
     resumed = f", {done.resumed_rows} of them from an earlier call" if done.resumed_rows else ""
-    console.print(f"{done.rows} rows in {out}{resumed}; {done.rows_per_s:.0f} rows/s", highlight=False, soft_wrap=True)
+    console.print(f"{done.rows} rows in {in_line(str(out))}{resumed}; {done.rows_per_s:.0f} rows/s", soft_wrap=True)
     for flag, count in done.flags.items():
-        console.print(f"{count} rows {flag.replace('_', ' ')}", highlight=False)
+        console.print(f"{count} rows {flag.replace('_', ' ')}")
 
 
 def _levels(text: str | None) -> tuple[float, ...]:

@@ -6,7 +6,9 @@ from typing import Annotated, Optional
 import typer
 
 from predgen.cli.errors import readable_errors
+from predgen.cli.say import say
 from predgen.errors import ConfigError
+from predgen.escaping import in_line
 
 
 @readable_errors
@@ -35,8 +37,8 @@ def report(
         from predgen.compare.tables import tables as tables_of
 
         found = findings(experiment)
-        typer.echo(markdown([*tables_of(found), *study_tables(found)]))
+        say(markdown([*tables_of(found), *study_tables(found)]))
         return
     from predgen.report.page import write_report
 
-    typer.echo(f"Page: {write_report(experiment, output)}")
+    say(f"Page: {in_line(str(write_report(experiment, output)))}")

@@ -8,6 +8,7 @@ import typer
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, PresetName, settings, with_settings
 from predgen.errors import ConfigError
+from predgen.escaping import in_line
 
 
 @with_settings()
@@ -45,14 +46,13 @@ def train(
         raise ConfigError("`out` is missing: give --out FOLDER, or `out: FOLDER` in the config file.")
     if resume and overwrite:
         raise ConfigError("--resume goes on with the run in the folder, --overwrite replaces it: give one of them.")
-    from rich.console import Console
-
+    from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
     from predgen.training.run import train as run_training
 
     use_available_threads()
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     try:
         trained = run_training(run_config, folder, resume=resume, overwrite=overwrite, console=console)
     except KeyboardInterrupt as interrupt:
@@ -64,17 +64,16 @@ def train(
         f"Trained on {report['train_rows']} rows in {report['optimizer_steps']} optimizer steps"
         f" ({report['trainable_parameters']:,} of {report['parameters']:,} parameters); checkpoint of step"
         f" {report['best_step'] or report['optimizer_steps']} kept.",
-        highlight=False,
     )
-    console.print(f"Answers: {report['engine']}.", highlight=False)
+    console.print(f"Answers: {report['engine']}.")
     for name, what in (("truncated_rows", "had a prompt field shortened"), ("skipped_rows", "were skipped as bad")):
         if report[name]:
-            console.print(f"{report[name]} rows {what}.", highlight=False)
+            console.print(f"{report[name]} rows {what}.")
     for name, value in report["validation"].items():
-        console.print(f"  validation {name} {value:.4f}", highlight=False)
+        console.print(f"  validation {name} {value:.4f}")
+    shown = in_line(str(folder))
     console.print(
-        f"Saved in {folder}. Next:\n  predgen evaluate {folder} --split validation\n"
-        f"  predgen predict {folder} new.csv -o predictions.csv",
-        highlight=False,
+        f"Saved in {shown}. Next:\n  predgen evaluate {shown} --split validation\n"
+        f"  predgen predict {shown} new.csv -o predictions.csv",
         soft_wrap=True,
     )

@@ -7,6 +7,7 @@ import typer
 
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, settings, with_settings
+from predgen.cli.say import say
 
 _SETTINGS = (
     "task data_dir data validation_data prompt target kind weight_column decimals limit bad_rows truncate_field max_length"
@@ -31,10 +32,11 @@ def validate(
 
     facts = validate_data(run_config)
     if as_json:
-        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        say(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from predgen.terminal import PlainConsole
 
     table = Table(show_header=False)
     for name, value in facts.items():
@@ -42,4 +44,4 @@ def validate(
             name.replace("_", " "),
             ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
         )
-    Console().print(table)
+    PlainConsole().print(table)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from predgen import registries
 from predgen.compare.cell import finished
@@ -18,7 +17,9 @@ from predgen.compare.records import FOLDERS, PLAN_FILE, Record, read_record, wri
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
 from predgen.errors import ConfigError, DataError
+from predgen.escaping import in_line
 from predgen.progress import ProgressBar
+from predgen.terminal import PlainConsole
 from predgen.training.prepare import make_setup, task_of
 
 
@@ -36,11 +37,11 @@ class Experiment:
         PredgenError: If the folder holds something else or an experiment with other settings, or a task's rows cannot be used.
     """
 
-    def __init__(self, plan: Plan, folder: str | Path, engine: Engine, console: Console | None = None) -> None:
+    def __init__(self, plan: Plan, folder: str | Path, engine: Engine, console: PlainConsole | None = None) -> None:
         self.plan = plan
         self.folder = Path(folder)
         self.engine = engine
-        self.console = console or Console(quiet=True)
+        self.console = console or PlainConsole(quiet=True)
         self._rows: dict[str, CellRows] = {}
         self._limits: dict[str, int] = {}
 
@@ -83,7 +84,7 @@ class Experiment:
                 )
             setup = {name: fact["rows"] for name, fact in data_facts(rows)["splits"].items()}
             told = ", ".join(f"{count} {name}" for name, count in setup.items())
-            self.console.print(f"{source}: {told} rows", highlight=False)
+            self.console.print(f"{in_line(source)}: {told} rows")
 
     def _any_cell(self, source: str) -> Cell:
         """A run on a task, whose data settings are those of all."""
@@ -184,7 +185,7 @@ class Experiment:
             def on_done(record: Record) -> None:
                 records[record.id] = record
                 bar.set(len(records))
-                self.console.print(_said(record), highlight=False, soft_wrap=True)
+                self.console.print(_said(record), soft_wrap=True)
 
             if missing:
                 keep = self.plan.keep_models
@@ -215,7 +216,7 @@ class Experiment:
                 choice=dict(cell.choice),
             )
         write_record(record, self.folder)
-        self.console.print(_said(record), highlight=False, soft_wrap=True)
+        self.console.print(_said(record), soft_wrap=True)
         return record
 
 
@@ -262,9 +263,9 @@ def _beats_constant(records: Sequence[Record]) -> bool:
 def _said(record: Record) -> str:
     """A line about a run."""
     if record.status != "done":
-        return f"  {record.id}: {record.status}: {(record.error or {}).get('message', '')}"
+        return in_line(f"  {record.id}: {record.status}: {(record.error or {}).get('message', '')}")
     figures: Mapping[str, Any] = record.measurements[0].metrics if record.measurements else record.validation
     first = next(iter(figures.items()), ("", None))
     value = "not defined" if first[1] is None else f"{first[1]:.4f}"
     where = record.measurements[0].split if record.measurements else "validation"
-    return f"  {record.id}: {where} {first[0]} {value} ({record.cost.get('train_s') or 0:.0f} s)"
+    return in_line(f"  {record.id}: {where} {first[0]} {value} ({record.cost.get('train_s') or 0:.0f} s)")

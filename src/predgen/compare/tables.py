@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from predgen.compare.findings import Difference, Entry, Estimate, Findings, VariantFacts
 from predgen.compare.records import PRIMARY
+from predgen.escaping import for_markdown, markdown_row
 
 MINUS = " minus "
 ABSENT = "-"
@@ -38,18 +38,18 @@ class Table:
     def markdown(self) -> str:
         """Return it as a markdown table with its title and notes."""
         rule = ["---:" if self.is_number(place) else "---" for place in range(len(self.columns))]
-        cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in [self.columns, *self.rows]]
-        lines = [f"| {' | '.join(row)} |" for row in [cells[0], rule, *cells[1:]]]
-        return "\n".join([f"**{self.title}**", "", *lines, *(f"\n{note}" for note in self.notes)]) + "\n"
+        lines = [markdown_row(self.columns), f"| {' | '.join(rule)} |", *map(markdown_row, self.rows)]
+        notes = (f"\n{for_markdown(note)}" for note in self.notes)
+        return "\n".join([f"**{for_markdown(self.title)}**", "", *lines, *notes]) + "\n"
 
     def rich(self) -> RichTable:
-        """Return it for `rich.console.Console.print`."""
-        caption = escape("\n".join(self.notes)) or None
-        table = RichTable(title=escape(self.title), title_justify="left", caption=caption, caption_justify="left")
+        """Return it for `terminal.PlainConsole.print`."""
+        caption = "\n".join(self.notes) or None
+        table = RichTable(title=self.title, title_justify="left", caption=caption, caption_justify="left")
         for place, column in enumerate(self.columns):
-            table.add_column(escape(column), justify="right" if self.is_number(place) else "left")
+            table.add_column(column, justify="right" if self.is_number(place) else "left")
         for row in self.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
         return table
 
 
@@ -274,5 +274,8 @@ def markdown(made: Sequence[Table], notes: Mapping[str, Sequence[str]] | None = 
     """Return tables one below the other, then lists of notes by heading."""
     parts: list[str] = [table.markdown() for table in made]
     for heading, sentences in (notes or {}).items():
-        parts.append("\n".join([f"**{heading}**", "", *(f"- {sentence}" for sentence in sentences)]) + "\n")
+        parts.append(
+            "\n".join([f"**{for_markdown(heading)}**", "", *(f"- {for_markdown(sentence)}" for sentence in sentences)])
+            + "\n"
+        )
     return "\n".join(parts)

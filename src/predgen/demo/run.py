@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from predgen.baselines import tfidf
@@ -18,10 +17,12 @@ from predgen.data.sources import read_rows
 from predgen.demo.measured import Measured
 from predgen.demo.opinions import make_opinions
 from predgen.demo.picture import draw_results
+from predgen.escaping import in_line
 from predgen.inference.stream import predict_file
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import bootstrap_interval
+from predgen.terminal import PlainConsole
 from predgen.training.run import train
 
 TRAINING_TOKENS = 40_000
@@ -54,7 +55,7 @@ TASKS = (
 )
 
 
-def run_demo(out: Path, console: Console) -> list[Measured]:
+def run_demo(out: Path, console: PlainConsole) -> list[Measured]:
     """Run the demonstration.
 
     Args:
@@ -66,10 +67,10 @@ def run_demo(out: Path, console: Console) -> list[Measured]:
     """
     splits = make_opinions(n_train=1000, n_validation=200, n_test=400, seed=0)
     files = {name: _write_csv(rows, out / "data" / f"{name}.csv") for name, rows in splits.items()}
-    console.print(f"Data: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())} rows in {out / 'data'}.")
     console.print(
-        "Validation and test rows have nouns, and 10 % adjectives, that no training row has.", highlight=False
+        f"Data: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())} rows in {in_line(str(out / 'data'))}."
     )
+    console.print("Validation and test rows have nouns, and 10 % adjectives, that no training row has.")
     results: list[Measured] = []
     for task in TASKS:
         results += _measure(task, "tf-idf", *_baseline(task, splits), splits["test"])
@@ -150,7 +151,7 @@ def _as_dict(measured: Measured) -> dict[str, Any]:
     return {name: getattr(measured, name) for name in Measured.__slots__}
 
 
-def _show(results: Sequence[Measured], console: Console) -> None:
+def _show(results: Sequence[Measured], console: PlainConsole) -> None:
     """Print the table."""
     table = Table(title="Test rows, 95 % bootstrap intervals over rows", title_justify="left")
     for column in ("target", "method", "first metric", "second metric"):
@@ -163,7 +164,7 @@ def _show(results: Sequence[Measured], console: Console) -> None:
     console.print(table)
 
 
-def _predict(out: Path, trained: TrainedModel, files: Mapping[str, Path], console: Console) -> None:
+def _predict(out: Path, trained: TrainedModel, files: Mapping[str, Path], console: PlainConsole) -> None:
     """Predict a small file as `predgen predict` does, and say what to do next."""
     sample, target = out / "data" / "new-opinions.csv", out / "predictions.csv"
     texts = [
@@ -172,14 +173,13 @@ def _predict(out: Path, trained: TrainedModel, files: Mapping[str, Path], consol
     ]
     _write_csv([{"text": text} for text in texts], sample)
     predict_file(trained, sample, target, proba=True, overwrite=True)
-    console.print(f"\nPredictions for {sample} (model {out / 'label-predgen'}):")
-    console.print(target.read_text(encoding="utf-8"), highlight=False)
-    console.print(f"Table: {out / 'results.json'}   picture: {out / 'results.png'}")
+    console.print(f"\nPredictions for {in_line(str(sample))} (model {in_line(str(out / 'label-predgen'))}):")
+    console.print(target.read_text(encoding="utf-8"))
+    console.print(f"Table: {in_line(str(out / 'results.json'))}   picture: {in_line(str(out / 'results.png'))}")
     console.print(
         "Next, your own file:\n"
         "  predgen train --data my.csv --prompt 'Review: {text}\\nScore:' --target score --kind regression --out RUN\n"
         "  predgen evaluate RUN --data test.csv\n"
         "  predgen predict RUN new.csv -o predictions.csv",
-        highlight=False,
         soft_wrap=True,
     )

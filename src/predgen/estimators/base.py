@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +22,7 @@ from predgen.data.prompts import prompt_fields
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import PLAIN
+from predgen.terminal import PlainConsole
 from predgen.training.prepare import TrainingData, hold_out
 from predgen.training.run import train
 
@@ -187,7 +187,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         if self.validation_fraction:
             parts = hold_out(examples, config.rows_seed, self.validation_fraction)
         data = TrainingData(task, parts["train"], parts["validation"])
-        self.trained_: TrainedModel = train(config, data=data, console=Console() if self.verbose else None)
+        self.trained_: TrainedModel = train(config, data=data, console=PlainConsole() if self.verbose else None)
 
     def _predict(self, X: Any, decoding: Decoding = PLAIN) -> list[Prediction]:  # noqa: ANN401
         """Predictions of rows; none where there are none."""

@@ -1,60 +1,79 @@
 """The model card of a saved model."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from predgen.config import RunConfig
+from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
 from predgen.inference.trained import TrainedModel
 
 
 def model_card(trained: TrainedModel) -> str:
-    """Return the card: what the model is, what it was measured on, how to use it, and what it was made from."""
-    task, config, setup = trained.task, trained.config, trained.model.setup
-    fields = {name: "..." for _, name in trained.encoder.pieces if name}
-    metrics = trained.report.get("validation", {})
-    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items()) or "| none measured | |"
-    what = f"one of: {', '.join(setup.labels)}" if setup.labels else "a number"
+    """Return the card: what the model is, what it was measured on, how to use it, and what it was made from.
+
+    Labels, columns, the prompt and the base model's name are users' words, which the hub shows to everybody; they are
+    escaped (see `predgen.escaping`).
+    """
+    task, setup = trained.task, trained.model.setup
+    base = for_markdown(trained.base.name)
+    labels = ", ".join(map(for_markdown, setup.labels))
+    rows = trained.report.get("validation_rows", 0)
     return f"""---
 library_name: predgen
-base_model: {json.dumps(trained.base.name)}
+base_model: {for_terminal(json.dumps(trained.base.name))}
 tags: [predgen, {setup.kind}]
 ---
-# {task.name}: {setup.method} on {trained.base.name}
+# {for_markdown(task.name)}: {setup.method} on {base}
 
-Predicts `{task.target}` ({what}) from the prompt
+Predicts {for_markdown(task.target)} ({f"one of: {labels}" if labels else "a number"}) from the prompt
 
-```text
-{task.prompt}
-```
+{fenced(task.prompt)}
 
 Use it with `predgen`:
 
-```python
-import predgen
+{fenced(_usage(trained), "python")}
 
-model = predgen.load("FOLDER")
-model.predict([{json.dumps(fields)}])[0].value
-```
-
-## Measured on validation rows ({trained.report.get("validation_rows", 0)}), which also selected the checkpoint
+## Measured on validation rows ({rows}), which also selected the checkpoint
 
 | metric | value |
 | --- | ---: |
-{rows}
+{_measured(trained.report.get("validation", {}))}
 
 ## Made from
 
 | | |
 | --- | --- |
-| base model | {trained.base.name} |
-| method | {_method(setup)} |
-| fine-tuning | {config.peft} |
-| training rows | {trained.report.get("train_rows", "not recorded")} |
-| data | {_data(config)}, licence: {task.licence} |
-| data source | {task.source or "not stated"} |
+{_origin(trained)}
 
 The full configuration is in `predgen.json`.
 """
+
+
+def _usage(trained: TrainedModel) -> str:
+    """An example in Python."""
+    fields = {name: "..." for _, name in trained.encoder.pieces if name}
+    return f'import predgen\n\nmodel = predgen.load("FOLDER")\nmodel.predict([{json.dumps(fields)}])[0].value'
+
+
+def _measured(metrics: Mapping[str, float]) -> str:
+    """Rows of the table of metrics."""
+    rows = [(name, f"{value:.4f}") for name, value in metrics.items()] or [("none measured", "")]
+    return "\n".join(map(markdown_row, rows))
+
+
+def _origin(trained: TrainedModel) -> str:
+    """Rows of the table of what the model was made from."""
+    task, config = trained.task, trained.config
+    rows = {
+        "base model": trained.base.name,
+        "method": _method(trained.model.setup),
+        "fine-tuning": config.peft,
+        "training rows": str(trained.report.get("train_rows", "not recorded")),
+        "data": f"{_data(config)}, licence: {task.licence}",
+        "data source": task.source or "not stated",
+    }
+    return "\n".join(map(markdown_row, rows.items()))
 
 
 def _data(config: RunConfig) -> str:

@@ -7,14 +7,16 @@ from predgen.compare.findings import Difference, Estimate, Findings
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
 _CONTROLS |= {0x7F: "\u2421", **{code: "\ufffd" for code in [*range(0x80, 0xA0), *range(0xD800, 0xE000)]}}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
 _MINUS = "\u2212"
 _NAMED = 4  # tasks that a sentence names before it only counts them
 
 
 def clean(text: str) -> str:
-    """Return text with control characters as their pictures, and halves of surrogate pairs as U+FFFD.
+    """Return text whose control characters are pictures, halves of surrogate pairs U+FFFD, and overriding marks written out.
 
-    A page cannot hold them: NUL is an error in HTML, and a lone surrogate has no UTF-8.
+    A page cannot hold the first two: NUL is an error in HTML, and a lone surrogate has no UTF-8. The marks would turn round
+    what stands beside a text, too; those that only say in which direction a letter goes stay.
     """
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from predgen.progress import ProgressBar, row_progress
+from predgen.terminal import PlainConsole
 
 
 class RankBudget(TrainerCallback):
@@ -145,7 +145,7 @@ class LogFile(TrainerCallback):
 class ProgressDisplay(TrainerCallback):
     """A bar with steps, ETA, rows/s, L_W, L_D and p; a line of its own while validation rows are measured."""
 
-    def __init__(self, console: Console, rows_per_step: int, title: str) -> None:
+    def __init__(self, console: PlainConsole, rows_per_step: int, title: str) -> None:
         self.console = console
         self.rows_per_step = rows_per_step
         self.title = title
@@ -188,7 +188,7 @@ class ProgressDisplay(TrainerCallback):
             self._facts = " ".join(f"{short} {logs[name]:.3f}" for name, short in names.items() if name in logs)
         if logs and self._bar is not None and any(key.startswith("eval_") for key in logs):
             shown = "  ".join(f"{k[5:]} {v:.4f}" for k, v in logs.items() if k.startswith("eval_"))
-            self.console.print(f"  step {state.global_step}: validation {shown}", highlight=False)
+            self.console.print(f"  step {state.global_step}: validation {shown}")
 
     def on_train_end(
         self,

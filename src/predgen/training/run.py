@@ -14,7 +14,6 @@ import torch
 import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
-from rich.console import Console
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from predgen import registries
@@ -31,6 +30,7 @@ from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.sampling.schedule import SamplingSchedule
+from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.loop import PredictionTrainer, last_checkpoint
 from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, weigh
@@ -62,7 +62,7 @@ def train(
     data: TrainingData | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    console: Console | None = None,
+    console: PlainConsole | None = None,
 ) -> TrainedModel:
     """Fine-tune a model as the settings say.
 
@@ -165,10 +165,12 @@ def _resumable(folder: Path, config: RunConfig) -> Path | None:
 class _Run:
     """The steps of one run; each method is one of them."""
 
-    def __init__(self, config: RunConfig, folder: Path, data: TrainingData | None, console: Console | None) -> None:
+    def __init__(
+        self, config: RunConfig, folder: Path, data: TrainingData | None, console: PlainConsole | None
+    ) -> None:
         self.config = config
         self.folder = folder
-        self.console = console or Console(quiet=True)
+        self.console = console or PlainConsole(quiet=True)
         self.data = data or load_data(config, folder)
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
         self.metric: str = config.metric or self.data.task.metrics[0]
@@ -262,7 +264,6 @@ class _Run:
             return rows
         self.console.print(
             f"While training, {most} of {len(rows)} validation rows are looked at (`eval_rows`); all of them at the end.",
-            highlight=False,
         )
         return limit_rows(rows, most, self.config.rows_seed)
 
