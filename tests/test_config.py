@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from predgen import registries
-from predgen.config import RunConfig, config_from, peft_setting_owners, read_config
+from predgen.config import RunConfig, config_from, peft_setting_owners, read_config, setting_fields
 from predgen.errors import ConfigError
 from predgen.registry import Registry
 
-FIELDS = dataclasses.fields(RunConfig)
+FIELDS = setting_fields()
 LOW = [pytest.param(f.name, f.metadata["low"], id=f.name) for f in FIELDS if f.metadata["low"] is not None]
 HIGH = [pytest.param(f.name, f.metadata["high"], id=f.name) for f in FIELDS if f.metadata["high"] is not None]
 CHOSEN = [f for f in FIELDS if f.metadata["choices"] is not None]

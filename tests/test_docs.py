@@ -7,7 +7,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from predgen import registries
-from predgen.config import RunConfig, config_from
+from predgen.config import config_from, setting_fields
 from predgen.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +135,7 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
 )
 def test_command_parses(block: Block, words: list[str]) -> None:
     name, parameters = parsed(words)
-    known = {f.name for f in fields(RunConfig)}
+    known = {f.name for f in setting_fields()}
     if name in ("train", "validate") and parameters.get("config") is None:
         config_from({key: value for key, value in parameters.items() if key in known and value is not None})
 

@@ -1,11 +1,9 @@
 """The registry itself, then every entry of every registry of the package."""
 
-from dataclasses import fields
-
 import pytest
 
 from predgen import registries
-from predgen.config import RunConfig
+from predgen.config import setting_fields
 from predgen.core import TaskSpec
 from predgen.errors import ConfigError
 from predgen.metrics.base import Metric
@@ -127,13 +125,13 @@ def test_wdal_and_multiplicative_are_one_loss() -> None:
     [("lr", "learning_rate"), ("output_dir", "out"), ("lora_alpha", "alpha"), ("--max-seq-length", "max_length")],
 )
 def test_names_of_other_libraries_are_understood(name: str, meant: str) -> None:
-    known = [*(f.name for f in fields(RunConfig)), "out"]
+    known = [*(f.name for f in setting_fields()), "out"]
     assert close_names(name, known) == [meant]
 
 
 def test_every_meaning_is_something_that_there_is() -> None:
     known = (
-        {f.name for f in fields(RunConfig)}
+        {f.name for f in setting_fields()}
         | {"out", "workers"}
         | {name for registry in ALL.values() for name in registry}
     )

@@ -11,12 +11,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from predgen import registries
-from predgen.config import RunConfig
+from predgen.config import RunConfig, setting_fields
 from predgen.core import FileSpec, TaskSpec
 from predgen.registry import Registry
 
@@ -162,10 +161,10 @@ def config_table() -> str:
     """One table per group of settings, with type, default and what is allowed."""
     hints = get_type_hints(RunConfig)
     parts = []
-    for group in dict.fromkeys(f.metadata["group"] for f in fields(RunConfig)):
+    for group in dict.fromkeys(f.metadata["group"] for f in setting_fields()):
         rows = [
             [code(f.name), _type(hints[f.name]), _default(f.default), _allowed(f.metadata), f.metadata["help"]]
-            for f in fields(RunConfig)
+            for f in setting_fields()
             if f.metadata["group"] == group
         ]
         parts.append(f"### {group}\n\n" + table(["setting", "type", "default", "allowed", "meaning"], rows))

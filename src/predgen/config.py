@@ -111,9 +111,12 @@ class RunConfig:
     patience: int | None = option(None, "Stop after this many evaluations without a better metric.", group="Evaluation", low=1)
     report_to: str = option("none", "Trackers of transformers, comma separated, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")
 
+    # What a PEFT method of somebody else's takes besides; `config_from`, YAML and `to_dict` have these beside the others.
+    own: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for f in fields(self):
+        for f in setting_fields():
             object.__setattr__(self, f.name, _checked(f, hints[f.name], getattr(self, f.name)))
         self._check_what_to_learn()
         self._check_peft()
@@ -136,10 +139,19 @@ class RunConfig:
     def _check_peft(self) -> None:
         """Refuse settings that only other PEFT methods have."""
         own = registries.peft_methods.facts(self.peft).get("settings", {})
-        for name, owners in peft_setting_owners().items():
-            value = getattr(self, name)
+        owners_of = peft_setting_owners()
+        unknown = [name for name in self.own if name not in owners_of or name in _BUILT_IN]
+        if unknown:
+            raise ConfigError(f"`own` has {unknown[0]!r}, which no registered PEFT method declares.{near_matches(unknown[0], owners_of)}")
+        object.__setattr__(self, "own", {name: _of_type(name, value, type(own[name])) if name in own else value for name, value in self.own.items() if value is not None})
+        for name, owners in owners_of.items():
+            value = self._given(name)
             if name not in own and value is not None:
                 raise ConfigError(f"`{name}` is {value!r}, but peft {self.peft!r} has no such setting; {', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it. Leave it out, or choose another `peft`.")
+
+    def _given(self, name: str) -> Any:  # noqa: ANN401
+        """A PEFT method's setting as it was given; None where it was not."""
+        return getattr(self, name) if name in _BUILT_IN else self.own.get(name)
 
     @property
     def rows_seed(self) -> int:
@@ -152,12 +164,21 @@ class RunConfig:
         The fields stay as given, so that `dataclasses.replace(config, peft=...)` takes the other method's defaults.
         """
         own = registries.peft_methods.facts(self.peft).get("settings", {})
-        given = {name: getattr(self, name) for name in own}
+        given = {name: self._given(name) for name in own}
         return {name: own[name] if value is None else value for name, value in given.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain data, the PEFT method's defaults filled in: what is used, and what runs record."""
-        return {**dataclasses.asdict(self), **self.peft_settings()}
+        settings = {f.name: getattr(self, f.name) for f in setting_fields()}
+        return {**settings, **self.peft_settings()}
+
+
+def setting_fields() -> list["dataclasses.Field[Any]"]:
+    """Return the fields of `RunConfig` that are settings with flag, help and range, in their order."""
+    return [f for f in fields(RunConfig) if f.name != "own"]
+
+
+_BUILT_IN = frozenset(f.name for f in setting_fields())
 
 
 def peft_setting_owners() -> dict[str, list[str]]:
@@ -177,13 +198,7 @@ def _checked(f: "dataclasses.Field[Any]", hint: object, value: Any) -> Any:  # n
             raise ConfigError(f"`{f.name}` cannot be empty; {f.metadata['help']}")
         return None
     wanted = next(option for option in options if option is not type(None))
-    if wanted is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            value = float(value)
-        except ValueError:
-            raise ConfigError(f"`{f.name}` is {value!r}, but must be a number.") from None
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        raise ConfigError(f"`{f.name}` is {value!r}, but must be of type {wanted.__name__}.")
+    value = _of_type(f.name, value, wanted)
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     if isinstance(choices, Registry):
         value = choices.canonical(value)
@@ -195,6 +210,18 @@ def _checked(f: "dataclasses.Field[Any]", hint: object, value: Any) -> Any:  # n
     return value
 
 
+def _of_type(name: str, value: Any, wanted: type) -> Any:  # noqa: ANN401
+    """Return `value` as the wanted type, or raise naming setting, value and type."""
+    if wanted is float and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            value = float(value)
+        except ValueError:
+            raise ConfigError(f"`{name}` is {value!r}, but must be a number.") from None
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise ConfigError(f"`{name}` is {value!r}, but must be of type {wanted.__name__}.")
+    return value
+
+
 def config_from(*sources: Mapping[str, Any]) -> RunConfig:
     """Build a `RunConfig` from mappings, later ones overriding earlier ones.
 
@@ -202,13 +229,17 @@ def config_from(*sources: Mapping[str, Any]) -> RunConfig:
         ConfigError: On a key that is not a setting; near matches are named.
     """
     merged: dict[str, Any] = {}
-    known = [f.name for f in fields(RunConfig)]
+    own: dict[str, Any] = {}
+    known = [*_BUILT_IN, *peft_setting_owners()]
     for source in sources:
         for key, value in source.items():
+            if key in known and key not in _BUILT_IN:
+                own[key] = value
+                continue
             if key not in known:
                 raise ConfigError(f"unknown setting {key!r}.{near_matches(key, known)} See `predgen train --help` for all settings.")
             merged[key] = value
-    return RunConfig(**merged)
+    return RunConfig(**merged, own=own)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

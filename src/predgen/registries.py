@@ -5,6 +5,9 @@ Example:
     >>> losses.register("mean", "my_package.losses:MeanLoss", "arithmetic mean of both losses")  # doctest: +SKIP
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from predgen.registry import Registry
 
 # Facts of a method: those settings of `RunConfig` that it has and some other method has not.
@@ -102,3 +105,27 @@ tasks.register("multiarith", "predgen.tasks.multiarith:MULTIARITH", "word proble
 tasks.register("addsub", "predgen.tasks.addsub:ADDSUB", "word problems of addition and subtraction, test only")
 tasks.register("singleeq", "predgen.tasks.singleeq:SINGLEEQ", "word problems that one equation solves, test only")
 tasks.register("svamp", "predgen.tasks.svamp:SVAMP", "varied word problems, test only")
+
+
+def by_name() -> dict[str, Registry]:
+    """Return all registries, by the name of their variable."""
+    return {name: value for name, value in globals().items() if isinstance(value, Registry)}
+
+
+_BUILT_IN = {name: frozenset(registry) for name, registry in by_name().items()}
+
+
+def added() -> dict[str, list[dict[str, Any]]]:
+    """Return what others have registered, as plain data for another process; see `add`."""
+    found = {
+        name: [entry for entry in registry.registrations() if entry["name"] not in _BUILT_IN[name]]
+        for name, registry in by_name().items()
+    }
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def add(registrations: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Register what `added` returned elsewhere; nothing is imported before it is used."""
+    for name, entries in registrations.items():
+        for entry in entries:
+            by_name()[name].register(**entry)

@@ -5,8 +5,12 @@ all read it. Registering costs one line and imports nothing.
 """
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from predgen.errors import ConfigError
@@ -48,6 +52,46 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest known names, or an empty string."""
     close = close_names(name, known)
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+GROUP = "predgen"
+"""Entry point group: packages that name modules here have them imported when a name is looked up that is not known yet."""
+
+
+@cache
+def load_entry_points() -> None:
+    """Import the modules that installed packages name in the group, once; importing them registers what they hold.
+
+    Raises:
+        ConfigError: If one of them cannot be imported.
+    """
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else "an installed package"
+            raise ConfigError(
+                f"entry point {point.name!r} = {point.value!r} of {package} cannot be imported: {error!r}. Repair that package,"
+                " or uninstall it."
+            ) from error
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import the user's own modules, which register what they hold; they may lie in the working directory.
+
+    Raises:
+        ConfigError: If one of them cannot be imported.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # last, so that nothing there stands before an installed package
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:
+            raise ConfigError(
+                f"--import {name!r}: {error!r}. Give a module that Python can import from here, such as my_package.my_module."
+            ) from error
 
 
 class Registry:
@@ -102,9 +146,13 @@ class Registry:
     def canonical(self, name: str) -> str:
         """Return the registered name behind `name` (which may be an alias).
 
+        A name that is not known yet may be that of an installed package with an entry point of group `predgen`.
+
         Raises:
             ConfigError: If the name is unknown; near matches are named.
         """
+        if name not in self:
+            load_entry_points()
         name = self._aliases.get(name, name)
         if name not in self._targets:
             known = ", ".join(sorted([*self._targets, *self._aliases]))
@@ -129,6 +177,19 @@ class Registry:
     def aliases(self, name: str) -> list[str]:
         """Return the other names of `name`."""
         return [alias for alias, target in self._aliases.items() if target == name]
+
+    def registrations(self) -> list[dict[str, Any]]:
+        """Return what `register` was called with, as plain data: another process can register the same."""
+        return [
+            {
+                "name": name,
+                "target": target,
+                "summary": self._summaries[name],
+                "aliases": self.aliases(name),
+                "facts": self._facts[name],
+            }
+            for name, target in self._targets.items()
+        ]
 
     def __contains__(self, name: object) -> bool:
         return name in self._targets or name in self._aliases

@@ -1,7 +1,6 @@
 """`predgen compare`."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
@@ -10,7 +9,7 @@ import typer
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import plain_type, with_settings
 from predgen.cli.say import say
-from predgen.config import RunConfig, read_config
+from predgen.config import RunConfig, read_config, setting_fields
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
 from predgen.registry import near_matches
@@ -179,7 +178,7 @@ def _values(name: str, text: str) -> list[Any]:
         ConfigError: If the setting is unknown, or a value is not of its type.
     """
     hints = get_type_hints(RunConfig)
-    kinds = {f.name: plain_type(hints[f.name]) for f in fields(RunConfig)}
+    kinds = {f.name: plain_type(hints[f.name]) for f in setting_fields()}
     if name not in kinds:
         raise ConfigError(f"unknown setting {name!r}.{near_matches(name, kinds)}")
     return [_value(name, kinds[name], part) for part in _listed(text) or []]

@@ -12,7 +12,7 @@ from predgen.cli.errors import readable_errors
 from predgen.cli.options import names_of
 from predgen.cli.say import say
 from predgen.errors import ConfigError, ModelError
-from predgen.registry import near_matches
+from predgen.registry import load_entry_points, near_matches
 
 LISTS = {
     "tasks": registries.tasks,
@@ -47,6 +47,7 @@ def ls(
     """
     if model is not None and what != "peft":
         raise ConfigError(f"`--model` belongs to `predgen ls peft`, not to `predgen ls {what or ''}`.")
+    load_entry_points()
     entries = _lists() if what is None else _entries(what, model)
     if as_json:
         say(json.dumps(entries, indent=1, ensure_ascii=False))

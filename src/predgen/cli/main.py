@@ -13,6 +13,7 @@ from predgen.cli.demo import demo
 from predgen.cli.evaluate import evaluate
 from predgen.cli.ls import ls
 from predgen.cli.mi import mi
+from predgen.cli.options import with_imports
 from predgen.cli.predict import predict
 from predgen.cli.report import report
 from predgen.cli.say import say
@@ -92,4 +93,4 @@ def main(
 
 
 for command in (train, evaluate, predict, compare, report, mi, validate, ls, demo):
-    app.command(cls=Command)(command)
+    app.command(cls=Command)(with_imports(command))

@@ -4,17 +4,17 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from predgen import registries
+from predgen.cli.errors import readable_errors
 from predgen.cli.say import say
-from predgen.config import RunConfig, config_from, read_config
+from predgen.config import RunConfig, config_from, read_config, setting_fields
 from predgen.errors import ConfigError
-from predgen.registry import Registry
+from predgen.registry import Registry, import_modules
 
 if TYPE_CHECKING:
     from predgen.inference.trained import TrainedModel
@@ -49,6 +49,35 @@ TrustRemoteCode = Annotated[
 ]
 
 
+def with_imports(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option `--import`, which is obeyed before all others: their values may be names it registers."""
+
+    @functools.wraps(command)
+    def run(**kwargs: Any) -> None:  # noqa: ANN401
+        kwargs.pop("modules")
+        command(**kwargs)
+
+    option = typer.Option(
+        "--import",
+        help="Python module with components of your own to register, e.g. my_package.my_module; repeatable.",
+        callback=readable_errors(_import),
+        is_eager=True,
+    )
+    modules = inspect.Parameter(
+        "modules", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
+    )
+    parameters = [*inspect.signature(command).parameters.values(), modules]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _import(names: list[str] | None) -> list[str] | None:
+    """Import the user's modules."""
+    import_modules(names or ())
+    return names
+
+
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each setting of `RunConfig` (or for `names` only), as keyword `given`.
 
@@ -56,7 +85,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        chosen = [f for f in fields(RunConfig) if not names or f.name in names]
+        chosen = [f for f in setting_fields() if not names or f.name in names]
         keys = {f.name for f in chosen}
 
         @functools.wraps(command)

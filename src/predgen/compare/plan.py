@@ -15,7 +15,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.compare.records import Stage
-from predgen.config import RunConfig, peft_setting_owners
+from predgen.config import RunConfig, config_from, peft_setting_owners, setting_fields
 from predgen.errors import ConfigError
 from predgen.registry import near_matches
 
@@ -90,7 +90,7 @@ class Cell:
         Raises:
             ConfigError: If they contradict each other.
         """
-        return RunConfig(**self.settings)
+        return config_from(self.settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -362,7 +362,7 @@ def _check_variants(plan: Plan) -> None:
 
 def _check_names(plan: Plan) -> None:
     """Refuse unknown settings and baselines."""
-    known = [f.name for f in dataclasses.fields(RunConfig)]
+    known = [*(f.name for f in setting_fields()), *peft_setting_owners()]
     places = [("settings", plan.settings), ("tune", plan.tune), *((v.name, v.settings) for v in plan.variants)]
     for where, settings in places:
         for name in settings:

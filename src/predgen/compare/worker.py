@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from predgen import registries
 from predgen.compare.cell import run_cell
 from predgen.compare.plan import Cell
 
@@ -18,6 +19,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
     try:
+        registries.add(json.loads(sys.stdin.readline() or "{}"))  # what the user's own modules registered comes first
         for line in sys.stdin:
             order = json.loads(line)
             record = run_cell(Cell.from_dict(order["cell"]), experiment, keep_models=order["keep_models"])

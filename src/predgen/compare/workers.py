@@ -4,6 +4,7 @@ A worker is a process of its own, so that a run which dies (out of memory, a cra
 itself. It reads orders from standard input and answers on a pipe, one JSON line each; it writes its records itself.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from predgen import registries
 from predgen.compare.plan import Cell
 from predgen.compare.records import Record, read_record, record_path, write_record
 from predgen.errors import ConfigError
@@ -193,8 +195,10 @@ def _start(name: str, experiment: Path, threads: int) -> "subprocess.Popen[str]"
     logs = experiment / "work"
     logs.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    # User modules are where this process found them, which need not be where the worker would look.
+    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in sys.path if path))
     with (logs / f"{name}.log").open("a", encoding="utf-8") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "predgen.compare.worker", str(experiment)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -203,6 +207,11 @@ def _start(name: str, experiment: Path, threads: int) -> "subprocess.Popen[str]"
             env=environment,
             start_new_session=True,  # Ctrl-C comes from us, once, and not from the terminal as well
         )
+    assert process.stdin is not None, "opened as a pipe"
+    with contextlib.suppress(BrokenPipeError):  # it died at once; the first order finds that out
+        process.stdin.write(json.dumps(registries.added()) + "\n")
+        process.stdin.flush()
+    return process
 
 
 def _died(cell: Cell, status: int, experiment: Path, name: str) -> Record:

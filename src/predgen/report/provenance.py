@@ -1,6 +1,5 @@
 """Where the figures come from: the plan, data, environments, and the command behind every run."""
 
-import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from markupsafe import Markup
 
 from predgen import registries
 from predgen.compare.records import Record
-from predgen.config import RunConfig
+from predgen.config import RunConfig, setting_fields
 from predgen.core import TaskSpec
 from predgen.report.drawing import Panel, frame, scale_for
 from predgen.report.experiment import Experiment
@@ -276,7 +275,7 @@ def training_command(run: Record) -> str:
     """Return the `predgen train` command with the settings of a run, those of its PEFT method and defaults left out."""
     defaults = RunConfig(task="sst2", peft=run.config.get("peft", "lora")).to_dict()
     words = ["predgen", "train"]
-    for field in dataclasses.fields(RunConfig):
+    for field in setting_fields():
         value = run.config.get(field.name)
         if value is None or (value == defaults[field.name] and field.name not in ("task", "method", "peft", "seed")):
             continue

@@ -1,0 +1,161 @@
+"""Components of a user's own module: on the command line, in workers, from installed packages, with a setting of their own."""
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli_runs import PROMPT, Runs, predgen, refused
+from predgen import registries, registry
+from predgen.compare.plan import Plan
+from predgen.compare.plan_file import plan_from
+from predgen.compare.runner import Experiment
+from predgen.compare.workers import LocalWorkers
+from predgen.config import RunConfig, config_from
+from predgen.errors import ConfigError
+from predgen.inference.saved import load
+
+MODULE = '''
+import torch
+from peft import LoraConfig
+
+from predgen.losses.base import JointLoss
+from predgen.metrics.base import Metric
+from predgen.peft_methods.base import PeftMethod
+from predgen.registries import losses, metrics, peft_methods
+
+
+class MaxLoss(JointLoss):
+    """L = max(L_W, L_D)."""
+
+    def join(self, writer, director):
+        return torch.maximum(writer, director)
+
+
+def config(settings):
+    """LoRA with a dropout of its own."""
+    return LoraConfig(r=settings.options["rank"], lora_dropout=settings.options["own_dropout"], target_modules=["q_proj"])
+
+
+OWN_PEFT = PeftMethod("own_peft", "adapter", adapter=config)
+WRONG = Metric("wrong", "classification", greater_is_better=False, function=lambda t, p, q, l: float((t != p).mean()))
+
+losses.register("own_max", f"{__name__}:MaxLoss", "max(L_W, L_D)")
+metrics.register("wrong", f"{__name__}:WRONG", "share of wrong labels")
+peft_methods.register(
+    "own_peft", f"{__name__}:OWN_PEFT", "LoRA on queries", facts={"settings": {"rank": 2, "own_dropout": 0.0}}
+)
+'''
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module in the working directory, which nothing has imported yet; afterwards all is as before."""
+    name = f"own_components_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    kinds = registries.by_name().values()
+    before = [{key: dict(value) for key, value in vars(kind).items() if isinstance(value, dict)} for kind in kinds]
+    yield name
+    for kind, state in zip(kinds, before, strict=True):
+        vars(kind).update(state)
+    sys.modules.pop(name, None)
+
+
+def test_import_on_the_command_line(runs: Runs, own: str, tmp_path: Path) -> None:
+    assert "own_max" in refused(runs.train("--loss", "own_max", "--out", tmp_path / "early"))
+    names = ("--import", own, "--loss", "own_max", "--metric", "wrong", "--peft", "own_peft")
+    data = ("--data", runs.data, "--prompt", PROMPT, "--target", "label", "--kind", "classification")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("own_dropout: 0.25", encoding="utf-8")
+    trained = runs.train(*data, *names, "--config", settings, "--out", tmp_path / "run")
+    assert trained.exit_code == 0, trained.output
+    assert "wrong" in trained.output
+    adapter = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert adapter["lora_dropout"] == 0.25
+    assert load(tmp_path / "run").config.peft_settings() == {"rank": 2, "own_dropout": 0.25}
+    predicted = predgen("predict", tmp_path / "run", runs.data, "-o", tmp_path / "out.csv", "--import", own)
+    assert predicted.exit_code == 0, predicted.output
+    listed = predgen("ls", "losses", "--import", own, "--json")
+    assert "own_max" in [entry["name"] for entry in json.loads(listed.stdout)]
+
+
+def test_a_module_that_cannot_be_imported_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert "no_such_module" in refused(predgen("ls", "losses", "--import", "no_such_module"))
+    (tmp_path / "breaks_at_once.py").write_text("1 / 0", encoding="utf-8")
+    assert "ZeroDivisionError" in refused(predgen("ls", "--import", "breaks_at_once"))
+
+
+def own_plan(runs: Runs) -> Plan:
+    """One run with an own loss and an own PEFT method."""
+    data = {"data": str(runs.data), "prompt": PROMPT.replace("\\n", "\n"), "target": "label", "kind": "classification"}
+    own = {"model": str(runs.base), "max_steps": 1, "loss": "own_max", "peft": "own_peft", "own_dropout": 0.5}
+    return plan_from({"methods": ["predgen"], "baselines": [], "seeds": [0], "settings": {**data, **own}})
+
+
+def test_workers_know_what_this_process_has_registered(runs: Runs, own: str, tmp_path: Path) -> None:
+    registry.import_modules([own])
+    plan = own_plan(runs)
+    [record] = Experiment(plan, tmp_path / "exp", LocalWorkers(1)).run()
+    assert (record.status, record.error) == ("done", None)
+    assert (record.config["loss"], record.config["own_dropout"]) == ("own_max", 0.5)
+
+
+def test_entry_points_are_looked_up_where_a_name_is_not_known(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sys.path.append(str(Path.cwd()))
+    points = [importlib.metadata.EntryPoint("mine", own, registry.GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+    registry.load_entry_points.cache_clear()
+    assert own not in sys.modules
+    registries.losses.get("wdal")
+    assert own not in sys.modules, "built-in names need no package of others"
+    assert registries.losses.get("own_max").__module__ == own
+    registry.load_entry_points.cache_clear()
+
+
+def test_a_broken_entry_point_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [importlib.metadata.EntryPoint("bad", "no_such_module", registry.GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry.load_entry_points.cache_clear()
+    with pytest.raises(ConfigError, match="no_such_module"):
+        registries.losses.canonical("no such loss")
+    registry.load_entry_points.cache_clear()
+
+
+def test_a_foreign_setting_leaves_other_methods_alone(own: str) -> None:
+    registry.import_modules([own])
+    plain = RunConfig(task="sst2")
+    assert plain.peft_settings() == {"rank": 8, "alpha": 16.0}
+    config = config_from({"task": "sst2", "peft": "own_peft", "own_dropout": "0.5", "rank": 3})
+    assert config.peft_settings() == {"rank": 3, "own_dropout": 0.5}
+    assert config_from(config.to_dict()) == config
+    assert replace(config, seed=4).peft_settings() == config.peft_settings()
+    assert yaml.safe_load(yaml.safe_dump(config.to_dict()))["own_dropout"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"peft": "lora", "own_dropout": 0.5}, "own_dropout.*lora.*own_peft"),
+        ({"peft": "own_peft", "own_dropout": "much"}, "own_dropout.*much"),
+        ({"peft": "own_peft", "own_droput": 0.5}, "own_dropout"),
+        ({"peft": "own_peft", "alpha": 2.0}, "alpha"),
+    ],
+)
+def test_foreign_settings_are_checked_like_others(own: str, settings: dict[str, object], message: str) -> None:
+    registry.import_modules([own])
+    with pytest.raises(ConfigError, match=message):
+        config_from({"task": "sst2", **settings})
+
+
+def test_own_takes_no_built_in_setting() -> None:
+    with pytest.raises(ConfigError, match="rank"):
+        RunConfig(task="sst2", own={"rank": 3})
