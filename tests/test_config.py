@@ -253,7 +253,7 @@ def test_settings_round_trip_through_yaml(tmp_path: Path) -> None:
     [
         (b"task: [sst2", "is not valid YAML"),
         (b"task: \xff\xfe", "is not valid YAML"),
-        (b"- task\n- sst2\n", "must hold `setting: value` lines, but holds list"),
+        (b"- task\n- sst2\n", "must hold `key: value` lines, but holds list"),
         (b"", "but holds NoneType"),
         (b"task: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
     ],

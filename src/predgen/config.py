@@ -248,14 +248,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: If the file is missing, is not YAML, or is not a mapping of settings.
     """
-    import yaml
+    from predgen.plain_data import read_yaml
 
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read config file {str(path)!r}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {str(path)!r} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"config file {str(path)!r} must hold `setting: value` lines, but holds {type(data).__name__}.")
-    return {str(key).replace("-", "_"): value for key, value in data.items()}
+    data = read_yaml(Path(path), error=ConfigError, repair="Write it as `setting: value` lines.")
+    return {key.replace("-", "_"): value for key, value in data.items()}

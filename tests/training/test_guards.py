@@ -389,3 +389,10 @@ def test_overwrite_replaces_a_run(base: Path, tmp_path: Path) -> None:
     found = sorted(path.name for path in (tmp_path / "run").iterdir())
     model = ["README.md", "head.safetensors", "predgen.json", "trained-rows.json"]
     assert found == sorted([*model, "config.yaml", "log.jsonl"])
+
+
+@pytest.mark.parametrize("content", [b"task: [", b"- 1\n", b"", b"\xff\xfe", b"model: &a x\ntask: *a\n", b"1: 2\n"])
+def test_damaged_settings_of_a_run_to_resume_are_said(base: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml'.*Restore it"):
+        tiny_run(base, "classification", tiny_data("classification", 4), tmp_path, resume=True)

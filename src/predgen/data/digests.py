@@ -5,11 +5,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from predgen.core import Example
-from predgen.errors import SavedModelError
+from predgen.plain_data import read_json
 
+_MOST_BYTES = 1 << 30  # fifty million rows
 _BYTES = 8  # a million rows meet a million others by chance with probability 1e12 / 2^64, below 1e-7
+
+_Digest = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{2 * _BYTES}}}$")]
 
 
 def row_digest(example: Example) -> str:
@@ -53,10 +59,4 @@ class RowDigests:
         Raises:
             SavedModelError: If the file is damaged.
         """
-        try:
-            digests = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise SavedModelError(f"{str(path)!r} is damaged: {error}. Copy it again.") from error
-        if not isinstance(digests, list) or not all(isinstance(d, str) and len(d) == 2 * _BYTES for d in digests):
-            raise SavedModelError(f"{str(path)!r} is damaged: it holds no list of digests. Copy it again.")
-        return cls(frozenset(digests))
+        return cls(frozenset(read_json(path, list[_Digest], most_bytes=_MOST_BYTES)))

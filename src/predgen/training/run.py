@@ -23,12 +23,13 @@ from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
 from predgen.errors import ConfigError
-from predgen.inference.saved import MANIFEST
+from predgen.inference.manifest import MANIFEST
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
+from predgen.plain_data import read_yaml
 from predgen.sampling.schedule import SamplingSchedule
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
@@ -148,7 +149,7 @@ def _resumable(folder: Path, config: RunConfig) -> Path | None:
     stored = folder / _CONFIG
     if not stored.is_file():
         raise ConfigError(f"there is no run to resume in {str(folder)!r}.")
-    before = yaml.safe_load(stored.read_text(encoding="utf-8"))
+    before = read_yaml(stored, error=ConfigError, repair="Restore it, or give --overwrite to train anew.")
     now = config.to_dict()
     changed = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
     if changed:
