@@ -184,7 +184,7 @@ def test_written_adapter_reads_back_the_same(name: str, family: str, tmp_path: P
     model = adapted(name, family)
     shake(model)
     model.save_pretrained(str(tmp_path))
-    loaded = load_adapter(registries.peft_methods.get(name), tiny_model(family), str(tmp_path))
+    loaded = load_adapter(registries.peft_methods.get(name), tiny_model(family), tmp_path, options_of(name))
     assert torch.equal(logits(loaded), logits(model))
     assert trained_numbers(loaded) == 0
 
@@ -235,7 +235,7 @@ def test_lora_fa_keeps_a_frozen_when_adapters_are_switched() -> None:
 
 def test_lora_fa_keeps_a_frozen_after_loading(tmp_path: Path) -> None:
     adapted("lora_fa").save_pretrained(str(tmp_path))
-    loaded = load_adapter(registries.peft_methods.get("lora_fa"), tiny_model("llama"), str(tmp_path))
+    loaded = load_adapter(registries.peft_methods.get("lora_fa"), tiny_model("llama"), tmp_path, options_of("lora_fa"))
     assert frozen_and_trained(loaded) == ({False}, {False})
     loaded.set_adapter("default")  # makes an adapter trainable
     assert frozen_and_trained(loaded) == ({False}, {True})
@@ -329,5 +329,5 @@ def test_pruned_adalora_computes_the_same_with_fewer_numbers(tmp_path: Path) -> 
     assert trained_numbers(model) < numbers
     torch.testing.assert_close(logits(model), before, rtol=1e-5, atol=1e-5)
     model.save_pretrained(str(tmp_path))
-    loaded = load_adapter(method, tiny_model("llama"), str(tmp_path))
+    loaded = load_adapter(method, tiny_model("llama"), tmp_path, options_of("adalora"))
     assert torch.equal(logits(loaded), logits(model))

@@ -16,6 +16,7 @@ from predgen.engine.tree_pass import find_obstacle
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.sampling.draws import SamplingPlan
+from predgen.weights import TensorFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,9 @@ class PredictionModel(nn.Module):
         return {name: value for name, value in self.state_dict().items() if not name.startswith("lm.")}
 
     def load_head_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `head_state` returned; names and shapes have to agree."""
+        """Put back what `head_state` returned; names, shapes and kinds of numbers have to agree."""
         expected = self.head_state()
-        if expected.keys() != state.keys() or any(expected[k].shape != state[k].shape for k in state):
+        if {k: TensorFacts.of(v) for k, v in expected.items()} != {k: TensorFacts.of(v) for k, v in state.items()}:
             raise ValueError(f"head weights {sorted(state)} do not fit this model, which has {sorted(expected)}")
         self.load_state_dict(state, strict=False)
 

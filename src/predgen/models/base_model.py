@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from predgen.engine.backbone import Backbone
 from predgen.errors import ModelError
+from predgen.weights import require_finite
 
 EMBEDDED = "embedded"
 _MIB = 1 << 20
@@ -56,24 +57,58 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     try:
         with without_progress_bars():
             config = without_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code))
-            lm = AutoModelForCausalLM.from_pretrained(
+            _check_attention(config)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
                 dtype=getattr(torch, dtype),
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
+                output_loading_info=True,
             )
     except Exception as error:  # a damaged file makes transformers raise anything, IndexError and ImportError among it
         raise ModelError(
             f"base model {name!r} in {str(folder)!r} cannot be loaded: {error}. {_hint(folder, trust_remote_code)}It has to"
             " be a causal language model with safetensors weights."
         ) from error
+    lm, loading = loaded
+    _check_complete(loading, f"base model {name!r} in {str(folder)!r}")
+    require_finite(lm.named_parameters(), f"base model {name!r} in {str(folder)!r}", error=ModelError)
     align_weights(lm)
     Backbone(lm.eval()).check()
     base = BaseModel(lm, tokenizer, name, folder)
     if not runs_own_code(base):
         _forget_code(base)
     return base
+
+
+def _check_attention(config: Any) -> None:  # noqa: ANN401
+    """Refuse a configuration that names compiled code to fetch from the hub: an attention or experts "kernel"."""
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        for field in ("_attn_implementation", "_experts_implementation"):
+            wanted = getattr(part, field, None)
+            if wanted is not None and not str(wanted).replace("_", "").isalnum():
+                raise ModelError(
+                    f"its config.json asks for the code {wanted!r} ({field[1:]}), which is not run; remove that key, and"
+                    " the built-in code is taken."
+                )
+
+
+def _check_complete(loading: Mapping[str, Any], what: str) -> None:
+    """Refuse weights that are not those of the configuration: transformers makes up what is missing, drops what is not used.
+
+    Tensors that are tied to others, and those that a known architecture never uses, do not count.
+
+    Raises:
+        ModelError: If some are missing or too many.
+    """
+    for key, said in (("missing_keys", "lack"), ("unexpected_keys", "have, but the model has not,")):
+        names = sorted(map(str, loading.get(key) or ()))
+        if names:
+            raise ModelError(
+                f"{what}: its weights {said} {len(names)} tensors ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}),"
+                " by its config.json. They would be random or left out: take weights and config.json of one model."
+            )
 
 
 def align_weights(model: torch.nn.Module) -> None:

@@ -1,6 +1,8 @@
 """AdaLoRA: an SVD-form update whose rank budget moves between layers during training."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,7 +10,9 @@ from peft import AdaLoraConfig, PeftConfig, PeftModel, TaskType
 from peft.tuners.adalora import AdaLoraLayer
 from torch import Tensor
 
-from predgen.peft_methods.base import PeftMethod, PeftSettings
+from predgen.errors import SavedModelError
+from predgen.peft_methods.base import PeftMethod, PeftSettings, Recorded
+from predgen.weights import TensorFacts
 
 ORTHOGONALITY_WEIGHT = 0.1  # Zhang et al. (2023): 0.1 to 0.3
 
@@ -92,6 +96,51 @@ def prune(model: Any) -> None:  # noqa: ANN401
     hold_divisor(model)
 
 
+@dataclass(frozen=True)
+class AdaLoraRecorded(Recorded):
+    """What an AdaLoRA run adds to its configuration.
+
+    Attributes:
+        rank_pattern: For each layer, which of its initial ranks were kept.
+        tinit: First step of pruning.
+        tfinal: Steps at the end without pruning.
+        deltaT: Steps from one pruning to the next.
+        total_step: Steps of the run.
+    """
+
+    rank_pattern: dict[str, list[bool]] | None = None
+    tinit: int = 0
+    tfinal: int = 0
+    deltaT: int = 1
+    total_step: int = 1
+
+
+def kept_shapes(shapes: Mapping[str, TensorFacts], config: Any) -> dict[str, TensorFacts]:  # noqa: ANN401
+    """Shapes after pruning: A and E have a row, B a column, for each rank that the rank pattern keeps.
+
+    Raises:
+        SavedModelError: If the pattern names a layer that there is not, or has another number of ranks.
+    """
+    pattern = config.rank_pattern or {}
+    kept = dict(shapes)
+    for layer, flags in pattern.items():
+        stem = f"base_model.model.{layer.removesuffix('.lora_E')}"
+        names = {
+            axis: [f"{stem}.{part}" for part in parts] for axis, parts in ((0, ("lora_A", "lora_E")), (1, ("lora_B",)))
+        }
+        if not layer.endswith(".lora_E") or f"{stem}.lora_E" not in shapes or len(flags) != config.init_r:
+            raise SavedModelError(
+                f"adapter_config.json: `rank_pattern` has {len(flags)} ranks for {layer!r}, but each adapted layer starts"
+                f" with {config.init_r}. The file is damaged or changed: copy the model again."
+            )
+        for axis, parts in names.items():
+            for name in parts:
+                sizes = list(shapes[name].shape)
+                sizes[axis] = sum(flags)
+                kept[name] = replace(shapes[name], shape=tuple(sizes))
+    return kept
+
+
 ADALORA = PeftMethod(
     "adalora",
     "adapter",
@@ -99,4 +148,6 @@ ADALORA = PeftMethod(
     after_injection=hold_divisor,
     has_rank_allocator=True,
     after_training=prune,
+    recorded=AdaLoraRecorded,
+    saved_shapes=kept_shapes,
 )

@@ -1,15 +1,40 @@
 """What a PEFT method is here: what trains, the adapter's configuration, and hooks for what PEFT leaves to callers."""
 
+import copy
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from peft import PeftConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from pydantic import Field
+from torch import Tensor
 from transformers.pytorch_utils import Conv1D
+
+from predgen.errors import SavedModelError
+from predgen.plain_data import read_json, shortened, typed
+from predgen.weights import TensorFacts, facts_of_file, read_weights, require_same
+
+_WEIGHTS = "adapter_model.safetensors"
+_PLACES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")  # say nothing about the weights
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,256}$")]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run adds to the configuration that its settings make, and a saved model brings along.
+
+    Attributes:
+        target_modules: Names of the adapted layers: plain names, for PEFT reads a text as a regular expression.
+        exclude_modules: Names of layers that are left out.
+    """
+
+    target_modules: list[_Name] | None = None
+    exclude_modules: list[_Name] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +65,8 @@ class PeftMethod:
         after_injection: Called on the model whenever its adapter was made or loaded.
         has_rank_allocator: Whether PEFT has to be told of each optimizer step (AdaLoRA).
         after_training: Called on the model with the weights that the run ends with.
+        recorded: What a run adds to the adapter's configuration, with its types.
+        saved_shapes: From the tensors of a new adapter to those of a saved one; None: they are the same.
     """
 
     name: str
@@ -48,6 +75,8 @@ class PeftMethod:
     after_injection: Callable[[PeftModel], None] | None = None
     has_rank_allocator: bool = False
     after_training: Callable[[PeftModel], None] | None = None
+    recorded: type[Recorded] = Recorded
+    saved_shapes: Callable[[Mapping[str, TensorFacts], PeftConfig], dict[str, TensorFacts]] | None = None
 
 
 def apply_peft(
@@ -77,23 +106,108 @@ def apply_peft(
     lm.requires_grad_(False)
     if method.adapter is None:
         return lm
-    is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
-    settings = PeftSettings(options, seed, max(1, total_optimizer_steps), is_conv1d)
     with _quiet_peft():
-        return _finish(method, get_peft_model(lm, method.adapter(settings)))
+        return _finish(method, get_peft_model(lm, _made(method, lm, options, seed, total_optimizer_steps)))
 
 
-def load_adapter(method: PeftMethod, lm: Any, folder: str) -> Any:  # noqa: ANN401
-    """Return the model with an adapter that `save_pretrained` wrote; safetensors only."""
+def load_adapter(method: PeftMethod, lm: Any, folder: Path, options: Mapping[str, Any], *, seed: int = 0) -> Any:  # noqa: ANN401
+    """Return the model with an adapter that `save_pretrained` wrote; safetensors only.
+
+    The adapter is made from the settings, as in training, and never from the folder's configuration: that one only has to
+    agree (`_recorded`). So PEFT meets no value that a folder has brought along, but numbers of the right shape.
+
+    Args:
+        method: The method.
+        lm: A causal language model; it is changed.
+        folder: Where the adapter is.
+        options: The method's settings, by name.
+        seed: Seed of the run that trained it.
+
+    Raises:
+        SavedModelError: If the adapter is missing or damaged, or is another one than the settings make.
+    """
+    path = folder / _WEIGHTS
+    if not path.is_file():
+        pickled = " Its pickled weights (adapter_model.bin) are not read: opening a pickle can run code."
+        raise SavedModelError(
+            f"the adapter {str(folder)!r} has no {_WEIGHTS}.{pickled if (folder / 'adapter_model.bin').exists() else ''}"
+            " The folder is damaged: copy it again, or train the model again."
+        )
     lm.requires_grad_(False)
     with _quiet_peft():
-        model = PeftModel.from_pretrained(lm, folder, is_trainable=False, use_safetensors=True)
-    weights = load_file(str(Path(folder) / "adapter_model.safetensors"))
+        config = _recorded(method, lm, folder / "adapter_config.json", options, seed)
+        _check_shapes(method, lm, config, path)
+        weights = read_weights(path)
+        model = get_peft_model(lm, config)
+        _check_choices(model, weights, path)
+        set_peft_model_state_dict(model, weights)
     for name, parameter in model.named_parameters():
         saved = weights.get(name.replace(".default", ""))
         if saved is not None:  # PEFT 0.21 has rounded pruned AdaLoRA weights to the base's type, bfloat16
             parameter.data = saved.to(parameter.device)
-    return _finish(method, model)
+    return _finish(method, model.eval())
+
+
+def _made(method: PeftMethod, lm: Any, options: Mapping[str, Any], seed: int, steps: int) -> PeftConfig:  # noqa: ANN401
+    """The adapter's configuration that the settings make."""
+    assert method.adapter is not None, f"{method.name} has no adapter"
+    is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
+    return method.adapter(PeftSettings(options, seed, max(1, steps), is_conv1d))
+
+
+def _recorded(method: PeftMethod, lm: Any, path: Path, options: Mapping[str, Any], seed: int) -> PeftConfig:  # noqa: ANN401
+    """The configuration that the settings make, with what the run added to it; all else in the file has to agree.
+
+    Fields that this PEFT does not have are those of another version: unused, they are null, false or empty.
+    """
+    stored: dict[str, Any] = read_json(path, dict[str, Any])
+    config = _made(method, lm, options, seed, 1)
+    config.inference_mode = True
+    made = json.loads(json.dumps(config.to_dict(), default=list))
+    kept = {f.name: stored.pop(f.name) for f in fields(method.recorded) if f.name in stored}
+    recorded = typed(method.recorded, kept, repr(str(path)))
+    for name in kept:
+        value = getattr(recorded, name)
+        setattr(config, name, set(value) if isinstance(value, list) else value)
+    for name, value in stored.items():
+        if name not in _PLACES and (value != made[name] if name in made else value):
+            raise SavedModelError(
+                f"{str(path)!r}: `{name}` is {shortened(value)}, but the settings of this model (peft {method.name!r}) make"
+                f" it {shortened(made.get(name))}. The file is damaged or changed: copy the model again."
+            )
+    return config
+
+
+def _check_shapes(method: PeftMethod, lm: Any, config: PeftConfig, path: Path) -> None:  # noqa: ANN401
+    """Compare the file's tensors with those of the adapter, made without memory: its sizes are what a folder says.
+
+    Raises:
+        SavedModelError: If some are missing, too many or of another shape, or the adapter does not fit the model.
+    """
+    whole = copy.deepcopy(config)
+    if hasattr(whole, "rank_pattern"):
+        whole.rank_pattern = {}
+    try:
+        with torch.device("meta"):
+            skeleton = get_peft_model(type(lm)(copy.deepcopy(lm.config)), whole)
+        made = get_peft_model_state_dict(skeleton, save_embedding_layers=False)
+    except (ValueError, RuntimeError, TypeError) as error:  # among them ConfigError, and PEFT's own for unknown layers
+        raise SavedModelError(f"the adapter {str(path)!r} does not fit its base model: {error}") from error
+    expected = {name: TensorFacts.of(tensor) for name, tensor in made.items()}
+    if method.saved_shapes is not None:
+        expected = method.saved_shapes(expected, config)
+    require_same(facts_of_file(path), expected, repr(str(path)))
+
+
+def _check_choices(model: PeftModel, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Which rows or columns train follows from settings and seed: others, perhaps outside the layer, are damage."""
+    made = {name.replace(".default", ""): buffer for name, buffer in model.named_buffers()}
+    for name, saved in weights.items():
+        if not saved.is_floating_point() and not torch.equal(saved, made[name].to(saved.device)):
+            raise SavedModelError(
+                f"{str(path)!r}: tensor {name!r} is {shortened(saved.tolist())}, but the settings of this model choose"
+                f" {shortened(made[name].tolist())}. The file is damaged or changed: copy the model again."
+            )
 
 
 @contextmanager
