@@ -27,3 +27,7 @@ class SavedModelError(PredgenError):
 
 class TrainingError(PredgenError):
     """Training had to stop, for instance because the loss was no longer finite."""
+
+
+class UnverifiedWarning(UserWarning):
+    """A saved model of an older version, whose files cannot be compared with digests."""

@@ -8,14 +8,15 @@ import pytest
 
 from cli_runs import Runs, flat, predgen, refused, reviews, write_csv
 from predgen.evaluation import rows_to_measure
-from predgen.inference.saved import load, read_manifest
+from predgen.inference.manifest import read_manifest
+from predgen.inference.saved import load
 
 
 def test_validation_of_a_file_run_as_measured_in_training(runs: Runs, tmp_path: Path) -> None:
     result = predgen("evaluate", runs.score, "--split", "validation", "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out.json").read_text())
-    report = read_manifest(runs.score)["report"]
+    report = read_manifest(runs.score).report
     assert (found["rows"], found["split"]) == (report["validation_rows"], "validation")
     assert found["metrics"] == pytest.approx(report["validation"])
     assert all(len(ends) == 2 for ends in found["intervals"].values())

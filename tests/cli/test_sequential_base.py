@@ -8,7 +8,7 @@ import predgen as library
 from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
 from predgen.core import Decoding
 from predgen.data.sources import read_rows
-from predgen.inference.saved import read_manifest
+from predgen.inference.manifest import read_manifest
 from tiny_models import save_bloom
 from tokenizers_for_tests import char_level
 
@@ -40,7 +40,7 @@ def test_base_without_trees_trains_predicts_and_evaluates(
     given += ("--data", data, "--prompt", PROMPT, "--target", target, "--kind", kind)
     result = predgen("train", *given, *settings, "--out", run)
     assert result.exit_code == 0, result.output
-    engine = read_manifest(run)["report"]["engine"]
+    engine = read_manifest(run).report["engine"]
     assert engine.startswith("sequential: ")
     assert f"Answers: {engine}." in flat(result.stderr)
     predicted = predgen("predict", run, data, "-o", out)
@@ -64,7 +64,7 @@ def test_base_without_trees_trains_predicts_and_evaluates(
 
 
 def test_base_with_trees_says_so_in_training_and_nothing_after_it(runs: Runs, tmp_path: Path) -> None:
-    report = read_manifest(runs.score)["report"]
+    report = read_manifest(runs.score).report
     assert report["engine"] == "tree pass"
     result = predgen("predict", runs.score, runs.data, "-o", tmp_path / "out.csv")
     assert "Answers:" not in result.stderr

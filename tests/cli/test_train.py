@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
-from predgen.inference.saved import read_manifest
+from predgen.inference.manifest import read_manifest
 
 
 def config_of(run: Path) -> dict[str, object]:
@@ -44,7 +44,7 @@ def test_task_run_with_every_usual_flag(runs: Runs, tmp_path: Path) -> None:
     result = predgen(*given.split())
     assert result.exit_code == 0, result.output
     data = read_manifest(out)
-    assert (data["config"]["task"], data["setup"]["director"], data["task"]["scale"]) == ("sick", "value", [1.0, 5.0])
+    assert (data.config["task"], data.setup.director, data.task.scale) == ("sick", "value", (1.0, 5.0))
     said = flat(result.stderr)
     assert f"Saved in {out}" in said
     assert f"predgen predict {out} new.csv -o predictions.csv" in said
@@ -58,8 +58,8 @@ def test_task_run_with_every_usual_flag(runs: Runs, tmp_path: Path) -> None:
 
 def test_backslash_n_of_a_prompt_is_a_line_break(runs: Runs) -> None:
     data = read_manifest(runs.label)
-    assert data["task"]["prompt"] == "Review: {text}\nVerdict:"
-    assert data["setup"]["labels"] == ["bad", "good"]
+    assert data.task.prompt == "Review: {text}\nVerdict:"
+    assert data.setup.labels == ("bad", "good")
 
 
 def test_all_the_other_flags_arrive(runs: Runs, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_all_the_other_flags_arrive(runs: Runs, tmp_path: Path) -> None:
     wanted = {"pooling": "mean", "reduction": "batch", "sampling_schedule": "exponential", "p_max": 0.5, "decimals": 1}
     wanted |= {"limit": 20, "bf16": False, "gradient_checkpointing": True, "seed": 3, "max_steps": 2}
     assert {name: config[name] for name in wanted} == wanted
-    assert read_manifest(tmp_path / "run")["report"]["train_rows"] == 20
+    assert read_manifest(tmp_path / "run").report["train_rows"] == 20
 
 
 def test_flag_beats_yaml_beats_default(runs: Runs, tmp_path: Path) -> None:
@@ -192,6 +192,6 @@ def test_ctrl_c_saves_and_resume_completes(runs: Runs, tmp_path: Path) -> None:
         [*command, "--resume"], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert read_manifest(tmp_path / "run")["report"]["optimizer_steps"] == 30
+    assert read_manifest(tmp_path / "run").report["optimizer_steps"] == 30
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines() if "loss" in json.loads(line)]
     assert steps == list(range(1, 31))  # no step was trained twice

@@ -1,6 +1,7 @@
 """A saved model: reading it back changes nothing, and what is missing, damaged or of another base is said."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -129,7 +130,7 @@ def test_numbers_used_are_recorded_and_another_method_brings_its_own(bases: dict
     adapter = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert (recorded["rank"], recorded["alpha"]) == (adapter["r"], adapter["lora_alpha"]) == (8, 16.0)
     config = predgen.load(tmp_path / "run").config
-    assert config.to_dict() == recorded
+    assert config.to_dict() == {**recorded, "trust_remote_code": False}
     assert dataclasses.replace(config, peft="melora").peft_settings() == {"rank": 1, "alpha": 16.0, "melora_blocks": 8}
 
 
@@ -301,14 +302,18 @@ def test_manifest_without_a_part_is_said(copy: Path, part: str) -> None:
 
 
 def test_newer_format_is_refused_by_number(copy: Path) -> None:
-    edit_manifest(copy, lambda data: data.update(format_version=2))
-    with pytest.raises(SavedModelError, match=r"has format version 2, but predgen .* reads version 1"):
+    edit_manifest(copy, lambda data: data.update(format_version=3))
+    with pytest.raises(SavedModelError, match=r"has format version 3, but predgen .* reads versions 1 and 2"):
         predgen.load(copy)
 
 
 def test_head_of_another_model_is_refused(bases: dict[str, Path], copy: Path, tmp_path: Path) -> None:
     train_two_steps(bases["llama"], "classification", tmp_path / "other", method="predictor")
     shutil.copy(tmp_path / "other" / "head.safetensors", copy / "head.safetensors")
+    with pytest.raises(SavedModelError, match=r"head\.safetensors is changed"):
+        predgen.load(copy)
+    digest = hashlib.sha256((copy / "head.safetensors").read_bytes()).hexdigest()
+    edit_manifest(copy, lambda data: data["digests"].update({"head.safetensors": digest}))
     with pytest.raises(SavedModelError, match=r"head weights .* do not fit this model"):
         predgen.load(copy)
 
@@ -428,8 +433,15 @@ def test_hub_gets_the_files_of_the_saved_model(
     assert trained.push_to_hub("me/mine", **options) == "https://hub.invalid/me/mine"
     assert (FakeApi.calls["repo_id"], FakeApi.calls["uploaded_to"]) == ("me/mine", "me/mine")
     assert FakeApi.calls["private"] is private
-    assert FakeApi.calls["files"] == files_of(tmp_path / "saved")
-    assert "adapter/adapter_model.safetensors" in FakeApi.calls["files"]
+    saved_files, uploaded = files_of(tmp_path / "saved"), FakeApi.calls["files"]
+    assert uploaded.keys() == saved_files.keys()
+    named = {
+        "predgen.json",
+        "README.md",
+        "adapter/adapter_config.json",
+    }  # these name the base's folder: test_saved_files.py
+    assert {name for name in saved_files if uploaded[name] != saved_files[name]} == named
+    assert "adapter/adapter_model.safetensors" in uploaded
 
 
 def test_card_shows_prompt_metrics_base_and_method(run: Path) -> None:

@@ -1,13 +1,14 @@
 """Errors on the command line: one readable message, no traceback."""
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
 from predgen.cli.say import say
-from predgen.errors import PredgenError
+from predgen.errors import PredgenError, UnverifiedWarning
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,7 +22,9 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+                return command(*args, **kwargs)
         except PredgenError as error:
             message = str(error)
         except BrokenPipeError:
@@ -36,3 +39,11 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
         raise typer.Exit(2)
 
     return run
+
+
+def _show_warning(others: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:  # noqa: ANN401
+    """Say on one line, without a place in the code, what the user should know of a saved model."""
+    if issubclass(category, UnverifiedWarning):
+        say(f"warning: {message}", err=True)
+    else:
+        others(message, category, *place)

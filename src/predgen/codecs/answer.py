@@ -5,15 +5,19 @@ r"""Math answers: a free rationale, a cue, then a number of any length (SPEC 3, 
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from predgen.codecs.answer_space import AnswerAutomaton, AnswerState
-from predgen.codecs.base import Codec, Decoded
+from predgen.codecs.base import DAMAGED, Codec, Decoded, TokenId
 from predgen.codecs.decimals import MAX_DIGITS, read_plain, to_decimal, to_grid
 from predgen.codecs.spelling import char_ids, continuation_ids, separator_ids, stop_id, text_ids
 from predgen.core import Target
 from predgen.errors import CodecError
+from predgen.plain_data import typed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,6 +41,20 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"\*\*|\\boxed\{|\}|\\[()\[\]]|\\(?=\$)")  # bold; LaTeX's box, formula brackets and escaped "$"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerData:
+    """What an answer codec is saved as; `AnswerAutomaton` says what its fields mean."""
+
+    cue: list[TokenId]
+    separator: list[TokenId]
+    characters: dict[str, TokenId]
+    stop: TokenId
+    budget: Annotated[int, Field(lt=1 << 31)]
+    max_integer_digits: Annotated[int, Field(le=MAX_DIGITS)]
+    max_decimals: Annotated[int, Field(le=MAX_DIGITS)]
+    codec: str = "answer"
 
 
 class AnswerCodec(Codec):
@@ -131,6 +149,11 @@ class AnswerCodec(Codec):
         self._tokenizer = tokenizer
         self._rationales.clear()
 
+    @property
+    def token_ids(self) -> frozenset[int]:
+        space = self.space
+        return frozenset((*space.cue, *space.separator, *space.characters.values(), space.stop))
+
     def encode(self, target: Target) -> tuple[int, ...]:
         rationale = self._encode_rationale(_rationale(target))
         text = self._write(to_decimal(target.value))
@@ -179,12 +202,20 @@ class AnswerCodec(Codec):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "AnswerCodec":
-        try:
-            return cls(AnswerAutomaton(**{name: value for name, value in data.items() if name != "codec"}))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CodecError(
-                f"saved answer codec is damaged ({error!r}). Save the model again, or copy it anew."
-            ) from error
+        saved: AnswerData = typed(
+            AnswerData, dict(data), "saved answer codec is damaged", error=CodecError, repair=DAMAGED
+        )
+        return cls(
+            AnswerAutomaton(
+                saved.cue,
+                saved.separator,
+                saved.characters,
+                saved.stop,
+                saved.budget,
+                saved.max_integer_digits,
+                saved.max_decimals,
+            )
+        )
 
     def _check_targets(self, targets: Sequence[Target]) -> None:
         """Encode every training target once, so that nothing fails in the middle of an epoch."""

@@ -3,9 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from predgen.core import Target
+
+TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+DAMAGED = "Save the model again, or copy it anew."
+"""How a saved codec that cannot be read is repaired, in `plain_data.typed`'s terms."""
 
 
 class AnswerSpace(ABC):
@@ -88,6 +94,11 @@ class Codec(ABC):
     name: ClassVar[str]
     space: AnswerSpace
     max_tokens: int
+
+    @property
+    def token_ids(self) -> frozenset[int]:
+        """Every token id that answers name, the stop among them; free text may have others."""
+        return frozenset((self.space.stop,))
 
     @abstractmethod
     def encode(self, target: Target) -> tuple[int, ...]:

@@ -2,16 +2,28 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from predgen.codecs.base import Decoded, FiniteCodec
+from predgen.codecs.base import DAMAGED, Decoded, FiniteCodec, TokenId
 from predgen.codecs.spelling import stop_id, text_ids
 from predgen.codecs.trie import Trie
 from predgen.core import Target
 from predgen.errors import CodecError
+from predgen.plain_data import typed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class LabelData:
+    """What a label codec is saved as."""
+
+    labels: list[str]
+    tokens: list[list[TokenId]]
+    stop: TokenId
+    codec: str = "label"
 
 
 class LabelCodec(FiniteCodec):
@@ -91,6 +103,10 @@ class LabelCodec(FiniteCodec):
     def value_at(self, index: int) -> str:
         return self.labels[index]
 
+    @property
+    def token_ids(self) -> frozenset[int]:
+        return frozenset(token for ids in (*self._tokens, (self.space.stop,)) for token in ids)
+
     def encode(self, target: Target) -> tuple[int, ...]:
         return (*self._tokens[self.index(target.value)], self.space.stop)
 
@@ -138,12 +154,10 @@ class LabelCodec(FiniteCodec):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LabelCodec":
-        try:
-            return cls(data["labels"], data["tokens"], data["stop"])
-        except (KeyError, TypeError) as error:
-            raise CodecError(
-                f"saved label codec is damaged ({error!r}). Save the model again, or copy it anew."
-            ) from error
+        saved: LabelData = typed(
+            LabelData, dict(data), "saved label codec is damaged", error=CodecError, repair=DAMAGED
+        )
+        return cls(saved.labels, saved.tokens, saved.stop)
 
 
 def _check_labels(labels: Sequence[str]) -> tuple[str, ...]:

@@ -5,14 +5,16 @@ A number of the range -1.5..12.0 is written as separator, sign, two integer digi
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from predgen.codecs.base import Decoded, FiniteCodec
+from predgen.codecs.base import DAMAGED, Decoded, FiniteCodec, TokenId
 from predgen.codecs.decimals import (
     MAX_DIGITS,
     choose_decimals,
@@ -28,6 +30,7 @@ from predgen.codecs.number_space import DIGITS, NumberSpace, NumberState
 from predgen.codecs.spelling import char_ids, separator_ids, stop_id
 from predgen.core import Target
 from predgen.errors import CodecError
+from predgen.plain_data import typed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,6 +40,21 @@ __all__ = ["NumberCodec", "NumberSpace", "NumberState"]
 # A bound of 0.7 stored as float32 comes back as 0.69999999: such noise is not outside. Relative to the wider bound.
 BOUND_TOLERANCE = Decimal("1e-6")
 _PLAIN = re.compile(r"\s*([+-]?)([0-9]+)(?:\.([0-9]+))?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class NumberData:
+    """What a number codec is saved as."""
+
+    low: int
+    high: int
+    decimals: Annotated[int, Field(ge=0, le=MAX_DIGITS)]
+    characters: dict[str, TokenId]
+    separator: list[TokenId]
+    stop: TokenId
+    scale: tuple[float, float]
+    rounding_rmse: float
+    codec: str = "number"
 
 
 class NumberCodec(FiniteCodec):
@@ -142,6 +160,10 @@ class NumberCodec(FiniteCodec):
         """Number of the grid that is closest to any finite `value`, inside the range or not."""
         return from_grid(self._to_grid(to_decimal(value)), self.decimals)
 
+    @property
+    def token_ids(self) -> frozenset[int]:
+        return frozenset((*self.space.characters.values(), *self.space.separator, self.space.stop))
+
     def encode(self, target: Target) -> tuple[int, ...]:
         value = to_decimal(target.value)
         if not _is_within(value, *map(to_decimal, self.scale)):
@@ -202,15 +224,11 @@ class NumberCodec(FiniteCodec):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "NumberCodec":
-        names = ("low", "high", "decimals", "characters", "separator", "stop")
-        try:
-            space = NumberSpace(**{name: data[name] for name in names})
-            low, high = data["scale"]
-            return cls(space, (low, high), data["rounding_rmse"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CodecError(
-                f"saved number codec is damaged ({error!r}). Save the model again, or copy it anew."
-            ) from error
+        saved: NumberData = typed(
+            NumberData, dict(data), "saved number codec is damaged", error=CodecError, repair=DAMAGED
+        )
+        space = NumberSpace(saved.low, saved.high, saved.decimals, saved.characters, saved.separator, saved.stop)
+        return cls(space, saved.scale, saved.rounding_rmse)
 
 
 def _check_scale(scale: tuple[float, float], values: Sequence[Decimal]) -> tuple[Decimal, Decimal]:

@@ -1,12 +1,16 @@
 """Options of multiple choice as answers: texts that are others in every row (form "cloze")."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from predgen.codecs.base import AnswerSpace, Codec, Decoded
+from pydantic import Field
+
+from predgen.codecs.base import DAMAGED, AnswerSpace, Codec, Decoded, TokenId
 from predgen.codecs.spelling import stop_id, text_ids
 from predgen.core import Target
 from predgen.errors import CodecError
+from predgen.plain_data import typed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,6 +42,15 @@ class OptionSpace(AnswerSpace):
         if token == self.stop or state >= self.budget:
             raise CodecError(f"token {token} cannot follow {state} of {self.budget} tokens; write the stop to end.")
         return state + 1
+
+
+@dataclass(frozen=True, slots=True)
+class OptionData:
+    """What an option codec is saved as."""
+
+    stop: TokenId
+    budget: Annotated[int, Field(ge=1, lt=1 << 31)]
+    codec: str = "option"
 
 
 class OptionCodec(Codec):
@@ -94,12 +107,10 @@ class OptionCodec(Codec):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "OptionCodec":
-        try:
-            return cls(OptionSpace(data["stop"], data["budget"]))
-        except (KeyError, TypeError) as error:
-            raise CodecError(
-                f"saved option codec is damaged ({error!r}). Save the model again, or copy it anew."
-            ) from error
+        saved: OptionData = typed(
+            OptionData, dict(data), "saved option codec is damaged", error=CodecError, repair=DAMAGED
+        )
+        return cls(OptionSpace(saved.stop, saved.budget))
 
     def _attached(self) -> "PreTrainedTokenizerBase":
         """The tokenizer."""

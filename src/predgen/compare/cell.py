@@ -21,7 +21,8 @@ from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
 from predgen.core import Decoding, Example, Prediction
 from predgen.errors import ConfigError
 from predgen.evaluation import counts
-from predgen.inference.saved import MANIFEST, load
+from predgen.inference.manifest import MANIFEST
+from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import paired_difference

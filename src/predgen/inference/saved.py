@@ -1,6 +1,6 @@
 """The folder of a saved model: written atomically, checked when read, without pickles.
 
-RUN/predgen.json        format, setup, codec, task, config, base model's fingerprint, report, versions; written last
+RUN/predgen.json        everything but weights, and the digests of all that follows (`manifest`); written last
 RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
 RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
 RUN/head.safetensors    weights beside the language model (methods with a head)
@@ -9,29 +9,36 @@ RUN/README.md           model card
 """
 
 import copy
+import hashlib
 import json
 import os
 import platform
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 from predgen import __version__, registries
 from predgen.codecs.base import Codec
-from predgen.config import config_from, peft_setting_owners
-from predgen.core import FileSpec, HubSpec, TaskSpec
+from predgen.config import RunConfig
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
-from predgen.errors import ModelError, PredgenError, SavedModelError
+from predgen.errors import ModelError, PredgenError, SavedModelError, UnverifiedWarning
+from predgen.inference.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Manifest,
+    codec_data,
+    codec_digest,
+    parts_of,
+    read_manifest,
+    task_data,
+)
 from predgen.inference.model_card import model_card
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import ModelSetup, PredictionModel
@@ -39,17 +46,18 @@ from predgen.models.base_model import (
     BaseModel,
     align_weights,
     code_requests,
+    find_base,
     fingerprint,
     load_base,
     runs_own_code,
     without_progress_bars,
 )
 from predgen.peft_methods.base import load_adapter
+from predgen.weights import read_weights
 
-FORMAT_VERSION = 1
-MANIFEST = "predgen.json"
 TRAINED_ROWS = "trained-rows.json"
-_IN_MEMORY = "(in memory)"  # what the first version called the file of rows in memory
+_SEALED = ("adapter", "base", "head.safetensors", TRAINED_ROWS)
+_CODEC = f"{MANIFEST}: codec"
 _PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
 
 
@@ -110,7 +118,11 @@ def _write_parts(trained: TrainedModel, folder: Path) -> None:
     if trains == "adapter":
         with warnings.catch_warnings():  # PEFT takes layers that AdaLoRA pruned to rank 0 for unfinished shards
             warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
-            trained.model.lm.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+            # PEFT knows the base by the folder it was read from: of a hub model that is this machine's cache.
+            trained.model.lm.peft_config["default"].base_model_name_or_path = trained.base.name
+            trained.model.lm.save_pretrained(
+                str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False
+            )
         (folder / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours lies one level up
     elif trains == "everything":
         trained.model.lm.save_pretrained(str(folder / "base"), safe_serialization=True)
@@ -127,15 +139,15 @@ def _write_parts(trained: TrainedModel, folder: Path) -> None:
 
 def manifest(trained: TrainedModel, folder: Path) -> dict[str, Any]:
     """Everything about a trained model but its weights, as plain JSON data."""
-    codec = trained.encoder.codec
+    codec = codec_data(trained.encoder.codec)
     is_full = (folder / "base").is_dir()
     source = folder / "base" if is_full else trained.base.folder
     return {
         "format_version": FORMAT_VERSION,
         "predgen_version": __version__,
         "setup": trained.model.setup.to_dict(),
-        "codec": {"name": codec.name, "data": codec.to_dict()} if codec else None,
-        "task": _task_data(trained.task),
+        "codec": codec,
+        "task": task_data(trained.task),
         "config": {name: value for name, value in trained.config.to_dict().items() if name != "trust_remote_code"},
         "base": {
             "name": trained.base.name,
@@ -146,7 +158,49 @@ def manifest(trained: TrainedModel, folder: Path) -> dict[str, Any]:
         "report": trained.report,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
         | {"python": platform.python_version()},
+        "digests": {**digests_of(folder), _CODEC: codec_digest(codec)},
     }
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a saved model that is read when it is loaded, by its path in the folder."""
+    paths = [
+        path for part in _SEALED for path in (folder / part, *sorted((folder / part).rglob("*"))) if path.is_file()
+    ]
+    found = {}
+    for path in paths:
+        if not path.name.startswith("."):  # such as a file manager leaves behind
+            with path.open("rb") as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _check_digests(folder: Path, stored: Manifest) -> None:
+    """Refuse files that are not those that were saved; an older version kept no digests.
+
+    Raises:
+        SavedModelError: If one is missing, changed, or was not there.
+    """
+    if stored.digests is None:
+        warnings.warn(
+            f"the saved model {str(folder)!r} was written by predgen {stored.predgen_version}, which kept no digests of its"
+            " files: damage to them may go unnoticed. Save it again to add them.",
+            UnverifiedWarning,
+            stacklevel=3,
+        )
+        return
+    codec = None if stored.codec is None else asdict(stored.codec)
+    found = {**digests_of(folder), _CODEC: codec_digest(codec)}
+    wrong = [
+        f"{name} is {'missing' if name not in found else 'changed' if name in stored.digests else 'not among the files saved'}"
+        for name in sorted(stored.digests.keys() | found.keys())
+        if stored.digests.get(name) != found.get(name)
+    ]
+    if wrong:
+        raise SavedModelError(
+            f"the saved model {str(folder)!r} is damaged: {', '.join(wrong[:5])}, by the digests in {MANIFEST}. Train it"
+            " again, or copy it again."
+        )
 
 
 def load(
@@ -168,123 +222,79 @@ def load(
         ModelError: If the base model is missing.
     """
     folder = Path(folder)
-    data = read_manifest(folder)
-    try:
-        trusts = _needs_remote_code(data) and trust_remote_code
-        config = config_from(_settings(data), {"trust_remote_code": trusts})
-        setup = ModelSetup(**{**data["setup"], "labels": tuple(data["setup"]["labels"])})
-        task = _task(data["task"])
-        codec = _codec(data["codec"])
-        max_length, report = data["max_length"], data["report"]
-        found = _load_base(folder, data, base, trusts)
-    except (KeyError, TypeError) as error:
-        raise SavedModelError(f"{str(folder / MANIFEST)!r} is incomplete or damaged: {error!r}.") from error
-    model = _model(folder, setup, codec, found, config.peft)
-    if merge_adapter and config.dtype == "float32" and registries.peft_methods.get(config.peft).trains == "adapter":
-        model.lm.merge_adapter()
-    encoder = Encoder(
-        found.tokenizer,
-        task.prompt,
-        codec,
-        labels=setup.labels,
-        max_length=max_length,
-        truncate_field=config.truncate_field,
-    )
+    stored = read_manifest(folder)
+    trusts = stored.needs_remote_code and trust_remote_code
+    _check_trust(folder, stored, trusts)
+    parts = parts_of(stored, folder, trusts_code=trusts)
+    _check_digests(folder, stored)
     rows = folder / TRAINED_ROWS
     trained_rows = RowDigests.read(rows) if rows.is_file() else None
-    return TrainedModel(model.eval(), found, encoder, task, config, report, trained_rows)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read and check `predgen.json`.
-
-    Raises:
-        SavedModelError: If it is missing, damaged or of a newer format.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise SavedModelError(
-            f"{str(folder)!r} holds no saved model: there is no {MANIFEST}. Give the folder that `predgen train --out`"
-            " wrote; an unfinished run can be resumed with `predgen train --resume`."
-        )
+    found = _load_base(folder, stored, base, parts.config)
+    config, setup, task = parts.config, parts.setup, parts.task
+    model = _model(folder, setup, parts.codec, found, config)
+    if merge_adapter and config.dtype == "float32" and registries.peft_methods.get(config.peft).trains == "adapter":
+        model.lm.merge_adapter()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        found = data["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SavedModelError(f"{str(path)!r} is damaged: {error}.") from error
-    if found != FORMAT_VERSION:
-        raise SavedModelError(
-            f"{str(path)!r} has format version {found}, but predgen {__version__} reads version {FORMAT_VERSION}."
-            " Use the predgen version that wrote it."
+        encoder = Encoder(
+            found.tokenizer,
+            task.prompt,
+            parts.codec,
+            labels=setup.labels,
+            max_length=stored.max_length,
+            truncate_field=config.truncate_field,
         )
-    return dict(data)
+    except ValueError as error:  # a prompt template that cannot be filled
+        raise SavedModelError(f"{str(folder / MANIFEST)!r} is damaged: task.prompt, {error}. Copy it again.") from error
+    return TrainedModel(model.eval(), found, encoder, task, config, stored.report, trained_rows)
 
 
-def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a saved model.
-
-    A record holds the PEFT method's settings in full; those at the default count as not given again. The first version
-    stored rank and alpha for PEFT methods that have neither, and a word in place of a file for rows in memory.
-    """
-    config = data["config"]
-    own = registries.peft_methods.facts(config["peft"]).get("settings", {})
-    not_given = [name for name in peft_setting_owners() if name not in own or config.get(name) == own[name]]
-    if config.get("data") == _IN_MEMORY:
-        not_given.append("data")
-    return {**config, **dict.fromkeys(not_given)}
-
-
-def _needs_remote_code(data: Mapping[str, Any]) -> bool:
-    """Whether a model was trained with Python code of its base; the first version stored the permission instead."""
-    return bool(data["base"].get("needs_remote_code", data["config"].get("trust_remote_code", False)))
-
-
-def _check_trust(folder: Path, data: Mapping[str, Any], trusts: bool) -> None:
+def _check_trust(folder: Path, stored: Manifest, trusts: bool) -> None:
     """Refuse a folder that asks for code which the caller does not allow, and say what asks."""
-    needs = _needs_remote_code(data)
-    asks = [f"{MANIFEST}: base.needs_remote_code"] if needs else []
+    asks = [f"{MANIFEST}: base.needs_remote_code"] if stored.needs_remote_code else []
     asks += [f"base/{request}" for request in code_requests(folder / "base")]
     if asks and not trusts:
         repair = "Read that code, then allow it with `trust_remote_code=True` (--trust-remote-code)."
         raise SavedModelError(
-            f"the saved model {str(folder)!r} asks for Python code of its base model {data['base']['name']!r}"
+            f"the saved model {str(folder)!r} asks for Python code of its base model {stored.base.name!r}"
             f" ({', '.join(asks[:5])}), which was not run: it could do whatever you can."
-            f" {repair if needs else 'The model was trained without it, so take another copy.'}"
+            f" {repair if stored.needs_remote_code else 'The model was trained without it, so take another copy.'}"
         )
 
 
-def _load_base(folder: Path, data: Mapping[str, Any], base: str | None, trusts: bool) -> BaseModel:
+def _load_base(folder: Path, stored: Manifest, base: str | None, config: RunConfig) -> BaseModel:
     """Load the base model and make sure it is the one the run was trained on."""
-    _check_trust(folder, data, trusts)
     is_full = (folder / "base").is_dir()
-    name = str(folder / "base") if is_full else base or data["base"]["name"]
+    name = str(folder / "base") if is_full else base or stored.base.name
     try:
-        found = load_base(name, dtype=data["config"]["dtype"], trust_remote_code=trusts)
+        found = find_base(name, trust_remote_code=config.trust_remote_code)
+        # Before the weights are read: another base may be large, or need what it does not get.
+        if fingerprint(found) != stored.base.fingerprint:
+            raise SavedModelError(
+                f"the saved model {str(folder)!r} was trained on another base model than the one now in"
+                f" {str(found)!r} (base {stored.base.name!r}): configuration, tokenizer or weights differ."
+                " Restore the original base, or give its place as `base`."
+            )
+        loaded = load_base(name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
     except ModelError as error:
         raise ModelError(
             f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`."
         ) from error
-    if fingerprint(found.folder) != data["base"]["fingerprint"]:
-        raise SavedModelError(
-            f"the saved model {str(folder)!r} was trained on another base model than the one now in"
-            f" {str(found.folder)!r} (base {data['base']['name']!r}): configuration, tokenizer or weights differ."
-            " Restore the original base, or give its place as `base`."
-        )
-    return BaseModel(found.lm, found.tokenizer, data["base"]["name"], found.folder)
+    return BaseModel(loaded.lm, loaded.tokenizer, stored.base.name, loaded.folder)
 
 
-def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel, peft: str) -> PredictionModel:
+def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel, config: RunConfig) -> PredictionModel:
     """Build the model and put its weights in."""
-    method = registries.peft_methods.get(peft)
+    method = registries.peft_methods.get(config.peft)
+    _check_tokens(folder, codec, base)
+    if method.trains == "adapter":
+        base.lm = load_adapter(method, base.lm, folder / "adapter", config.peft_settings(), seed=config.seed)
+    head = folder / "head.safetensors"
     try:
-        if method.trains == "adapter":
-            base.lm = load_adapter(method, base.lm, str(folder / "adapter"))
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
-        head = folder / "head.safetensors"
-        model.load_head_state(load_file(str(head)) if head.is_file() else {})
+        model.load_head_state(read_weights(head) if head.is_file() else {})
     except PredgenError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SavedModelError(
             f"the saved model {str(folder)!r} is damaged: {error}. Train it again, or copy it again."
         ) from error
@@ -292,66 +302,15 @@ def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel
     return model
 
 
-def _task_data(task: TaskSpec) -> dict[str, Any]:
-    """A task as JSON data. Its extractor is code, so it is not named, but the registered task that has it.
-
-    Raises:
-        SavedModelError: If another task is registered under its name.
-    """
-    name = None if task.extract is None else task.name
-    if name is not None and name in registries.tasks and registries.tasks.get(name).extract != task.extract:
+def _check_tokens(folder: Path, codec: Codec | None, base: BaseModel) -> None:
+    """Refuse a codec that writes tokens which the base has not."""
+    size = base.lm.get_input_embeddings().num_embeddings
+    outside = sorted(token for token in (codec.token_ids if codec else ()) if not 0 <= token < size)
+    if outside:
         raise SavedModelError(
-            f"task {name!r} has the extractor {task.extract!r}, but the task registered under that name has another one."
-            " Give the task a name of its own, and register it."
+            f"{str(folder / MANIFEST)!r}: codec has the token ids {outside[:5]}, but the base model's vocabulary ends at"
+            f" {size - 1}. The file is damaged: copy the model again."
         )
-    return {**asdict(task), "extract": name}
-
-
-def _extract(data: Mapping[str, Any]) -> str | None:
-    """The extractor of a registered task, by that task's name; nothing else in a manifest leads to code.
-
-    The first version stored the extractor's own name, which is looked at only to see that the task still has it.
-    """
-    stored = data["extract"]
-    if stored is None:
-        return None
-    name = data["name"] if ":" in stored else stored
-    known: str | None = registries.tasks.get(name).extract if name in registries.tasks else None
-    if known is None or (":" in stored and stored != known):
-        raise SavedModelError(
-            f"{MANIFEST}: task.extract is {stored!r}, but rows are only changed by the extractor of a registered task, and"
-            f" {name!r} is none that has this one. Register the task before its models are loaded, see docs/extending.md."
-        )
-    return known
-
-
-def _task(data: Mapping[str, Any]) -> TaskSpec:
-    """Rebuild a task from JSON data."""
-    files = {
-        split: tuple(
-            FileSpec(**{**f, "paths": tuple(f["paths"]), "header": tuple(f["header"]) if f["header"] else None})
-            for f in specs
-        )
-        for split, specs in data["files"].items()
-    }
-    changes = {
-        "files": files,
-        "hub": HubSpec(**data["hub"]) if data["hub"] else None,
-        "scale": tuple(data["scale"]) if data["scale"] else None,
-        "metrics": tuple(data["metrics"]),
-        "group": tuple(data["group"]),
-        "options": tuple(data.get("options", ())),
-        "extract": _extract(data),
-    }
-    return TaskSpec(**{**data, **changes})
-
-
-def _codec(data: Mapping[str, Any] | None) -> Codec | None:
-    """Rebuild a codec from JSON data."""
-    if data is None:
-        return None
-    codec: Codec = registries.codecs.get(data["name"]).from_dict(data["data"])
-    return codec
 
 
 def merge(trained: TrainedModel, folder: str | Path) -> Path:
@@ -372,13 +331,24 @@ def merge(trained: TrainedModel, folder: str | Path) -> Path:
 def push_to_hub(trained: TrainedModel, repo_id: str, *, private: bool = True) -> str:
     """Upload the saved model, with its card, to the Hugging Face hub; returns its address.
 
-    Private unless asked otherwise: prompts, labels and column names travel with the model.
+    Private unless asked otherwise: prompts, labels and column names travel with the model. Folders of this machine do not:
+    of a local base model or data file the name alone is uploaded.
     """
     from huggingface_hub import HfApi
 
     api = HfApi()
     address = str(api.create_repo(repo_id, private=private, exist_ok=True))
     with tempfile.TemporaryDirectory() as folder:
-        save(trained, folder)
+        save(_without_folders(trained), folder)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload predgen model")
     return address
+
+
+def _without_folders(trained: TrainedModel) -> TrainedModel:
+    """The same model, its base and its data named without the folders they lie in."""
+    config = trained.config
+    named = {name: getattr(config, name) for name in ("data", "data_dir", "validation_data")}
+    named = {name: value and Path(value).name for name, value in named.items()}
+    name = trained.base.name
+    public = Path(name).name if Path(name).is_dir() or name.count("/") > 1 or name[:1] in "./~" else name
+    return replace(trained, base=replace(trained.base, name=public), config=replace(config, model=public, **named))

@@ -1,0 +1,270 @@
+"""`predgen.json`: everything of a saved model but its weights, as plain data whose every field has a type.
+
+file -> `Manifest` (types, ranges, no unknown field) -> task, codec and settings (names from the registries, paths that stay
+inside). Nothing in it leads to code: components are looked up by name in the registries, rows are changed by a registered
+task's extractor alone, and a base that needs code of its own says so without allowing it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from predgen import __version__, registries
+from predgen.codecs.base import Codec
+from predgen.codecs.label import LabelCodec
+from predgen.config import RunConfig, config_from, peft_setting_owners
+from predgen.core import TaskSpec
+from predgen.errors import PredgenError, SavedModelError
+from predgen.models.base import ModelSetup
+from predgen.plain_data import read_json, shortened, typed
+
+MANIFEST = "predgen.json"
+FORMAT_VERSION = 2
+_READS = (1, FORMAT_VERSION)  # 1: without digests, with the permission to run code in `config`
+_IN_MEMORY = "(in memory)"  # what the first version called the file of rows in memory
+_REPAIR = "Copy the model again, or train it again."
+
+_Text = Annotated[str, Field(max_length=4096)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Figure = Annotated[float, Field(allow_inf_nan=True)] | None  # a metric that is not defined is nan
+_MOST_NODES = 1 << 20  # run in one pass, each takes the memory of a token
+_Whole = Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRecord:
+    """The base model of a saved model.
+
+    Attributes:
+        name: Hub id, folder, or "embedded"; its weights and configuration are read, and compared with the fingerprint.
+        fingerprint: See `base_model.fingerprint`.
+        needs_remote_code: Whether it consists of Python code that came with it; None where an older version wrote the file.
+    """
+
+    name: _Text
+    fingerprint: _Digest
+    needs_remote_code: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodecRecord:
+    """A codec: its registry name, and what its `from_dict` takes."""
+
+    name: _Text
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `predgen.json` holds; see docs/saved_model.md.
+
+    Attributes:
+        digests: SHA-256 of each file beside it and of the codec; None where an older version wrote the file.
+    """
+
+    format_version: int
+    predgen_version: _Text
+    setup: ModelSetup
+    codec: CodecRecord | None
+    task: TaskSpec
+    config: dict[str, Any]
+    base: BaseRecord
+    max_length: _Whole
+    report: dict[str, Any]
+    versions: dict[_Text, _Text]
+    digests: dict[_Text, _Digest] | None = None
+
+    @property
+    def needs_remote_code(self) -> bool:
+        """Whether the base runs Python code of its own; the first version stored the permission instead."""
+        stored = self.base.needs_remote_code
+        return bool(self.config.get("trust_remote_code", False)) if stored is None else stored
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `predgen.json`.
+
+    Raises:
+        SavedModelError: If it is missing, damaged or of a newer format, or a field is not what it should be.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise SavedModelError(
+            f"{str(folder)!r} holds no saved model: there is no {MANIFEST}. Give the folder that `predgen train --out`"
+            " wrote; an unfinished run can be resumed with `predgen train --resume`."
+        )
+    data: dict[str, Any] = read_json(path, dict[str, Any], repair=_REPAIR)
+    found = data.get("format_version")
+    if type(found) is not int:
+        raise SavedModelError(f"{str(path)!r} is damaged: `format_version` is {found!r}. {_REPAIR}")
+    if found not in _READS:
+        raise SavedModelError(
+            f"{str(path)!r} has format version {found}, but predgen {__version__} reads versions"
+            f" {' and '.join(map(str, _READS))}. Use the predgen version that wrote it."
+        )
+    manifest: Manifest = typed(Manifest, data, f"{str(path)!r} is incomplete or damaged", repair=_REPAIR)
+    if (manifest.digests is None) != (found == 1):
+        raise SavedModelError(
+            f"{str(path)!r} is incomplete or damaged: `digests` belong to format version {FORMAT_VERSION}. {_REPAIR}"
+        )
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a manifest describes, rebuilt."""
+
+    config: RunConfig
+    setup: ModelSetup
+    task: TaskSpec
+    codec: Codec | None
+
+
+def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
+    """Rebuild settings, task and codec.
+
+    Args:
+        manifest: The manifest.
+        folder: Where it was read, for messages.
+        trusts_code: What the settings are to say about code of the base.
+
+    Raises:
+        SavedModelError: If a name is not registered, a value not allowed, or the parts contradict each other.
+    """
+    try:
+        typed(
+            dict[str, _Figure], manifest.report.get("validation", {}), f"{MANIFEST}: report.validation", repair=_REPAIR
+        )
+        config = config_from(_settings(manifest.config), {"trust_remote_code": trusts_code})
+        _check_setup(manifest.setup, config)
+        task = replace(manifest.task, extract=_extract(manifest.task))
+        _check_paths(task)
+        codec = _codec(manifest.codec)
+        _check_parts(manifest.setup, task, codec)
+    except SavedModelError:
+        raise
+    except (PredgenError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SavedModelError(f"{str(folder / MANIFEST)!r} is damaged: {error} {_REPAIR}") from error
+    return Parts(config, manifest.setup, task, codec)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a saved model.
+
+    A record holds the PEFT method's settings in full; those at the default count as not given again. The first version
+    stored rank and alpha for PEFT methods that have neither, and a word in place of a file for rows in memory.
+    """
+    own = registries.peft_methods.facts(str(config["peft"])).get("settings", {})
+    not_given = [name for name in peft_setting_owners() if name not in own or config.get(name) == own[name]]
+    if config.get("data") == _IN_MEMORY:
+        not_given.append("data")
+    return {**config, **dict.fromkeys(not_given)}
+
+
+def _check_setup(setup: ModelSetup, config: RunConfig) -> None:
+    """Refuse a setup that names what is not registered, or is not that of the settings."""
+    for registry, name in (
+        (registries.methods, setup.method),
+        (registries.directors, setup.director),
+        (registries.losses, setup.loss),
+        (registries.sampling, setup.sampling),
+    ):
+        if name and registry.canonical(name) != name:
+            raise SavedModelError(f"{MANIFEST}: setup names {registry.kind} {name!r} by another name. {_REPAIR}")
+    if setup.method != config.method or setup.pooling != config.pooling:
+        raise SavedModelError(
+            f"{MANIFEST}: setup is of method {setup.method!r} and pooling {setup.pooling!r}, but config of"
+            f" {config.method!r} and {config.pooling!r}. {_REPAIR}"
+        )
+    if not (setup.target_std > 0 and 0 < setup.max_tree_nodes <= _MOST_NODES and 0 < setup.sampling_passes):
+        raise SavedModelError(
+            f"{MANIFEST}: setup has target_std {setup.target_std}, max_tree_nodes {setup.max_tree_nodes} and"
+            f" sampling_passes {setup.sampling_passes}, which have to be above 0, and max_tree_nodes at most {_MOST_NODES}."
+            f" {_REPAIR}"
+        )
+
+
+def _check_parts(setup: ModelSetup, task: TaskSpec, codec: Codec | None) -> None:
+    """Refuse parts that are each right, but not of one model."""
+    for metric in task.metrics:
+        registries.metrics.canonical(metric)
+    if setup.kind != task.kind:
+        raise SavedModelError(f"{MANIFEST}: setup is for {setup.kind}, but task for {task.kind}. {_REPAIR}")
+    if (codec is not None) != registries.methods.get(setup.method).needs_codec:
+        raise SavedModelError(
+            f"{MANIFEST}: codec is {None if codec is None else codec.name!r}, but method {setup.method!r}"
+            f" {'writes nothing' if codec else 'writes with one'}. {_REPAIR}"
+        )
+    if isinstance(codec, LabelCodec) and codec.labels != setup.labels:
+        raise SavedModelError(
+            f"{MANIFEST}: setup has the labels {shortened(setup.labels)}, but codec {shortened(codec.labels)}. {_REPAIR}"
+        )
+
+
+def task_data(task: TaskSpec) -> dict[str, Any]:
+    """A task as JSON data. Its extractor is code, so it is not named, but the registered task that has it.
+
+    Raises:
+        SavedModelError: If another task is registered under its name.
+    """
+    name = None if task.extract is None else task.name
+    if name is not None and name in registries.tasks and registries.tasks.get(name).extract != task.extract:
+        raise SavedModelError(
+            f"task {name!r} has the extractor {task.extract!r}, but the task registered under that name has another one."
+            " Give the task a name of its own, and register it."
+        )
+    return {**asdict(task), "extract": name}
+
+
+def _extract(task: TaskSpec) -> str | None:
+    """The extractor of a registered task, by that task's name; nothing else in a manifest leads to code.
+
+    The first version stored the extractor's own name, which is looked at only to see that the task still has it.
+    """
+    stored = task.extract
+    if stored is None:
+        return None
+    name = task.name if ":" in stored else stored
+    known: str | None = registries.tasks.get(name).extract if name in registries.tasks else None
+    if known is None or (":" in stored and stored != known):
+        raise SavedModelError(
+            f"{MANIFEST}: task.extract is {stored!r}, but rows are only changed by the extractor of a registered task, and"
+            f" {name!r} is none that has this one. Register the task before its models are loaded, see docs/extending.md."
+        )
+    return known
+
+
+def _check_paths(task: TaskSpec) -> None:
+    """Refuse data files outside the data set's folder: `evaluate --split` reads the files that a task names."""
+    names = [task.folder, *(task.hub.files.values() if task.hub else ())]
+    for spec in [spec for specs in task.files.values() for spec in specs]:
+        names += [*spec.paths, *spec.aligned.values()]
+    for name in names:
+        if any(path.is_absolute() or ".." in path.parts for path in (PurePosixPath(name), PureWindowsPath(name))):
+            raise SavedModelError(
+                f"{MANIFEST}: task names the data file {name!r}, which lies outside the data set's folder; names without"
+                f" '..' are allowed. {_REPAIR}"
+            )
+
+
+def codec_data(codec: Codec | None) -> dict[str, Any] | None:
+    """A codec as JSON data."""
+    return {"name": codec.name, "data": codec.to_dict()} if codec else None
+
+
+def codec_digest(codec: Mapping[str, Any] | None) -> str:
+    """SHA-256 of `codec_data`, however it is laid out in the file."""
+    return hashlib.sha256(json.dumps(codec, sort_keys=True).encode()).hexdigest()
+
+
+def _codec(record: CodecRecord | None) -> Codec | None:
+    """Rebuild a codec."""
+    if record is None:
+        return None
+    codec: Codec = registries.codecs.get(record.name).from_dict(record.data)
+    return codec
