@@ -145,7 +145,7 @@ def rows_to_measure(
     if data is not None:
         if task is not None:
             raise ConfigError(f"`task` {task!r} names whose `split` to measure on; a file has the run's own columns.")
-        rows, is_held_out = to_examples(rows_of(data), trained.task), False
+        rows, is_held_out = to_examples(rows_of(data), trained.task, source=f"`data` {data!r}"), False
     else:
         assert split is not None, "checked above"
         rows, is_held_out = _rows_of_split(trained, split, data_dir, task)

@@ -80,9 +80,8 @@ def test_constant_number(runs: Runs, tmp_path: Path) -> None:
 def test_label_unseen_in_training(runs: Runs, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "a.csv", [*reviews(3, start=100), {"text": "fine", "label": "so-so", "score": "5"}])
     message = refused(predgen("evaluate", runs.label, "--data", data))
-    assert message == (
-        "error: row 4 has the label 'so-so', which the training rows do not have; known labels: bad, good."
-    )
+    assert "row 4: column 'label' is 'so-so' (not among the labels 'bad', 'good')" in message
+    assert str(data) in message
 
 
 def test_number_outside_a_declared_range(runs: Runs, tmp_path: Path) -> None:

@@ -289,13 +289,15 @@ def some_bad(n: int, bad: set[int]) -> list[dict[str, Any]]:
 
 def test_error_names_five_rows_and_the_count() -> None:
     with pytest.raises(DataError) as caught:
-        to_examples(some_bad(20, {1, 3, 5, 7, 9, 11, 13}), SCORED)
+        to_examples(some_bad(20, {1, 3, 5, 7, 9, 11, 13}), SCORED, source="`data` 'a.csv'", remedy="skip them")
     message = str(caught.value)
-    assert message.startswith("7 of 20 rows cannot be used: row 2: column 'score' is '?' (not a number); row 4:")
+    assert message.startswith(
+        "7 of 20 rows of `data` 'a.csv' cannot be used: row 2: column 'score' is '?' (not a number); row 4:"
+    )
     assert "row 10:" in message
     assert "row 12:" not in message
     assert "and 2 more" in message
-    assert "bad_rows='skip'" in message
+    assert "Repair these cells, or skip them" in message
 
 
 def test_skip_writes_rows_aside_and_keeps_row_ids(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predgen.data.splits import limit_rows, split_rows
+from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
 from predgen.errors import ConfigError, DataError
 
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -123,3 +123,70 @@ def test_limit_chooses_in_order_and_grows_by_adding(n: int, total: int, seed: in
 def test_limit_below_one_is_an_error() -> None:
     with pytest.raises(ConfigError, match="`limit` is 0, but must be at least 1"):
         limit_rows([1, 2], 0, seed=0)
+
+
+# Hold-out by class
+
+classes = st.lists(st.tuples(st.sampled_from("aaaabbbc"), st.integers(0, 25)), min_size=2, max_size=60)
+
+
+def held_out(labels: list[str], texts: list[str], seed: int, fraction: float = 0.1) -> tuple[list[int], list[int]]:
+    """Row numbers of training and validation."""
+    rows = [{"text": text, "i": i} for i, text in enumerate(texts)]
+    parts = hold_out_by_class(rows, labels, fraction, group=["text"], seed=seed)
+    return [row["i"] for row in parts["train"]], [row["i"] for row in parts["validation"]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=classes, seed=st.integers(0, 4))
+def test_hold_out_by_class_is_a_partition_that_leaves_every_class_in_training(
+    rows: list[tuple[str, int]], seed: int
+) -> None:
+    labels, texts = [label for label, _ in rows], [str(number) for _, number in rows]
+    try:
+        train, validation = held_out(labels, texts, seed)
+    except DataError:
+        # By a second route: no group of equal texts can go without taking a class away.
+        for text in set(texts):
+            rest = {label for label, other in zip(labels, texts, strict=True) if other != text}
+            assert rest != set(labels)
+        return
+    assert sorted(train + validation) == list(range(len(rows)))
+    assert train == sorted(train)
+    assert validation == sorted(validation) != []
+    assert {labels[i] for i in train} == set(labels)
+    assert {texts[i] for i in train}.isdisjoint({texts[i] for i in validation})
+    assert (train, validation) == held_out(labels, texts, seed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 90), min_size=2, max_size=12).filter(lambda counts: max(counts) > 1),
+    fraction=st.sampled_from([0.1, 0.2, 0.35]),
+    seed=st.integers(0, 3),
+)
+def test_hold_out_by_class_meets_every_share_within_a_row(counts: list[int], fraction: float, seed: int) -> None:
+    labels = [f"class {k}" for k, count in enumerate(counts) for _ in range(count)]
+    _, validation = held_out(labels, [f"text {i}" for i in range(len(labels))], seed, fraction)
+    for k, count in enumerate(counts):
+        held = sum(labels[i] == f"class {k}" for i in validation)
+        # A class may give its share rounded down or up; with few rows in all, one is held out whatever the shares say.
+        assert abs(held - fraction * count) < 1 or (held, len(validation)) == (1, 1)
+
+
+def test_hold_out_by_class_follows_its_seed() -> None:
+    labels, texts = ["a", "b"] * 50, [f"text {i}" for i in range(100)]
+    assert len({tuple(held_out(labels, texts, seed)[1]) for seed in range(8)}) == 8
+
+
+def test_larger_groups_are_held_out_as_often_as_their_share_says() -> None:
+    labels = ["a"] * 40 + ["b"] * 40
+    texts = ["same"] * 4 + [f"text {i}" for i in range(76)]
+    # 4 of 40 rows of the class fit its seats exactly, if the group comes before any single row: 1 in 37 groups.
+    times = sum(0 in held_out(labels, texts, seed)[1] for seed in range(300))
+    assert 1 <= times <= 25
+
+
+def test_nothing_to_hold_out_is_refused_with_the_remedy() -> None:
+    with pytest.raises(DataError, match=r"none of the 30 rows .* 30 classes .*`validation_data`.*'regression'"):
+        held_out([str(i) for i in range(30)], [f"text {i}" for i in range(30)], 0)

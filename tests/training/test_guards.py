@@ -316,7 +316,7 @@ def test_targets_that_are_all_the_same_are_refused(base: Path, kind: str, value:
 def test_label_that_only_validation_rows_have_is_refused(base: Path) -> None:
     data = tiny_data("classification", 8, 4)
     strange = Example(17, data.validation[0].fields, Target("middling"))
-    with pytest.raises(DataError, match=r"row 18 has the label 'middling', which the training rows do not have"):
+    with pytest.raises(DataError, match=r"row 18 has the label 'middling'"):
         tiny_run(base, "classification", TrainingData(data.task, data.train, [strange]))
 
 

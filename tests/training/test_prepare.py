@@ -1,6 +1,7 @@
 """Settings and rows become a task, splits, labels, weights and a codec before any model is loaded."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from predgen.training.prepare import (
     make_encoder,
     make_setup,
     task_of,
+    unmeasured_classes,
     weigh,
 )
 from tiny_runs import tiny_base, tiny_config, tiny_data
@@ -74,7 +76,9 @@ def test_known_task_refuses_what_it_declares_itself(name: str, value: str) -> No
 
 def test_bad_rows_stop_or_go_to_a_side_file(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [(f"text {i}", "" if i in (3, 7) else str(i)) for i in range(20)])
-    with pytest.raises(DataError, match=r"2 of 20 rows cannot be used: row 4: .*; row 8: "):
+    with pytest.raises(
+        DataError, match=r"2 of 20 rows of .*rows.csv' cannot be used: row 4: .*; row 8: .*bad_rows='skip'"
+    ):
         load_data(own_file(path))
     (tmp_path / "run").mkdir()
     data = load_data(own_file(path, bad_rows="skip"), tmp_path / "run")
@@ -124,6 +128,96 @@ def test_fields_are_not_run_together_when_prompts_are_compared() -> None:
 def test_rows_with_one_prompt_only_cannot_be_held_out() -> None:
     with pytest.raises(DataError, match="too few for 2 parts"):
         hold_out([Example(i, {"a": "x"}, Target(float(i))) for i in range(20)], 0)
+
+
+# Classes: none is lost to a draw
+
+
+def write_classes(path: Path, counts: dict[str, int]) -> Path:
+    """Write rows of some classes, in turns."""
+    rows = [(f"text {label} {i}", label) for label, n in counts.items() for i in range(n)]
+    return write_csv(path, sorted(rows, key=lambda row: row[0][::-1]))
+
+
+def classes_of(rows: list[Example]) -> set[str]:
+    return {str(e.target.value) for e in rows if e.target}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_rare_class_stays_in_training_whatever_the_seed(tmp_path: Path, seed: int) -> None:
+    path = write_classes(tmp_path / "rows.csv", {"a": 40, "b": 30, "rare": 3, "single": 1})
+    data = load_data(own_file(path, kind="classification", seed=seed))
+    assert classes_of(data.train) == {"a", "b", "rare", "single"}
+    assert (len(data.train), len(data.validation)) == (67, 7)
+    assert {"a", "b"} <= classes_of(data.validation)
+    assert "single" in unmeasured_classes(data)
+    assert make_setup(own_file(path, kind="classification"), data.task, data.train).labels == (
+        "a",
+        "b",
+        "rare",
+        "single",
+    )
+
+
+@pytest.mark.parametrize("limit", [3, 12, 24])
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_are_known_from_all_training_rows_before_the_limit(tmp_path: Path, limit: int, seed: int) -> None:
+    path = write_classes(tmp_path / "rows.csv", {f"class {k:02}": 20 for k in range(12)})
+    config = own_file(path, kind="classification", limit=limit, seed=seed)
+    data = load_data(config)
+    assert len(data.train) == limit
+    labels = make_setup(config, data.task, data.train).labels
+    assert labels == tuple(f"class {k:02}" for k in range(12))
+    encoder = make_encoder(config, data.task, make_codec(config, data.task, labels, data.train, char_level()), labels, char_level(), None)  # fmt: skip
+    for row in data.validation:  # a class without a training row is still one that can be measured, and written
+        assert row.target is not None
+        assert labels[int(encoder.encode(row).target)] == row.target.value
+
+
+def test_balanced_weights_count_the_classes_that_have_rows(tmp_path: Path) -> None:
+    path = write_classes(tmp_path / "rows.csv", {f"class {k:02}": 20 for k in range(12)})
+    config = own_file(path, kind="classification", limit=10, class_weight="balanced")
+    data = load_data(config)
+    weighed = weigh(config, make_setup(config, data.task, data.train), data.train)
+    assert sum(row.weight for row in weighed) == pytest.approx(10)
+
+
+def test_rows_can_still_be_held_out_whatever_their_class(tmp_path: Path) -> None:
+    path = write_classes(tmp_path / "rows.csv", {"a": 40, "b": 40})
+    config = own_file(path, kind="classification", stratify=False)
+    data = load_data(config)
+    assert data.validation == hold_out(load_whole(config), 0)["validation"]
+    assert data.validation != load_data(own_file(path, kind="classification")).validation
+
+
+def load_whole(config: RunConfig) -> list[Example]:
+    """All rows of a file, in order."""
+    data = load_data(config)
+    return sorted([*data.train, *data.validation], key=lambda example: example.row_id)
+
+
+def test_numbers_are_held_out_as_ever(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [(f"text {i}", str(i % 7)) for i in range(40)])
+    assert [e.row_id for e in load_data(own_file(path)).validation] == [5, 11, 16, 23]
+
+
+def test_labels_that_only_a_validation_file_has_are_bad_rows_of_that_file(tmp_path: Path) -> None:
+    train = write_classes(tmp_path / "train.csv", {f"class {k:03}": 2 for k in range(40)})
+    other = write_csv(tmp_path / "other.csv", [("text", "class 007"), ("more", "class 1000"), ("most", "odd")])
+    config = own_file(train, kind="classification", validation_data=str(other))
+    with pytest.raises(DataError) as caught:
+        load_data(config)
+    message = str(caught.value)
+    assert "2 of 3 rows of `validation_data`" in message
+    assert str(other) in message
+    assert "row 2: column 'score' is 'class 1000'" in message
+    assert "40 labels" in message
+    assert "class 011" not in message  # ten of them are enough
+    assert "--bad-rows skip" in message
+    data = load_data(replace(config, bad_rows="skip"), tmp_path)
+    assert [row.fields["text"] for row in data.validation] == ["text"]
+    assert data.skipped == 2
+    assert len((tmp_path / "bad-rows.validation.jsonl").read_text().splitlines()) == 2
 
 
 # Labels

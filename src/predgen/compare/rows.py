@@ -81,10 +81,11 @@ def _own_splits(cell: Cell, config: RunConfig, side_folder: Path) -> tuple[Train
         if config.validation_data is not None
         else sorted([*whole.train, *whole.validation], key=lambda example: example.row_id)
     )
-    parts = hold_out(rest, config.rows_seed, _TEST_SHARE)
+    by_class = config.stratify and whole.task.kind == "classification"
+    parts = hold_out(rest, config.rows_seed, _TEST_SHARE, by_class=by_class)
     test, train, validation = parts["validation"], parts["train"], whole.validation
     if config.validation_data is None:
-        parts = hold_out(train, config.rows_seed)
+        parts = hold_out(train, config.rows_seed, by_class=by_class)
         train, validation = parts["train"], parts["validation"]
     if config.limit:
         train = limit_rows(train, config.limit, config.rows_seed)

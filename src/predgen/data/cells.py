@@ -2,12 +2,12 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from predgen.registry import near_matches
 
-_LARGEST_NAMED = 12  # labels listed in one message
+_LABELS_NAMED = 10  # in one message
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
 
@@ -114,13 +114,24 @@ def label_of(value: Any, labels: Mapping[str, str]) -> str:  # noqa: ANN401
         ('1', 'true', 'negative')
     """
     text = _label_text(plain(value))
-    if not labels or text in labels.values():
-        return text
-    if text not in labels:
-        known = [*labels, *labels.values()]
-        some = ", ".join(dict.fromkeys(repr(name) for name in known[:_LARGEST_NAMED]))
-        raise CellError(f"not among the labels {some}.{near_matches(text, known)}".rstrip("."))
-    return labels[text]
+    if not labels or text in labels:
+        return labels.get(text, text)
+    if text not in labels.values():
+        known = tuple(dict.fromkeys([*labels, *labels.values()]))
+        raise CellError(f"not among {some_labels(known)}.{near_matches(text, known)}".rstrip("."))
+    return text
+
+
+def some_labels(labels: Sequence[str]) -> str:
+    """Name labels in a message, at most ten of them.
+
+    Example:
+        >>> some_labels(("a", "b")), some_labels([str(i) for i in range(270)])[:35]
+        ("the labels 'a', 'b'", "the 270 labels '0', '1', '2', '3', ")
+    """
+    if len(labels) <= _LABELS_NAMED:
+        return f"the labels {', '.join(map(repr, labels))}"
+    return f"the {len(labels)} labels {', '.join(map(repr, labels[:_LABELS_NAMED]))}, ..."
 
 
 def _label_text(value: Any) -> str:  # noqa: ANN401

@@ -9,6 +9,7 @@ from typing import Any
 from predgen.codecs.base import Codec
 from predgen.codecs.option import OptionCodec
 from predgen.core import Example, Target
+from predgen.data.cells import some_labels
 from predgen.errors import CodecError, ConfigError, DataError
 
 
@@ -145,8 +146,8 @@ class Encoder:
             return float(value)
         if value not in self._classes:
             raise DataError(
-                f"row {example.row_id + 1} has the label {value!r}, which the training rows do not have; "
-                f"known labels: {', '.join(self.labels)}."
+                f"row {example.row_id + 1} has the label {value!r}, which is not among {some_labels(self.labels)}. Correct "
+                "it, leave the row out, or train with rows that have it."
             )
         return float(self._classes[str(value)])
 

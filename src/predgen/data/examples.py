@@ -63,7 +63,7 @@ def iter_examples(rows: Iterable[Row], task: TaskSpec, with_target: bool = False
     """
     for result in _results(rows, task, with_target):
         if isinstance(result, _Bad):
-            raise DataError(f"{result}. {_repair(task)}")
+            raise DataError(f"{result}. {_repair([result], task, '')}")
         yield result
 
 
@@ -74,6 +74,8 @@ def to_examples(
     with_target: bool = True,
     bad_rows: str = "error",
     side_file: str | Path | None = None,
+    source: str = "",
+    remedy: str = "",
 ) -> list[Example]:
     """Turn rows into examples. A row is bad where a prompt field, the target or the weight is missing or unreadable.
 
@@ -83,6 +85,8 @@ def to_examples(
         with_target: Whether the rows have targets and weights to read.
         bad_rows: "error" stops, naming the first five bad rows and their number; "skip" leaves them out.
         side_file: Where "skip" writes the rows it left out, one JSON object a line: row (from 1), column, reason, data.
+        source: Where the rows come from, for messages, e.g. "`data` 'reviews.csv'".
+        remedy: What the caller offers for bad rows besides repairing them, for messages.
 
     Returns:
         The examples, in order. `row_id` counts source rows, skipped ones included.
@@ -113,7 +117,7 @@ def to_examples(
     if bad and side_file is not None and bad_rows == "skip":
         _write_side_file(bad, Path(side_file))
     if bad and (bad_rows == "error" or not examples):
-        raise DataError(_summary(bad, len(bad) + len(examples), task))
+        raise DataError(_summary(bad, len(bad) + len(examples), task, source, remedy))
     return examples
 
 
@@ -215,22 +219,24 @@ def _unescaped(text: str) -> str:
     return html.unescape(text).replace("\\n", "\n")
 
 
-def _summary(bad: Sequence[_Bad], total: int, task: TaskSpec) -> str:
+def _summary(bad: Sequence[_Bad], total: int, task: TaskSpec, source: str, remedy: str) -> str:
     """Name the first bad rows and count all of them."""
     named = "; ".join(str(b) for b in bad[:_ROWS_NAMED])
     more = f"; and {len(bad) - _ROWS_NAMED} more" if len(bad) > _ROWS_NAMED else ""
     count = f"all {total}" if len(bad) == total else f"{len(bad)} of {total}"
-    return f"{count} rows cannot be used: {named}{more}. {_repair(task, all_bad=len(bad) == total)}"
+    what = f"{count} rows" + (f" of {source}" if source else "")
+    return f"{what} cannot be used: {named}{more}. {_repair(bad, task, remedy, all_bad=len(bad) == total)}"
 
 
-def _repair(task: TaskSpec, *, all_bad: bool = False) -> str:
-    """Say how bad rows are repaired."""
+def _repair(bad: Sequence[_Bad], task: TaskSpec, remedy: str, *, all_bad: bool = False) -> str:
+    """Say how bad rows are repaired; of a target only where one is bad, for rows to predict have none."""
     wanted = "a label" if task.kind == "classification" else "a finite number"
     if all_bad:
-        return f"Check that column {task.target!r} holds {wanted} (kind {task.kind!r}), and that the prompt names the right columns."
-    return (
-        f"Repair these cells, or leave such rows out with bad_rows='skip'; column {task.target!r} must hold {wanted}."
-    )
+        target = f"column {task.target!r} holds {wanted} (kind {task.kind!r}), and that "
+        is_target = any(b.column == task.target for b in bad)
+        return f"Check that {target if is_target else ''}the prompt names the right columns."
+    needs = f"; column {task.target!r} must hold {wanted}" if any(b.column == task.target for b in bad) else ""
+    return f"Repair these cells, or {remedy or 'take such rows out'}{needs}."
 
 
 def _write_side_file(bad: Sequence[_Bad], path: Path) -> None:

@@ -1,7 +1,7 @@
 """Seeded splits that keep rows with a shared text together, and seeded choices of rows."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -42,12 +42,7 @@ def split_rows(
     """
     if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"fractions {dict(fractions)} must each be above 0 and sum to 1.")
-    components = _components(rows, group)
-    if len(components) < len(fractions):
-        raise DataError(
-            f"{len(rows)} rows fall into {len(components)} groups with a shared {' or '.join(group) or 'row'}, too few for "
-            f"{len(fractions)} parts ({', '.join(fractions)}). Give more rows, or a file for each part."
-        )
+    components = _components_for(rows, group, tuple(fractions))
     # Only random(): its sequence for a seed is the one thing that Python's documentation promises to keep.
     rng = random.Random(seed)
     keys = [rng.random() for _ in components]
@@ -57,6 +52,53 @@ def split_rows(
         [components[i] for i in order], {part: share * len(rows) for part, share in fractions.items()}, rng
     )
     return {part: [rows[i] for i in sorted(i for c in parts[part] for i in c)] for part in fractions}
+
+
+def hold_out_by_class(
+    rows: Sequence[R], labels: Sequence[str], fraction: float, *, group: Sequence[str], seed: int
+) -> dict[str, list[R]]:
+    """Hold out a share of every class, as near to its proportion as whole rows and groups allow.
+
+    A class stays in training first: its last row is never held out, and a class with one row is not measured. Rows that
+    share a text stay together, as in `split_rows`. Rows keep their order; the same arguments give the same parts.
+
+    Args:
+        rows: The rows.
+        labels: The class of each row.
+        fraction: Share to hold out, 0..1.
+        group: Columns whose shared text keeps rows together; empty: each row stands alone.
+        seed: Seed of the choice.
+
+    Returns:
+        The rows of "train" and "validation"; neither is empty.
+
+    Raises:
+        DataError: If all rows share one text, or no row can be held out without taking a class from training.
+
+    Example:
+        >>> rows = [{"a": str(i)} for i in range(21)]
+        >>> parts = hold_out_by_class(rows, ["x"] * 10 + ["y"] * 10 + ["z"], 0.1, group=["a"], seed=0)
+        >>> [int(row["a"]) // 10 for row in parts["validation"]]
+        [0, 1]
+    """
+    components = _components_for(rows, group, ("train", "validation"))
+    rng = random.Random(seed)
+    keys = [rng.random() for _ in components]
+    order = sorted(range(len(components)), key=keys.__getitem__)
+    held = _held_out([Counter(labels[i] for i in components[c]) for c in order], fraction, rng)
+    if not held:
+        counts = Counter(labels)
+        raise DataError(
+            f"none of the {len(rows)} rows can be held out for validation: {len(counts)} classes would lose their only row, "
+            "or the only text they have. Give more rows per class, or validation rows of their own (`validation_data`; "
+            "`validation_fraction=0` of the estimators trains without). Are the targets numbers? Then `kind` is "
+            "'regression'."
+        )
+    chosen = {i for place in held for i in components[order[place]]}
+    parts: dict[str, list[R]] = {"train": [], "validation": []}
+    for i, row in enumerate(rows):
+        parts["validation" if i in chosen else "train"].append(row)
+    return parts
 
 
 def limit_rows(rows: Sequence[T], n: int, seed: int) -> list[T]:
@@ -76,6 +118,56 @@ def limit_rows(rows: Sequence[T], n: int, seed: int) -> list[T]:
     rng = random.Random(seed)
     keys = [rng.random() for _ in rows]
     return [rows[i] for i in sorted(sorted(range(len(rows)), key=keys.__getitem__)[:n])]
+
+
+def _components_for(rows: Sequence[Row], group: Sequence[str], parts: Sequence[str]) -> list[list[int]]:
+    """Return the components of `rows`, or raise where there are fewer than parts."""
+    components = _components(rows, group)
+    if len(components) < len(parts):
+        raise DataError(
+            f"{len(rows)} rows fall into {len(components)} groups with a shared {' or '.join(group) or 'row'}, too few for "
+            f"{len(parts)} parts ({', '.join(parts)}). Give more rows, or a file for each part."
+        )
+    return components
+
+
+def _held_out(components: Sequence[Counter[str]], fraction: float, rng: random.Random) -> set[int]:
+    """Choose components by their rows per class; they come in random order.
+
+    First what fits into the seats of its classes. Groups of several rows leave seats over: these go to whatever keeps every
+    class in training, the smallest first, and to one of them even where it is more than the share.
+    """
+    left: Counter[str] = Counter()
+    for rows in components:
+        left.update(rows)
+    wanted = max(1, int(fraction * left.total() + 0.5))
+    seats = _seats(left, fraction, wanted, rng)
+    held: set[int] = set()
+    for place, rows in enumerate(components):
+        if all(count <= seats[label] for label, count in rows.items()):
+            held.add(place)
+            seats.subtract(rows)
+            left.subtract(rows)
+            wanted -= rows.total()
+    for place in sorted(range(len(components)), key=lambda place: components[place].total()):
+        rows = components[place]
+        keeps_classes = all(left[label] > count for label, count in rows.items())
+        if place not in held and keeps_classes and (rows.total() <= wanted or not held):
+            held.add(place)
+            left.subtract(rows)
+            wanted -= rows.total()
+    return held
+
+
+def _seats(totals: Counter[str], fraction: float, wanted: int, rng: random.Random) -> Counter[str]:
+    """Return how many rows each class gives: its share rounded down, then one more where most is cut off; never its last."""
+    shares = {label: fraction * totals[label] for label in sorted(totals)}
+    seats = Counter({label: min(int(share), totals[label] - 1) for label, share in shares.items()})
+    cut_off = {label: (share - seats[label], rng.random()) for label, share in shares.items()}
+    for label in sorted(cut_off, key=cut_off.__getitem__, reverse=True):
+        if seats.total() < wanted and seats[label] < totals[label] - 1:
+            seats[label] += 1
+    return seats
 
 
 def _components(rows: Sequence[Row], group: Sequence[str]) -> list[list[int]]:

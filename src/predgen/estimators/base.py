@@ -185,7 +185,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
             )
         parts = {"train": examples, "validation": []}
         if self.validation_fraction:
-            parts = hold_out(examples, config.rows_seed, self.validation_fraction)
+            by_class = config.stratify and kind == "classification"
+            parts = hold_out(examples, config.rows_seed, self.validation_fraction, by_class=by_class)
         data = TrainingData(task, parts["train"], parts["validation"])
         self.trained_: TrainedModel = train(config, data=data, console=PlainConsole() if self.verbose else None)
 

@@ -19,6 +19,7 @@ from predgen.codecs.base import Codec
 from predgen.codecs.label import LabelCodec
 from predgen.config import RunConfig, config_from, peft_setting_owners
 from predgen.core import TaskSpec
+from predgen.data.labels import with_labels
 from predgen.errors import PredgenError, SavedModelError
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
@@ -142,7 +143,8 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
         )
         config = config_from(_settings(manifest.config), {"trust_remote_code": trusts_code})
         _check_setup(manifest.setup, config)
-        task = replace(manifest.task, extract=_extract(manifest.task))
+        # The first version declared no labels for a file of the user's.
+        task = with_labels(replace(manifest.task, extract=_extract(manifest.task)), manifest.setup.labels)
         _check_paths(task)
         codec = _codec(manifest.codec)
         _check_parts(manifest.setup, task, codec)
@@ -157,13 +159,14 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a saved model.
 
     A record holds the PEFT method's settings in full; those at the default count as not given again. The first version
-    stored rank and alpha for PEFT methods that have neither, and a word in place of a file for rows in memory.
+    stored rank and alpha for PEFT methods that have neither, and a word in place of a file for rows in memory; it held rows
+    out whatever their class.
     """
     own = registries.peft_methods.facts(str(config["peft"])).get("settings", {})
     not_given = [name for name in peft_setting_owners() if name not in own or config.get(name) == own[name]]
     if config.get("data") == _IN_MEMORY:
         not_given.append("data")
-    return {**config, **dict.fromkeys(not_given)}
+    return {"stratify": False, **config, **dict.fromkeys(not_given)}
 
 
 def _check_setup(setup: ModelSetup, config: RunConfig) -> None:

@@ -14,12 +14,14 @@ from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.encode import Encoder
 from predgen.data.examples import custom_task, to_examples
+from predgen.data.labels import labels_of, with_labels
 from predgen.data.sources import rows_of
-from predgen.data.splits import limit_rows, split_rows
+from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
 from predgen.data.tables import load_hub, load_task
 from predgen.errors import ConfigError, DataError
 from predgen.models.base import ModelSetup
 
+_SKIP = "leave such rows out with --bad-rows skip (bad_rows='skip')"
 DEFAULT_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
 
 
@@ -28,7 +30,7 @@ class TrainingData:
     """A task with its examples.
 
     Attributes:
-        task: The task.
+        task: The task; for classes with all labels, those that `limit` left no row included.
         train: Training rows.
         validation: Rows that select the checkpoint; may be empty.
         skipped: Bad rows that were left out (`bad_rows="skip"`).
@@ -55,12 +57,24 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
     skipped = 0
     for split, rows in _raw_splits(config, task).items():
         side = side_folder / f"bad-rows.{split}.jsonl" if side_folder and config.bad_rows == "skip" else None
-        parts[split] = to_examples(rows, task, bad_rows=config.bad_rows, side_file=side)
+        parts[split] = to_examples(
+            rows, task, bad_rows=config.bad_rows, side_file=side, source=_source(config, split), remedy=_SKIP
+        )
         skipped += len(rows) - len(parts[split])
+        # Before anything is held out or limited: what the classes are must not depend on a draw. Rows of a validation file
+        # are then read against them, so that a label which no training row has is a bad row.
+        task = with_labels(task, labels_of(parts["train"]))
     if "validation" not in parts:
-        parts = hold_out(parts["train"], config.rows_seed)
+        parts = hold_out(parts["train"], config.rows_seed, by_class=config.stratify and task.kind == "classification")
     train = limit_rows(parts["train"], config.limit, config.rows_seed) if config.limit else parts["train"]
     return TrainingData(task, train, parts["validation"], skipped)
+
+
+def _source(config: RunConfig, split: str) -> str:
+    """Name a split's rows for a message."""
+    if config.task is not None:
+        return f"split {split!r} of task {config.task!r}"
+    return f"`data` {config.data!r}" if split == "train" else f"`validation_data` {config.validation_data!r}"
 
 
 def task_of(config: RunConfig) -> TaskSpec:
@@ -120,37 +134,53 @@ def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, A
     return splits
 
 
-def hold_out(examples: Sequence[Example], seed: int, fraction: float = 0.1) -> dict[str, list[Example]]:
-    """Hold out a seeded share as validation; rows with equal prompts stay together."""
+def hold_out(
+    examples: Sequence[Example], seed: int, fraction: float = 0.1, *, by_class: bool = False
+) -> dict[str, list[Example]]:
+    """Hold out a seeded share as validation; rows with equal prompts stay together.
+
+    Args:
+        examples: The rows.
+        seed: Seed of the choice.
+        fraction: Share to hold out.
+        by_class: Hold out that share of every class, and the last row of none (`splits.hold_out_by_class`).
+
+    Raises:
+        DataError: If nothing can be held out.
+    """
     keyed: list[dict[str, Any]] = [{"text": " \0 ".join(e.fields.values()), "example": e} for e in examples]
-    parts = split_rows(keyed, {"train": 1 - fraction, "validation": fraction}, group=["text"], seed=seed)
+    if by_class:
+        labels = [str(e.target.value) if e.target is not None else "" for e in examples]
+        parts = hold_out_by_class(keyed, labels, fraction, group=["text"], seed=seed)
+    else:
+        parts = split_rows(keyed, {"train": 1 - fraction, "validation": fraction}, group=["text"], seed=seed)
     return {name: [row["example"] for row in rows] for name, rows in parts.items()}
+
+
+def unmeasured_classes(data: TrainingData) -> list[str]:
+    """Classes that no validation row has, so that no figure says anything about them; none where there are no such rows."""
+    if not data.validation:
+        return []
+    measured = {e.target.value for e in data.validation if e.target is not None}
+    return [label for label in dict.fromkeys(data.task.labels.values()) if label not in measured]
 
 
 def class_labels(task: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
     """Labels in order: as the task declares them, else those of the training rows, numbers in numeric order.
 
     Raises:
-        DataError: If there is one class only.
+        DataError: If the rows have one class only.
     """
     if task.kind != "classification":
         return ()
-    found = {str(e.target.value) for e in examples if e.target is not None}
-    labels = tuple(task.labels.values()) or tuple(sorted(found, key=_label_order))
+    found = labels_of(examples)
+    labels = tuple(dict.fromkeys(with_labels(task, found).labels.values()))
     if len(found) < 2:
         raise DataError(
-            f"all {len(examples)} training rows have the same label {next(iter(found))!r}; a classifier needs at least"
+            f"all {len(examples)} training rows have the same label {found[0]!r}; a classifier needs at least"
             " two classes. Check the target column, or raise `limit`."
         )
     return labels
-
-
-def _label_order(label: str) -> tuple[float, str]:
-    """Numbers by value, then texts."""
-    try:
-        return float(label), label
-    except ValueError:
-        return float("inf"), label
 
 
 def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *, trains: bool = True) -> ModelSetup:

@@ -19,6 +19,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from predgen import registries
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
+from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
@@ -34,7 +35,15 @@ from predgen.sampling.schedule import SamplingSchedule
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.loop import PredictionTrainer, last_checkpoint
-from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, weigh
+from predgen.training.prepare import (
+    TrainingData,
+    load_data,
+    make_codec,
+    make_encoder,
+    make_setup,
+    unmeasured_classes,
+    weigh,
+)
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
 LEAST_EVAL_ROWS = 500  # a share of 0.9 is then known to 0.013 (one standard error), which tells checkpoints apart
@@ -180,6 +189,9 @@ class _Run:
         """Run everything; with `claim`, take over the folder once data and model have proved usable."""
         setup = make_setup(self.config, self.data.task, self.data.train)
         args = self._arguments()
+        if unmeasured := unmeasured_classes(self.data):
+            said = f"No validation row has {some_labels(unmeasured)}: no figure says how well they are predicted."
+            self.console.print(said, markup=False, highlight=False)
         examples = weigh(self.config, setup, self.data.train)
         lengths = _Lengths.of(self.config, len(examples), args.world_size)
         trained = self._built(setup, examples, lengths)
@@ -386,6 +398,7 @@ class _Run:
             "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
             "truncated_rows": sum(r.is_truncated for r in rows),
             "skipped_rows": self.data.skipped,
+            "unmeasured_classes": unmeasured_classes(self.data),
             "engine": trained.model.engine,
             "optimizer_steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,

@@ -24,6 +24,7 @@ from predgen.training.prepare import (
     make_encoder,
     make_setup,
     task_of,
+    unmeasured_classes,
     weigh,
 )
 
@@ -88,6 +89,7 @@ def _training_facts(config: RunConfig, data: TrainingData) -> dict[str, Any]:
         "validation_rows": len(data.validation),
         "skipped_rows": data.skipped,
         "targets": _targets(data.train, setup.labels),
+        "unmeasured_classes": unmeasured_classes(data),
         "tokens_per_row": _spread([len(row.prompt_ids) + len(row.answer_ids) for row in encoded]),
         "truncated_rows": sum(row.is_truncated for row in encoded),
         **_duplicates(data.train),
