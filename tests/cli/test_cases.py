@@ -105,3 +105,45 @@ def test_an_unknown_label_is_named_with_its_file_and_the_remedy(runs: Runs, tmp_
         assert "--bad-rows skip" in message
         assert sum(f"class {k:02}" in message for k in range(30)) == 10
     assert trained(*given, "--bad-rows", "skip", out=tmp_path / "run")["report"]["skipped_rows"] == 1
+
+
+# Long texts
+
+
+def long_pairs(path: Path) -> Path:
+    """Rows of a question and a document, the first of which has two long ones."""
+    rows = [{"question": f"is case {i} closed", "document": f"file {i}", "label": "no yes".split()[i % 2]} for i in range(20)]  # fmt: skip
+    rows[0] |= {"question": "why " * 300, "document": "because " * 300}
+    return write_csv(path, rows)
+
+
+PAIR = r"Q: {question}\nD: {document}\nLabel:"
+
+
+def check_long_pairs(data: Path, out: Path, *more: str | Path) -> None:
+    """A row with two long texts is shortened and counted, in training, checks and prediction."""
+    given = (*own(data, "label", "classification", PAIR), "--max-length", "128", *more)
+    facts = validated(*given)
+    report = trained(*given, "--validation-data", data, out=out / "run")["report"]
+    assert facts["truncated_rows"] == report["truncated_rows"] == 1
+    assert facts["tokens_per_row"]["max"] <= 128
+    result = predgen("predict", out / "run", data, "-o", out / "out.csv")
+    assert result.exit_code == 0, result.output
+    assert "1 rows truncated" in result.output
+    assert len((out / "out.csv").read_text(encoding="utf-8").splitlines()) == report["train_rows"] + 1
+
+
+@pytest.mark.parametrize("part", ["tail", "head", "middle"])
+def test_two_long_texts_in_one_prompt_are_shortened(runs: Runs, tmp_path: Path, part: str) -> None:
+    check_long_pairs(long_pairs(tmp_path / "a.csv"), tmp_path, "--model", runs.base, "--truncate", part)
+
+
+def test_shared_two_long_texts(tmp_path: Path) -> None:
+    check_long_pairs(shared("two_long_texts.csv"), tmp_path)
+
+
+def test_a_template_that_does_not_fit_is_an_error(runs: Runs, tmp_path: Path) -> None:
+    given = (*own(long_pairs(tmp_path / "a.csv"), "label", "classification", PAIR), "--model", runs.base)
+    message = refused(predgen("validate", *given, "--max-length", "16"))
+    assert "`prompt` has" in message
+    assert "`max_length`" in message

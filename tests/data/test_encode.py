@@ -1,4 +1,6 @@
 import math
+import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from predgen.codecs.label import LabelCodec
 from predgen.codecs.number import NumberCodec
 from predgen.core import Example, Target
 from predgen.data.encode import Encoder, uses_bos
+from predgen.data.shorten import PARTS
 from predgen.errors import CodecError, ConfigError, DataError
 from tokenizers_for_tests import char_level, every_tokenizer, gpt2_like, llama2_like
 
@@ -249,12 +252,97 @@ def test_a_field_that_stands_twice_is_shortened_in_both_places() -> None:
     assert decoded(encoder, encoded.prompt_ids) == "xyzxy|xyzxy:"
 
 
-@pytest.mark.parametrize("truncate_field", [None, "text"])
-def test_a_prompt_that_cannot_be_shortened_is_refused(truncate_field: str | None) -> None:
-    encoder = encoder_of("char_level", max_length=30, truncate_field=truncate_field)
-    row = example("y" * 40, "x" * 50, row_id=4)
-    with pytest.raises(DataError, match=r"row 5: .* the \d+ allowed.*emptying field 'text' is not enough"):
-        encoder.encode(row)
+def parts_of(encoder: Encoder, row: Example) -> tuple[str, str]:
+    """What a shortened prompt holds of title and text."""
+    encoded = encoder.encode(row)
+    assert len(encoded.prompt_ids) <= encoder.max_prompt_tokens
+    assert encoded.is_truncated
+    found = re.fullmatch(r"Title: (.*)\nReview: (.*)\nScore:", decoded(encoder, encoded.prompt_ids), re.DOTALL)
+    assert found is not None
+    return found[1], found[2]
+
+
+def room_for(n: int, **settings: Any) -> Encoder:
+    """An encoder of one token per character that has room for `n` characters of fields; the template has 23."""
+    return encoder_of("char_level", max_length=23 + n + label_codec(char_level()).max_tokens, **settings)
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "room", "left"),
+    [
+        (40, 50, 45, (40, 5)),  # one field gives enough: the other stays whole
+        (40, 50, 30, (15, 15)),  # it does not: both are cut to one length
+        (4, 90, 20, (4, 16)),  # a short field stays whole beside a long one
+        (40, 50, 31, (15, 15)),  # 31 is odd: a common length leaves one place free
+        (40, 50, 0, (0, 0)),
+    ],
+)
+def test_two_long_fields_are_shortened_longest_first(title: int, text: int, room: int, left: tuple[int, int]) -> None:
+    found = parts_of(room_for(room), example("y" * title, "x" * text))
+    assert found == ("y" * left[0], "x" * left[1])
+
+
+def test_a_named_field_gives_all_it_has_before_others_are_touched() -> None:
+    encoder = room_for(35, truncate_field="title")
+    assert parts_of(encoder, example("y" * 40, "x" * 50)) == ("", "x" * 35)
+    assert parts_of(encoder, example("y" * 40, "x" * 20)) == ("y" * 15, "x" * 20)
+
+
+@pytest.mark.parametrize(("part", "left"), [("tail", "abcdefg"), ("head", "tuvwxyz"), ("middle", "abcdxyz")])
+def test_what_is_cut_is_a_choice(part: str, left: str) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    assert parts_of(room_for(9, truncate=part), example("Up", letters)) == ("Up", left)
+
+
+@every_kind
+@pytest.mark.parametrize("part", PARTS)
+@settings(max_examples=25, deadline=None)
+@given(any_text, any_text, st.integers(0, 80), st.sampled_from([None, "title", "text"]))
+def test_a_row_whose_template_fits_is_never_refused(
+    name: str, part: str, title: str, text: str, room: int, field: str | None
+) -> None:
+    row = example(title + " and so on" * 9, text + " or not" * 9)
+    whole = encoder_of(name, max_length=2000)
+    empty = len(whole.encode(example("", "")).prompt_ids)
+    limit = empty + room
+    encoder = encoder_of(
+        name, max_length=limit + label_codec(whole.tokenizer).max_tokens, truncate=part, truncate_field=field
+    )
+    encoded, before = encoder.encode(row), whole.encode(row)
+    if len(before.prompt_ids) <= limit:
+        assert encoded == before  # what fits is left as it is
+        return
+    assert encoded.is_truncated
+    assert len(encoded.prompt_ids) + len(encoded.answer_ids) <= encoder.max_length
+    assert encoded.answer_ids == before.answer_ids
+    prompt = decoded(encoder, encoded.prompt_ids)
+    assert prompt.startswith("Title: ")
+    assert prompt.endswith("\nScore:")
+
+
+def test_ids_of_a_shortened_prompt_are_those_of_its_text() -> None:
+    # The tokens at a cut are not those that the whole field had there: the shortened text is tokenised as one.
+    encoder = encoder_of("gpt2_like", max_length=60)
+    encoded = encoder.encode(example("a cold evening " * 20, "a splendid play " * 30))
+    assert list(encoded.prompt_ids) == encoder.tokenizer.encode(
+        decoded(encoder, encoded.prompt_ids), add_special_tokens=False
+    )
+
+
+def test_shortening_a_long_row_takes_few_passes_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoder_of("gpt2_like", max_length=100)
+    passes: list[int] = []
+    original = encoder._ids
+    monkeypatch.setattr(encoder, "_ids", lambda text: passes.append(len(text)) or original(text))
+    encoder.encode(example("a cold evening " * 9000, "a splendid play " * 8000))
+    whole = 9000 * 15 + 8000 * 16
+    assert sum(passes) < 3 * whole
+
+
+def test_a_template_that_does_not_fit_is_named() -> None:
+    encoder = encoder_of("char_level", max_length=30)
+    with pytest.raises(DataError, match=r"row 5: `prompt` has 23 tokens .* `max_length` 30 leaves 20"):
+        encoder.encode(example("y" * 40, "x" * 50, row_id=4))
 
 
 def test_no_room_for_a_prompt_is_refused_at_once() -> None:

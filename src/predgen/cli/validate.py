@@ -10,8 +10,8 @@ from predgen.cli.options import ConfigFile, settings, with_settings
 from predgen.cli.say import say
 
 _SETTINGS = (
-    "task data_dir data validation_data prompt target kind weight_column decimals limit bad_rows truncate_field max_length"
-    " form rationale model method trust_remote_code seed"
+    "task data_dir data validation_data prompt target kind weight_column decimals stratify limit bad_rows truncate_field"
+    " truncate max_length form rationale model method trust_remote_code seed split_seed"
 ).split()
 
 

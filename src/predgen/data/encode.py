@@ -1,7 +1,7 @@
-"""Examples -> token ids: prompt by template, answer by codec; only a named prompt field is ever shortened."""
+"""Examples -> token ids: prompt by template, answer by codec; only prompt fields are ever shortened."""
 
-import math
 import string
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from predgen.codecs.base import Codec
 from predgen.codecs.option import OptionCodec
 from predgen.core import Example, Target
 from predgen.data.cells import some_labels
+from predgen.data.shorten import Shortener
 from predgen.errors import CodecError, ConfigError, DataError
 
 
@@ -54,7 +55,8 @@ class Encoder:
         codec: Writes the answer; None for the Predictor.
         labels: Class labels in order; empty for numbers.
         max_length: Longest prompt + answer, in tokens.
-        truncate_field: Field to shorten in rows that are too long; None: that row's longest field.
+        truncate_field: Field to shorten first in rows that are too long; None: that row's longest field.
+        truncate: What to cut from a field, one of `shorten.PARTS`.
 
     Attributes:
         pieces: The template as (literal text, field name or None).
@@ -70,6 +72,7 @@ class Encoder:
         labels: tuple[str, ...] = (),
         max_length: int = 512,
         truncate_field: str | None = None,
+        truncate: str = "tail",
     ) -> None:
         self.tokenizer = tokenizer
         self.template = template
@@ -79,7 +82,6 @@ class Encoder:
         self.labels = labels
         self.max_length = max_length
         self.max_prompt_tokens = max_length - (codec.max_tokens if codec else 0)
-        self.truncate_field = truncate_field
         self.pieces = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
         self._bos = [tokenizer.bos_token_id] if uses_bos(tokenizer) else []
         added = (
@@ -88,6 +90,13 @@ class Encoder:
         self._special = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)} - {""}
         self._classes = {label: index for index, label in enumerate(labels)}
         names = [name for _, name in self.pieces if name]
+        self._shorten = Shortener(
+            Counter(names),
+            self._encode_text,
+            lambda text: self._as_text(text).offsets,
+            first=truncate_field,
+            part=truncate,
+        )
         if truncate_field is not None and truncate_field not in names:
             raise ConfigError(
                 f"`truncate_field` is {truncate_field!r}, but the prompt has the fields {', '.join(names)}."
@@ -107,8 +116,7 @@ class Encoder:
                 numbers outside the codec's range.
 
         Raises:
-            DataError: If even an empty field leaves the prompt too long, the prompt is empty, or the label is not one of
-                the classes.
+            DataError: If the template alone is too long, the prompt is empty, or the label is not one of the classes.
             CodecError: If the codec cannot write the target.
         """
         options = self._options(example)
@@ -152,34 +160,18 @@ class Encoder:
         return float(self._classes[str(value)])
 
     def _prompt_ids(self, example: Example, limit: int) -> tuple[list[int], bool]:
-        """Ids of the rendered prompt, shortened inside one field where it has more than `limit` tokens."""
+        """Ids of the rendered prompt, shortened inside its fields where it has more than `limit` tokens."""
         ids = self._encode_text(example.fields)
         if len(ids) <= limit:
             return ids, False
-        name = self.truncate_field or max(
-            (name for _, name in self.pieces if name), key=lambda name: len(example.fields[name])
-        )
-        return self._shorten(example, name, len(ids) - limit, limit), True
-
-    def _shorten(self, example: Example, name: str, excess: int, limit: int) -> list[int]:
-        """Drop tokens from the end of one field until the prompt fits into `limit`."""
-        text = example.fields[name]
-        offsets = self._as_text(text).offsets
-        places = sum(field == name for _, field in self.pieces)
-        # Never below 0: alone, a field may have fewer tokens than in the prompt.
-        keep = max(0, len(offsets) - math.ceil(excess / places))
-        while keep >= 0:
-            shorter = text[: offsets[keep - 1][1]] if keep else ""
-            ids = self._encode_text({**example.fields, name: shorter})
-            if len(ids) <= limit:
-                return ids
-            over = len(ids) - limit
-            keep = max(0, keep - math.ceil(over / places)) if shorter else -1
-        raise DataError(
-            f"row {example.row_id + 1}: the prompt has {excess} tokens more than the {limit} allowed, and"
-            f" emptying field {name!r} is not enough. Raise `max_length`, choose another `truncate_field`, or shorten"
-            " the template."
-        )
+        shorter = self._shorten(example.fields, ids, limit)
+        if shorter is None:
+            empty = len(self._encode_text(dict.fromkeys(example.fields, "")))
+            raise DataError(
+                f"row {example.row_id + 1}: `prompt` has {empty} tokens with all its fields empty, but `max_length`"
+                f" {self.max_length} leaves {limit} beside the answer. Raise `max_length`, or shorten the template."
+            )
+        return shorter, True
 
     def _encode_text(self, fields: Mapping[str, str]) -> list[int]:
         """Tokenise the rendered template; special tokens written inside a row's text stay ordinary text."""

@@ -306,6 +306,7 @@ def make_encoder(
         labels=labels,
         max_length=min(config.max_length, context or config.max_length),
         truncate_field=config.truncate_field,
+        truncate=config.truncate,
     )
 
 
