@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from predgen.data.cells import number_of
 from predgen.data.delimited import MAX_CELL
-from predgen.data.sources import columns_of, read_rows, rows_of
+from predgen.data.sources import columns_of, dataset_rows, read_rows, rows_of
 from predgen.errors import DataError
 
 # Hypothesis: a folder may be shared by all examples, each writes its file anew.
@@ -149,7 +149,7 @@ def test_folder_names_its_files(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix_names_readers(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"suffix '\.jsnl'.*Did you mean '\.jsonl'.*tsv_plain"):
+    with pytest.raises(DataError, match=r"suffix '\.jsnl'.*Did you mean '\.jsonl'.*Rename"):
         read(tmp_path, "a.jsnl", "{}")
     with pytest.raises(DataError, match=r"unknown reader 'cvs'.*Did you mean 'csv'"):
         read(tmp_path, "a.csv", "a\n1\n", reader="cvs")
@@ -190,7 +190,7 @@ def test_ragged_row_of_a_plain_file_names_the_allowed_range(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("content", ['a,b\n1,2\n"never closed,1\n2,2\n', 'a,b\n1,2\n"closed" early,1\n'])
 def test_unbalanced_quotes_are_an_error_instead_of_lost_rows(tmp_path: Path, content: str) -> None:
-    with pytest.raises(DataError, match=r"starts at line 3 .* cannot be read.*tsv_plain"):
+    with pytest.raises(DataError, match=r"starts at line 3 .* cannot be read.*Double the quotes"):
         read(tmp_path, "a.csv", content)
 
 
@@ -204,11 +204,6 @@ def test_bytes_of_another_encoding_name_line_and_offset(tmp_path: Path, start: b
     content = start + b"text\nok\ncaf\xe9\n"  # text, line break, ok, line break, caf: 5 + 3 + 3 bytes before \xe9
     with pytest.raises(DataError, match=rf"line 3 .* is not UTF-8 \(byte offset {offset}\); .*cp1252"):
         read(tmp_path, "a.csv", content)
-
-
-def test_utf16_is_recognised(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="may be UTF-16"):
-        read(tmp_path, "a.csv", "a,b\n1,2\n".encode("utf-16"))
 
 
 def test_bad_json_line_names_its_number(tmp_path: Path) -> None:
@@ -310,3 +305,47 @@ def test_dataset_dictionary_asks_for_a_split() -> None:
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_list([{"a": 1}])})
     with pytest.raises(DataError, match="one DatasetDict with keys 'train'"):
         rows_of(splits)
+
+
+def test_class_labels_of_datasets_are_their_names() -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    data = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]})
+    data = data.cast_column("label", datasets.ClassLabel(names=["negative", "positive"]))
+    assert [row["label"] for row in rows_of(data)] == ["positive", "negative", None]  # -1: unknown
+    assert [row["label"] for row in dataset_rows(data)] == [1, 0, -1]  # what known tasks declare
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "text;label\nfine;good\n", "';'"),
+        ("a.csv", '"text";"label"\n"so, so";"good"\n', "';'"),
+        ("a.csv", "text\tlabel\nfine\tgood\n", "Rename it to .tsv"),
+        ("a.csv", "text|label\nfine|good\n", "'|'"),
+        ("a.tsv", "text,label\nfine,good\n", "commas"),
+    ],
+)
+def test_another_delimiter_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        list(read_rows(path))
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["text\na;b\nc\n", "a;b\nfine\n", "text,label\na;b,c;d\n"])
+def test_other_delimiters_inside_cells_are_ordinary_characters(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    assert [",".join(row.values()) for row in read_rows(path)] == text.splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("a.csv.gz", "gunzip"), ("a.xlsx", "CSV UTF-8"), ("a.zip", "unzip"), ("a.jsonl.zst", "unzstd")]
+)
+def test_packed_files_and_sheets_are_refused_with_what_to_do(tmp_path: Path, name: str, remedy: str) -> None:
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    with pytest.raises(DataError, match=remedy):
+        read_rows(tmp_path / name)

@@ -7,6 +7,7 @@ guess types (a label "01" becomes 1), and skip or join rows where quotes are not
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from predgen.data.lines import decoded_lines, named_columns, raise_unreadable
@@ -16,6 +17,7 @@ from predgen.errors import DataError
 # would take the rest of the file for one cell. csv's own default, 131,072, is too small for documents.
 MAX_CELL = 2**26
 
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _Record = tuple[int, list[str]]
 
 
@@ -42,7 +44,10 @@ def _quoted_records(path: Path, delimiter: str) -> Iterator[_Record]:
     """Yield (line a record starts at, its cells), by the `csv` module."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))  # one limit per process; raised, never lowered
     # strict: a quoted cell must end at a delimiter. Otherwise a stray quote silently swallows the rows after it.
-    reader = csv.reader((line for _, line in decoded_lines(path)), delimiter=delimiter, strict=True)
+    lines = (line for _, line in decoded_lines(path))
+    first = list(islice(lines, 2))
+    _check_delimiter(first, delimiter, path)
+    reader = csv.reader(chain(first, lines), delimiter=delimiter, strict=True)
     while True:
         start = reader.line_num + 1
         try:
@@ -53,6 +58,29 @@ def _quoted_records(path: Path, delimiter: str) -> Iterator[_Record]:
             raise_unreadable(path, start, str(error))
         if cells:
             yield start, cells
+
+
+def _check_delimiter(first: Sequence[str], delimiter: str, path: Path) -> None:
+    """Raise where the header has one cell, but with another delimiter several, and as many as the line below it."""
+    if len(first) < 2 or _cells(first[0], delimiter) != 1:
+        return
+    for other, name in _DELIMITERS.items():
+        if 1 < _cells(first[0], other) == _cells(first[1], other):
+            convert = f"""python -c "import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter='{other}'))\""""
+            raise DataError(
+                f"the cells of {str(path)!r} are separated by {name} ({other!r}), but a {path.suffix} file is read by"
+                f" {_DELIMITERS[delimiter]} ({delimiter!r}). "
+                + (
+                    "Rename it to .tsv."
+                    if other == "\t"
+                    else f"Save it so, or convert it: `{convert} < old > new.csv`."
+                )
+            )
+
+
+def _cells(line: str, delimiter: str) -> int:
+    """How many cells a line has; a quote that does not end there counts as closed."""
+    return sum(map(len, csv.reader([line], delimiter=delimiter)))
 
 
 def _as_rows(

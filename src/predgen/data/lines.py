@@ -1,43 +1,84 @@
 """Lines of text files: decoding, and the errors that name byte, line and column."""
 
+import codecs
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from predgen.errors import DataError
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = codecs.BOM_UTF8
+_CHUNK_BYTES = 2**16
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_WIDE = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yield (line number from 1, line with its line break) of a UTF-8 file; a byte order mark is dropped.
+    r"""Yield (line number from 1, line with its line break) of a UTF-8 file, or of one that says by its mark what it is.
+
+    A byte order mark is dropped. One of UTF-16 or UTF-32 (what Excel calls "Unicode text") is no guess, so it is followed.
 
     Only "\n" ends a line: Python's `str.splitlines` would also cut at form feeds and U+2028, which occur inside texts.
 
     Raises:
-        DataError: If bytes are not UTF-8, or the file cannot be read.
+        DataError: If bytes are not in that encoding, or the file cannot be read.
     """
     offset = 0
     try:
         with path.open("rb") as file:
+            start = file.peek(4)
+            wide = next((name for mark, name in _WIDE.items() if start.startswith(mark)), None)
+            if wide is not None:
+                yield from _wide_lines(file, wide, path)
+                return
             for number, line in enumerate(file, start=1):
                 try:
                     text = (line.removeprefix(_BOM) if number == 1 else line).decode("utf-8")
                 except UnicodeDecodeError as error:
                     skipped = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
-                    raise_not_utf8(path, number, offset + skipped + error.start, line)
+                    raise_not_utf8(path, number, offset + skipped + error.start)
+                if number == 1 and "\0" in text:
+                    raise DataError(
+                        f"line 1 of {str(path)!r} holds NUL characters, as UTF-16 without byte order mark does. Convert it, e.g. "
+                        "`iconv -f UTF-16LE -t UTF-8 old > new`, or save it as UTF-8."
+                    )
                 offset += len(line)
                 yield number, text
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {error.strerror}.") from error
 
 
-def raise_not_utf8(path: Path, number: int, offset: int, line: bytes) -> NoReturn:
+def _wide_lines(file: BinaryIO, encoding: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a file in UTF-16 or UTF-32 with byte order mark."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    number, rest, chunk = 0, "", b" "
+    while chunk:
+        chunk = file.read(_CHUNK_BYTES)
+        try:
+            rest += decoder.decode(chunk, final=not chunk)
+        except UnicodeError as error:
+            raise DataError(
+                f"{str(path)!r} begins with the byte order mark of {encoding.upper()}, but after line {number} its bytes are"
+                f" not: {error}. Is it cut off? Save it again, as UTF-8."
+            ) from error
+        *lines, rest = rest.split("\n")
+        for line in lines:
+            number += 1
+            yield number, f"{line}\n"
+    if rest:
+        yield number + 1, rest
+
+
+def raise_not_utf8(path: Path, number: int, offset: int) -> NoReturn:
     """Raise for bytes that are not UTF-8, with the likeliest cause."""
-    likely = "UTF-16" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp1252 or latin-1"
     raise DataError(
-        f"line {number} of {str(path)!r} is not UTF-8 (byte offset {offset}); the file may be {likely}. Convert it, e.g. "
-        "`iconv -f CP1252 -t UTF-8 old > new`, or save it as UTF-8."
+        f"line {number} of {str(path)!r} is not UTF-8 (byte offset {offset}); the file may be cp1252 or latin-1. Convert it, "
+        "e.g. `iconv -f CP1252 -t UTF-8 old > new`, or save it as UTF-8."
     )
 
 
@@ -45,7 +86,7 @@ def raise_unreadable(path: Path, number: int, why: str) -> NoReturn:
     """Raise for a delimited file that breaks the rules of quoting."""
     raise DataError(
         f"the row that starts at line {number} of {str(path)!r} cannot be read: {why}. Double the quotes inside a quoted "
-        'cell (""), close it, or use reader "tsv_plain" if quotes are ordinary characters in this file.'
+        'cell (""), or close it. Where quotes are ordinary characters, double them all, or save the rows as .jsonl.'
     )
 
 
@@ -60,6 +101,6 @@ def named_columns(names: Sequence[str], path: Path, number: int) -> tuple[str, .
             first = names.index(name) + 1
             raise DataError(
                 f"line {number} of {str(path)!r} names column {name!r} twice (columns {first} and {index + 1}); rename one "
-                "of them. A file without header line needs `header`."
+                "of them. The first line names the columns: if it is a row, put a line of names above it."
             )
     return tuple(names)

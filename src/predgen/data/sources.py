@@ -19,6 +19,18 @@ from predgen.registry import near_matches
 READERS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "json", ".parquet": "parquet"}
 """File suffix -> reader. "tsv_plain" has no suffix of its own: it is asked for by name."""
 
+_UNPACKED = "Unpack it first, e.g. with `{} FILE`."
+_SHEET = "Save the sheet as 'CSV UTF-8 (comma delimited)' and give that file."
+_CONVERTED = {
+    ".gz": _UNPACKED.format("gunzip -k"),
+    ".bz2": _UNPACKED.format("bunzip2 -k"),
+    ".xz": _UNPACKED.format("unxz -k"),
+    ".zst": _UNPACKED.format("unzstd"),
+    ".zip": _UNPACKED.format("unzip"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), _SHEET),
+}
+"""Suffixes that ordinary files have and no reader reads, with what to do."""
+
 _PARQUET_BATCH_ROWS = 1024  # bounds memory: a row group may hold a million rows
 
 
@@ -71,7 +83,7 @@ def is_table(source: object) -> bool:
 def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (the libraries of tables are optional)
     """Return the rows of a path, a data frame of any library, a `datasets.Dataset`, or an iterable of mappings.
 
-    Values keep their types; pandas' missing values stay NaN.
+    Values keep their types; pandas' missing values stay NaN. A `ClassLabel` of `datasets` becomes its name.
 
     Raises:
         DataError: If the source holds no rows, is of another kind, or names a column twice.
@@ -85,7 +97,7 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (the libr
     if is_frame(source):
         return _not_empty(frame_rows(source), "the data frame")
     if is_instance(source, "datasets", "Dataset"):
-        return _not_empty(dataset_rows(source), "the data set")
+        return _not_empty(_named_rows(source), "the data set")
     if isinstance(source, Mapping):
         raise DataError(
             f"rows were given as one {type(source).__name__} with keys {_some(source)}; give a list of rows, a data frame, "
@@ -100,9 +112,20 @@ def rows_of(source: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (the libr
 
 
 def dataset_rows(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (datasets is optional)
-    """Yield the rows of a `datasets.Dataset`; class labels are their numbers."""
+    """Yield the rows of a `datasets.Dataset`; class labels are their numbers, as `TaskSpec.labels` declares them."""
     singles = {name for name, feature in data.features.items() if getattr(feature, "dtype", None) == "float32"}
     return as_written(_mapping_rows(data), singles)
+
+
+def _named_rows(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """Yield the rows of a `datasets.Dataset` with the names of class labels: they say what a number only stands for."""
+    names = {column: tuple(f.names) for column, f in data.features.items() if type(f).__name__ == "ClassLabel"}
+    for row in dataset_rows(data):
+        # -1 stands for an unknown class, in test sets without labels.
+        known = {
+            column: None if row[column] is None or row[column] < 0 else names[column][row[column]] for column in names
+        }
+        yield {**row, **known} if names else row
 
 
 def columns_of(path: str | Path, *, reader: str | None = None, header: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -117,10 +140,14 @@ def columns_of(path: str | Path, *, reader: str | None = None, header: Sequence[
 def _reader_of(path: Path) -> str:
     """Return the reader for a path's suffix."""
     suffix = path.suffix.lower()
+    if suffix in _CONVERTED:
+        raise DataError(
+            f"file {str(path)!r} has suffix {suffix!r}, which is not read; readable: {', '.join(READERS)}. {_CONVERTED[suffix]}"
+        )
     if suffix not in READERS:
         raise DataError(
             f"file {str(path)!r} has suffix {suffix!r}, which is not known.{near_matches(suffix, READERS)} Known: "
-            f"{', '.join(READERS)}. Rename the file, or give `reader`, one of {_allowed()}."
+            f"{', '.join(READERS)}. Rename the file to what it holds, or convert it."
         )
     return READERS[suffix]
 
