@@ -275,3 +275,30 @@ def test_missing_yaml_is_refused_naming_the_file(tmp_path: Path) -> None:
 def test_registries_are_the_choices_of_named_settings() -> None:
     named = {f.name for f in FIELDS if isinstance(f.metadata["choices"], Registry)}
     assert {"task", "method", "peft", "director", "loss", "sampling", "sampling_schedule", "metric"} <= named
+
+
+# Texts of labels
+
+OWN = {"data": "a.csv", "prompt": "{text}", "target": "label", "kind": "classification"}
+
+
+@pytest.mark.parametrize(
+    "given", [{0: "negative", 1: "positive"}, {"0": " negative", 1.0: "positive"}, "0=negative, 1=positive"]
+)
+def test_texts_of_labels_are_a_mapping_or_pairs(given: Any) -> None:
+    config = RunConfig(**OWN, label_texts=given)
+    assert config.label_texts == {"0": "negative", "1": "positive"}
+    assert RunConfig(**OWN, label_texts=config.to_dict()["label_texts"]) == config
+
+
+@pytest.mark.parametrize("given", ["0", "0=a", "0=a,1=a", "0=1,1=0", "0=a,1=", {0: "a", "0": "b"}, {True: "a"}, 7, []])
+def test_texts_that_do_not_say_which_label_is_meant_are_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="`label_texts`"):
+        RunConfig(**OWN, label_texts=given)
+
+
+@pytest.mark.parametrize("setting", [{"label_texts": {0: "a", 1: "b"}}, {"normalise_labels": True}])
+def test_settings_of_labels_need_classes_of_ones_own(setting: dict[str, Any]) -> None:
+    for rest in ({**OWN, "kind": "regression"}, {"task": "sst2"}):
+        with pytest.raises(ConfigError, match=f"`{next(iter(setting))}` names the classes of your own file"):
+            RunConfig(**rest, **setting)

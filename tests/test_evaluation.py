@@ -79,7 +79,7 @@ def test_unread_answers_are_counted_and_wrong(labelled: TrainedModel, monkeypatc
 
 
 def test_unseen_label_is_an_error(labelled: TrainedModel) -> None:
-    with pytest.raises(DataError, match=r"row 1 has the label 'middling', which .*known labels: high, low"):
+    with pytest.raises(DataError, match=r"row 1 has the label 'middling', which .*'high', 'low'"):
         evaluate(labelled, [Example(0, {"text": "tea"}, Target("middling"))])
 
 

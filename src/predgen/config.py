@@ -23,10 +23,11 @@ def option(
     choices: Registry | tuple[str, ...] | None = None,
     low: float | None = None,
     high: float | None = None,
+    hash: bool | None = None,
 ) -> Any:  # noqa: ANN401
     """Declare one setting: default, help (with its unit), allowed names or range."""
     metadata = {"help": help, "group": group, "choices": choices, "low": low, "high": high}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, hash=hash)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class RunConfig:
     kind: str | None = option(None, "What the target is.", group="Data", choices=("classification", "regression", "math"))
     weight_column: str | None = option(None, "Column with row weights (> 0).", group="Data")
     decimals: int | None = option(None, "Decimals written for numbers; default: the fewest (at most 3) that keep rounding under 1 % of the target's std.", group="Data", low=0, high=6)
+    label_texts: dict[str, str] | None = option(None, "Own files, classes: what the model writes for each label, as a mapping (command line: 0=negative,1=positive); predictions come back as the labels of the file.", group="Data", hash=False)  # noqa: RUF009  (the default is None)
+    normalise_labels: bool = option(False, "Own files, classes: labels that differ only in case or blanks are one, spelled as most training rows spell it.", group="Data")
     stratify: bool = option(True, "Own files, classes: hold out a share of each class, and the last row of none; else rows are drawn whatever their class.", group="Data")
     limit: int | None = option(None, "Use only this many training rows (a seeded choice); classes without a row among them stay classes.", group="Data", low=1)
     bad_rows: str = option("error", "Rows whose target is missing or unreadable: stop, or skip them into a side file.", group="Data", choices=("error", "skip"))
@@ -121,6 +124,9 @@ class RunConfig:
         for f in setting_fields():
             object.__setattr__(self, f.name, _checked(f, hints[f.name], getattr(self, f.name)))
         self._check_what_to_learn()
+        for name in ("label_texts", "normalise_labels"):
+            if getattr(self, name) and self.kind != "classification":
+                raise ConfigError(f"`{name}` names the classes of your own file, but {'`kind` is ' + repr(self.kind) if self.task is None else f'task {self.task!r} declares its own labels'}. Leave it out.")
         self._check_peft()
         if self.p_min > self.p_max:
             raise ConfigError(f"`p_min` is {self.p_min:g}, above `p_max` {self.p_max:g}; p grows from p_min to p_max.")
@@ -200,6 +206,8 @@ def _checked(f: "dataclasses.Field[Any]", hint: object, value: Any) -> Any:  # n
             raise ConfigError(f"`{f.name}` cannot be empty; {f.metadata['help']}")
         return None
     wanted = next(option for option in options if option is not type(None))
+    if get_origin(wanted) is dict:
+        return _texts_by_label(f.name, value)
     value = _of_type(f.name, value, wanted)
     choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
     if isinstance(choices, Registry):
@@ -222,6 +230,32 @@ def _of_type(name: str, value: Any, wanted: type) -> Any:  # noqa: ANN401
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise ConfigError(f"`{name}` is {value!r}, but must be of type {wanted.__name__}.")
     return value
+
+
+def _texts_by_label(name: str, value: object) -> dict[str, str]:
+    """Read a mapping from labels to texts, or its form on the command line, "0=negative,1=positive"."""
+    if isinstance(value, str):
+        parts = [part.partition("=") for part in value.split(",")]
+        if not all(sign for _, sign, _ in parts):
+            raise ConfigError(f"`{name}` is {value!r}; give LABEL=TEXT pairs separated by commas, e.g. 0=negative,1=positive. Labels with commas: as a mapping in a YAML file (--config).")
+        value = [(label, text) for label, _, text in parts]
+    pairs = list(value.items() if isinstance(value, Mapping) else value) if isinstance(value, Mapping | list) else []
+    texts = {_written(label): _written(text) for label, text in pairs}
+    for label, text in texts.items():
+        if not label or not text:
+            raise ConfigError(f"`{name}` gives label {label!r} the text {text!r}; both must be words. Fill it in, or leave the pair out.")
+        if list(texts.values()).count(text) > 1 or (text in texts and text != label):
+            raise ConfigError(f"`{name}` gives label {label!r} the text {text!r}, which belongs to another label, too; a text must say which label is meant. Give each label a text of its own.")
+    if len(texts) < 2 or len(texts) < len(pairs):
+        raise ConfigError(f"`{name}` is {value!r}; give a text for each of two or more different labels, e.g. {{0: negative, 1: positive}}.")
+    return texts
+
+
+def _written(value: object) -> str:
+    """A label as text, as `data.cells` reads it: 1.0 is the label 1, true the label true."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def config_from(*sources: Mapping[str, Any]) -> RunConfig:

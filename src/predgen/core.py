@@ -176,6 +176,9 @@ class TaskSpec:
         cloze: Prompt of form "cloze", without the options: their texts are scored as its continuation.
         form: "paper", where a label's text is the answer, or "cloze", where an option's is and `prompt` is `cloze`.
         unescape: Decode HTML entities and backslash-n in text columns.
+        normalise_labels: Labels that differ from a known one only in case or blanks are that one.
+        values: Text of a label -> the label as it stands in the rows, where that is not the text: a number, true/false, or
+            what a user has chosen the text for.
         licence: As the publisher states it.
         source: Citation or address of the publisher.
         version: Raised whenever prompt, scale, splits or labels change.
@@ -199,6 +202,8 @@ class TaskSpec:
     cloze: str | None = None
     form: Form = "paper"
     unescape: bool = False
+    normalise_labels: bool = False
+    values: Mapping[str, str | float] = field(default_factory=dict)
     licence: str = "not stated"
     source: str = ""
     version: int = 1

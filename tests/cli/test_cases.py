@@ -1,5 +1,6 @@
 """Ordinary files that are easily got wrong: each gives the right result, or a message with exit status 2."""
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 
+import predgen as predgen_package
 from cli_runs import Runs, predgen, refused, write_csv
+from predgen.data.examples import to_examples
+from predgen.evaluation import evaluate
 
 SHARED = Path(__file__).parents[3] / "shared" / "cases"
 
@@ -147,3 +151,145 @@ def test_a_template_that_does_not_fit_is_an_error(runs: Runs, tmp_path: Path) ->
     message = refused(predgen("validate", *given, "--max-length", "16"))
     assert "`prompt` has" in message
     assert "`max_length`" in message
+
+
+# Labels: names, types, spellings
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows as JSON lines, types kept."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "written"),
+    [
+        ([0, 1], (), ["0", "1"]),
+        ([0, 1], ("--label-texts", "0=negative,1=positive"), ["negative", "positive"]),
+        ([False, True], (), ["false", "true"]),
+        (["0", "1"], ("--label-texts", "0=negative,1=positive"), ["negative", "positive"]),
+    ],
+)
+def test_labels_come_back_in_their_own_type(
+    runs: Runs, tmp_path: Path, labels: list[Any], more: tuple[str, ...], written: list[str]
+) -> None:
+    rows = [{"text": f"case {i}", "y": labels[i % 2]} for i in range(24)]
+    data = jsonl(tmp_path / "a.jsonl", rows)
+    manifest = trained(*own(data, "y", "classification"), "--model", runs.base, *more, out=tmp_path / "run")
+    assert manifest["setup"]["labels"] == written
+    model = predgen_package.load(tmp_path / "run")
+    assert list(model.classes) == labels
+    values = [prediction.value for prediction in model.predict(rows)]
+    assert {(type(value), value) for value in values} <= {(type(label), label) for label in labels}
+    assert 0 <= evaluate(model, to_examples(rows, model.task), n_resamples=2).metrics["accuracy"] <= 1
+    for name in ("out.jsonl", "out.csv"):
+        result = predgen("predict", tmp_path / "run", data, "-o", tmp_path / name, "--proba")
+        assert result.exit_code == 0, result.output
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["prediction"] for row in found] == values
+    names = [f"p({json.dumps(label) if isinstance(label, bool) else label})" for label in labels]
+    assert list(found[0])[-2:] == names
+    assert all(row[names[labels.index(row["prediction"])]] >= 0.5 for row in found)
+    cells = [
+        row["prediction"] for row in csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines())
+    ]
+    assert cells == [json.dumps(value) if isinstance(value, bool) else str(value) for value in values]
+
+
+def test_labels_that_differ_in_case_are_remarked_on_and_merged_on_request(runs: Runs, tmp_path: Path) -> None:
+    spellings = ["Positive", "positive", "POSITIVE", "negative", "negative ", "negative"]
+    rows = [{"text": f"case {i}", "y": spellings[i % 6]} for i in range(60)]
+    given = (*own(write_csv(tmp_path / "a.csv", rows), "y", "classification"), "--model", runs.base)
+    facts = validated(*given)
+    assert len(facts["targets"]) == 4
+    assert any("'Positive'" in r and "'POSITIVE'" in r and "--normalise-labels" in r for r in facts["remarks"])
+    merged = validated(*given, "--normalise-labels")
+    assert len(merged["targets"]) == 2
+    assert not any("--normalise-labels" in remark for remark in merged["remarks"])
+    manifest = trained(*given, "--normalise-labels", out=tmp_path / "run")
+    assert manifest["setup"]["labels"] == list(merged["targets"]) == ["POSITIVE", "negative"]
+    result = predgen("evaluate", tmp_path / "run", "--split", "validation")
+    assert result.exit_code == 0, result.output
+
+
+# Ordinary files
+
+
+def exported(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    """Write a file as another program has written it."""
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+LINES = [f"number {i} was {'fine' if i % 2 else 'dull'}" for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "end", "more"),
+    [("utf-8-sig", "\r\n", ""), ("utf-16", "\r\n", ""), ("utf-8", "\n", ","), ("utf-8-sig", "\r\n", ",")],
+)
+def test_files_as_spreadsheets_write_them_are_read(
+    runs: Runs, tmp_path: Path, encoding: str, end: str, more: str
+) -> None:
+    rows = [f"text,label{more}", *(f"{text},{'good' if 'fine' in text else 'bad'}{more}" for text in LINES), ""]
+    data = exported(tmp_path / "a.csv", end.join(rows), encoding)
+    facts = validated(*own(data, "label", "classification"), "--model", runs.base)
+    assert facts["targets"] == {"bad": 9, "good": 9}
+    assert facts["validation_rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("a.csv", "text;score\nfine;3,5\ndull;1,5\n", ["';'", "a.csv"]),
+        ("a.csv", '"text";"score"\n"fine";"3,5"\n', ["';'", "a.csv"]),
+        ("a.csv", "text\tscore\nfine\t3\n", ["'\\t'", ".tsv"]),
+        ("a.csv", 'text,score\nfine,"1,234.5"\ndull,"3,5"\n', ["row 1", "commas", "row 2", "decimal comma"]),
+        ("a.csv", "text,score\nfine,45%\ndull,NA\nnew,2024-03-01\n", ["percentage", "missing value", "date"]),
+        ("a.csv", "text,score,text\nfine,3,x\n", ["'text' twice"]),
+        ("a.csv.gz", "x", [".gz", "gunzip"]),
+        ("a.xlsx", "x", [".xlsx", "CSV UTF-8"]),
+        ("a.csv", "text,score\nfine,3,9\n", ["line 2", "3 cells"]),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_what_to_do(
+    runs: Runs, tmp_path: Path, name: str, text: str, named: list[str]
+) -> None:
+    data = exported(tmp_path / name, text)
+    given = (*own(data, "score", "regression"), "--model", runs.base)
+    for command, more in (("train", ("--max-steps", "1", "--out", tmp_path / "run")), ("validate", ())):
+        message = refused(predgen(command, *given, *more))
+        assert [words for words in named if words not in message] == []
+
+
+def test_advice_is_what_the_command_has(runs: Runs, tmp_path: Path) -> None:
+    data = jsonl(tmp_path / "a.jsonl", [{"text": "fine", "label": "good"}, {"text": None, "label": "good"}])
+    for command in (
+        ("predict", runs.label, data, "-o", tmp_path / "out.csv"),
+        ("evaluate", runs.label, "--data", data),
+    ):
+        message = refused(predgen(*command))
+        assert "row 2" in message
+        assert "bad_rows" not in message
+        assert "bad-rows" not in message
+    given = ("--data", data, "--prompt", "{text}:", "--target", "label", "--kind", "classification")
+    assert "--bad-rows skip" in refused(predgen("validate", *given, "--model", runs.base))
+
+
+def test_numbers_given_as_classes_are_noticed(runs: Runs, tmp_path: Path) -> None:
+    rows = [{"text": f"case {i}", "score": str(i / 4)} for i in range(60)]
+    given = (*own(write_csv(tmp_path / "a.csv", rows), "score", "classification"), "--model", runs.base)
+    assert "'regression'" in refused(predgen("validate", *given))
+    rows += [{"text": f"more {i}", "score": "1.5"} for i in range(9)]
+    facts = validated(*own(write_csv(tmp_path / "b.csv", rows), "score", "classification"), "--model", runs.base)
+    assert any("--kind regression" in remark for remark in facts["remarks"])
+
+
+def test_figures_are_rounded_for_people_and_exact_for_programs(runs: Runs, tmp_path: Path) -> None:
+    rows = [{"text": f"case {i}", "score": str(i % 7)} for i in range(40)]
+    given = (*own(write_csv(tmp_path / "a.csv", rows), "score", "regression"), "--model", runs.base)
+    mean = validated(*given)["targets"]["mean"]
+    shown = predgen("validate", *given).output
+    assert f"mean: {mean:.6g}" in " ".join(shown.split())
+    assert repr(mean) not in shown

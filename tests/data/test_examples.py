@@ -213,7 +213,7 @@ def test_number_of_any_type_is_read(value: object, number: float) -> None:
         ("1_000", "not a number"),
         ("0x10", "not a number"),
         ("1,000", "a number with commas; write it without"),
-        ("1,5", "not a number"),
+        ("1,5", "a number with a decimal comma; write it with a point"),
         ("inf", "not finite"),
         ("nan", "not finite"),
         ("1e999", "not finite"),

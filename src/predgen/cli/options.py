@@ -105,6 +105,8 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 def _parameter(f: Any) -> inspect.Parameter:  # noqa: ANN401  (a dataclass field)
     """One setting as a keyword parameter that typer understands."""
     kind = plain_type(get_type_hints(RunConfig)[f.name])
+    if get_origin(kind) is dict:
+        kind = str  # `RunConfig` reads a mapping's form on the command line
     flag = "--" + f.name.replace("_", "-")
     flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     option = typer.Option(flags, help=_help(f), rich_help_panel=f.metadata["group"], show_default=False)

@@ -9,9 +9,10 @@ from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, settings, with_settings
 from predgen.cli.say import say
 
+_ITEMS_SHOWN = 20
 _SETTINGS = (
-    "task data_dir data validation_data prompt target kind weight_column decimals stratify limit bad_rows truncate_field"
-    " truncate max_length form rationale model method trust_remote_code seed split_seed"
+    "task data_dir data validation_data prompt target kind weight_column label_texts normalise_labels decimals stratify limit"
+    " bad_rows truncate_field truncate max_length form rationale model method trust_remote_code seed split_seed"
 ).split()
 
 
@@ -38,10 +39,22 @@ def validate(
 
     from predgen.terminal import PlainConsole
 
+    remarks = facts.pop("remarks", [])
     table = Table(show_header=False)
     for name, value in facts.items():
-        table.add_row(
-            name.replace("_", " "),
-            ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
-        )
+        table.add_row(name.replace("_", " "), _shown(value))
     PlainConsole().print(table)
+    for remark in remarks:
+        say(f"Note: {remark}")
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401  (plain JSON data)
+    """A fact as a person reads it: numbers with six significant digits, long lists by their beginning and length."""
+    if isinstance(value, float):
+        return f"{value:.15g}" if value.is_integer() else f"{value:.6g}"
+    if not isinstance(value, dict | list):
+        return str(value)
+    named = isinstance(value, dict)
+    parts = [f"{key}: {_shown(value[key])}" if named else _shown(key) for key in value]
+    more = f", and {len(parts) - _ITEMS_SHOWN} more" if len(parts) > _ITEMS_SHOWN else ""
+    return ", ".join(parts[:_ITEMS_SHOWN]) + more or "none"

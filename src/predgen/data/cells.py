@@ -1,5 +1,6 @@
 """Single cells: missing or not, and what text, number, label or weight they hold."""
 
+import datetime
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,18 @@ from predgen.registry import near_matches
 _LABELS_NAMED = 10  # in one message
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
+
+
+_DATE = "a date, not a number; write e.g. the days since a fixed one"
+_ALMOST_NUMBERS = (
+    (_THOUSANDS, "a number with commas; write it without"),
+    (re.compile(r"[+-]?\d+(\.\d{3})*,\d+", re.ASCII), "a number with a decimal comma; write it with a point"),
+    (re.compile(r"[+-]?\d[\d.,]*\s*%"), "a percentage; write the number alone, as percent or as a share in all rows"),
+    (re.compile(r"([$€£¥]|[A-Z]{3})\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*([$€£¥]|[A-Z]{3})"), "an amount with a currency; write the number alone"),
+    (re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?"), _DATE),
+)  # fmt: skip
+MISSING_MARKS = ("na", "n/a", "nan", "null", "none", "nil", "-", "--", "missing", "#n/a", "#value!")
+"""What people write for a missing value, in lower case. In text files these are words: a label may be "none"."""
 
 
 class CellError(ValueError):
@@ -78,16 +91,14 @@ def number_of(value: Any, *, with_commas: bool = False) -> float:  # noqa: ANN40
         raise CellError("missing" if not isinstance(value, str) else "empty")
     if isinstance(value, bool):
         raise CellError("true/false is a label, not a number")
+    if isinstance(value, datetime.date):
+        raise CellError(_DATE)
     if isinstance(value, str):
         # Not float() alone: it also takes "1_000", "nan" and "infinity".
-        if _THOUSANDS.fullmatch(value.strip()):
-            if not with_commas:
-                raise CellError("a number with commas; write it without")
+        if with_commas and _THOUSANDS.fullmatch(value.strip()):
             value = value.replace(",", "")
         if not _NUMBER.fullmatch(value.strip()):
-            raise CellError(
-                "not finite" if value.strip().lstrip("+-").casefold() in ("inf", "infinity", "nan") else "not a number"
-            )
+            raise CellError(_not_a_number(value.strip()))
     try:
         number = float(value)
     except OverflowError:
@@ -99,12 +110,22 @@ def number_of(value: Any, *, with_commas: bool = False) -> float:  # noqa: ANN40
     return number
 
 
-def label_of(value: Any, labels: Mapping[str, str]) -> str:  # noqa: ANN401
+def _not_a_number(text: str) -> str:
+    """Say what a text is instead of a number; nothing is converted, since what was meant is the user's to say."""
+    if text.lstrip("+-").casefold() in ("inf", "infinity", "nan"):
+        return "not finite"
+    if text.casefold() in MISSING_MARKS:
+        return "not a number, but a mark for a missing value; leave the cell empty or the row out"
+    return next((what for pattern, what in _ALMOST_NUMBERS if pattern.fullmatch(text)), "not a number")
+
+
+def label_of(value: Any, labels: Mapping[str, str], *, normalised: bool = False) -> str:  # noqa: ANN401
     """Return a class label's text.
 
     Args:
         value: Text, whole number or true/false; surrounding blanks are no part of a label.
         labels: Published label -> text; empty: any label is allowed.
+        normalised: A label that differs only in case or blanks from one of `labels` is that one.
 
     Raises:
         CellError: If the cell is missing, is no label, or is not among `labels`.
@@ -117,9 +138,17 @@ def label_of(value: Any, labels: Mapping[str, str]) -> str:  # noqa: ANN401
     if not labels or text in labels:
         return labels.get(text, text)
     if text not in labels.values():
+        alike = {label_key(name): written for name, written in labels.items()} if normalised else {}
+        if label_key(text) in alike:
+            return alike[label_key(text)]
         known = tuple(dict.fromkeys([*labels, *labels.values()]))
         raise CellError(f"not among {some_labels(known)}.{near_matches(text, known)}".rstrip("."))
     return text
+
+
+def label_key(label: str) -> str:
+    """Return what two labels share that differ only in case or blanks."""
+    return " ".join(label.casefold().split())
 
 
 def some_labels(labels: Sequence[str]) -> str:

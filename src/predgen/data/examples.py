@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,10 +24,18 @@ CUSTOM_METRICS: dict[Kind, tuple[str, ...]] = {
 _ROWS_NAMED = 5
 
 
-def custom_task(*, prompt: str, target: str, kind: str, weight: str | None = None) -> TaskSpec:
+def custom_task(
+    *,
+    prompt: str,
+    target: str,
+    kind: str,
+    weight: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    normalise_labels: bool = False,
+) -> TaskSpec:
     r"""Declare the task of a user's own file.
 
-    Labels and scale are left open: they come from the training rows.
+    Scale, and labels that are not given, are left open: they come from the training rows (`labels.declared`).
 
     Raises:
         ConfigError: If the prompt is not a template, contains the target's column, or `kind` is unknown.
@@ -47,7 +55,16 @@ def custom_task(*, prompt: str, target: str, kind: str, weight: str | None = Non
             raise ConfigError(
                 f"`prompt` contains {{{column}}}, the {name}: the model would read what it is to predict. Remove it."
             )
-    return TaskSpec("custom", kind, prompt, target, CUSTOM_METRICS[kind], weight=weight)
+    return TaskSpec(
+        "custom",
+        kind,
+        prompt,
+        target,
+        CUSTOM_METRICS[kind],
+        labels=dict(labels or {}),
+        weight=weight,
+        normalise_labels=normalise_labels,
+    )
 
 
 def iter_examples(rows: Iterable[Row], task: TaskSpec, with_target: bool = False) -> Iterator[Example]:
@@ -210,7 +227,7 @@ def _options(row: Row, task: TaskSpec) -> tuple[str, ...]:
 def _target_value(value: Any, task: TaskSpec) -> str | float:  # noqa: ANN401
     """Return the label's text or the number."""
     if task.kind == "classification":
-        return label_of(value, task.labels)
+        return label_of(value, task.labels, normalised=task.normalise_labels)
     return number_of(value, with_commas=task.kind == "math")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from predgen.core import Decoding, Example, Prediction
-from predgen.data.cells import CellError, field_text, is_missing, plain
+from predgen.data.cells import CellError, field_text, is_missing, label_of, plain
 from predgen.data.examples import iter_examples
 from predgen.data.sources import read_rows
 from predgen.distribution import check_levels
@@ -112,7 +112,8 @@ def predict_file(
     for window in _windows(pairs, window_rows):
         examples = [example for _, example in window]
         predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=asked, on_batch=on_rows)
-        lines = [_line(row, p, outputs) for (row, _), p in zip(window, predictions, strict=True)]
+        own = trained.in_own_labels(predictions)
+        lines = [_line(row, p, outputs) for (row, _), p in zip(window, own, strict=True)]
         text = _text(lines, out.suffix.lower(), columns, done=progress.rows)
         _append(part, text)
         flags = dict(Counter(progress.flags) + Counter(count_flags(predictions)))
@@ -181,7 +182,7 @@ def _labels(trained: TrainedModel, proba: bool, decoding: Decoding) -> tuple[str
         raise ConfigError(
             "`proba` needs a classifier, but this model predicts numbers; use --distribution or --quantiles."
         )
-    return trained.labels if proba else ()
+    return tuple(label_of(label, {}) for label in trained.classes) if proba else ()
 
 
 def _key(trained: TrainedModel, source: Path, options: list[Any]) -> str:

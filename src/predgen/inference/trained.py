@@ -59,6 +59,16 @@ class TrainedModel:
         """Some valid token id: what stands under a mask never matters."""
         return self.base.tokenizer.pad_token_id or 0
 
+    @property
+    def classes(self) -> tuple[str | float, ...]:
+        """The same as they stand in the training rows: numbers stay numbers, true stays true."""
+        return tuple(self.task.values.get(label, label) for label in self.labels)
+
+    def in_own_labels(self, predictions: Iterable[Prediction]) -> list[Prediction]:
+        """Return predictions whose value is one of `classes`, where it was one of `labels`."""
+        values = self.task.values
+        return [replace(p, value=values.get(str(p.value), p.value)) if values else p for p in predictions]
+
     def predict(
         self,
         rows: Iterable[Row] | Any,  # noqa: ANN401
@@ -78,7 +88,7 @@ class TrainedModel:
             ConfigError: If the model cannot be asked for what `decoding` says.
         """
         examples = list(iter_examples(rows_of(rows), self.task))
-        return self.predict_examples(examples, batch_size=batch_size, decoding=decoding)
+        return self.in_own_labels(self.predict_examples(examples, batch_size=batch_size, decoding=decoding))
 
     def predict_examples(
         self,
@@ -88,7 +98,7 @@ class TrainedModel:
         decoding: Decoding = PLAIN,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
-        """Predict examples; targets they may have are not looked at.
+        """Predict examples; targets they may have are not looked at. Values are texts of `labels`, as targets are.
 
         Args:
             examples: Rows.

@@ -14,7 +14,7 @@ from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.encode import Encoder
 from predgen.data.examples import custom_task, to_examples
-from predgen.data.labels import labels_of, with_labels
+from predgen.data.labels import classes_of, declared, labels_of, with_labels
 from predgen.data.sources import rows_of
 from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
 from predgen.data.tables import load_hub, load_task
@@ -30,7 +30,8 @@ class TrainingData:
     """A task with its examples.
 
     Attributes:
-        task: The task; for classes with all labels, those that `limit` left no row included.
+        task: The task; for classes with all labels, those that `limit` left no row included. A task that declares none has
+            those of the training rows.
         train: Training rows.
         validation: Rows that select the checkpoint; may be empty.
         skipped: Bad rows that were left out (`bad_rows="skip"`).
@@ -40,6 +41,9 @@ class TrainingData:
     train: list[Example]
     validation: list[Example]
     skipped: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", with_labels(self.task, labels_of(self.train)))
 
 
 def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingData:
@@ -61,9 +65,10 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
             rows, task, bad_rows=config.bad_rows, side_file=side, source=_source(config, split), remedy=_SKIP
         )
         skipped += len(rows) - len(parts[split])
-        # Before anything is held out or limited: what the classes are must not depend on a draw. Rows of a validation file
-        # are then read against them, so that a label which no training row has is a bad row.
-        task = with_labels(task, labels_of(parts["train"]))
+        if split == "train" and config.task is None:
+            # Before anything is held out or limited: what the classes are must not depend on a draw. Rows of a validation
+            # file are then read against them, so that a label which no training row has is a bad row.
+            task, parts["train"] = declared(task, parts["train"], (row.get(task.target) for row in rows))
     if "validation" not in parts:
         parts = hold_out(parts["train"], config.rows_seed, by_class=config.stratify and task.kind == "classification")
     train = limit_rows(parts["train"], config.limit, config.rows_seed) if config.limit else parts["train"]
@@ -90,9 +95,11 @@ def task_of(config: RunConfig) -> TaskSpec:
             target=config.target,
             kind=config.kind,
             weight=config.weight_column,
+            labels=config.label_texts,
+            normalise_labels=config.normalise_labels,
         )
     task: TaskSpec = registries.tasks.get(config.task)
-    for name in ("target", "kind", "weight_column", "validation_data"):
+    for name in ("target", "kind", "weight_column", "validation_data", "label_texts"):
         if getattr(config, name) is not None:
             raise ConfigError(f"`{name}` belongs to your own file (`data`); task {config.task!r} declares its own.")
     if config.form == "cloze":
@@ -162,7 +169,7 @@ def unmeasured_classes(data: TrainingData) -> list[str]:
     if not data.validation:
         return []
     measured = {e.target.value for e in data.validation if e.target is not None}
-    return [label for label in dict.fromkeys(data.task.labels.values()) if label not in measured]
+    return [label for label in classes_of(data.task) if label not in measured]
 
 
 def class_labels(task: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -174,7 +181,7 @@ def class_labels(task: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]
     if task.kind != "classification":
         return ()
     found = labels_of(examples)
-    labels = tuple(dict.fromkeys(with_labels(task, found).labels.values()))
+    labels = classes_of(with_labels(task, found))
     if len(found) < 2:
         raise DataError(
             f"all {len(examples)} training rows have the same label {found[0]!r}; a classifier needs at least"

@@ -14,6 +14,7 @@ from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.digests import row_digest
 from predgen.data.examples import to_examples
+from predgen.data.labels import classes_of
 from predgen.data.tables import available_splits
 from predgen.models.base_model import load_tokenizer
 from predgen.training.prepare import (
@@ -27,14 +28,15 @@ from predgen.training.prepare import (
     unmeasured_classes,
     weigh,
 )
+from predgen.training.remarks import remarks
 
 
 def validate_data(config: RunConfig) -> dict[str, Any]:
     """Read and check everything a training run would read, and a known task's test rows.
 
     Returns:
-        Facts by name, plain JSON data: rows, targets, token lengths, truncated rows, duplicates, overlap of splits. Sets
-        that are for measuring only have facts about their test rows alone.
+        Facts by name, plain JSON data: rows, targets, token lengths, truncated rows, duplicates, overlap of splits, and
+        `remarks` on a file of the user's. Sets that are for measuring only have facts about their test rows alone.
 
     Raises:
         PredgenError: As training would, before it loads a model.
@@ -65,11 +67,11 @@ def _test_rows(config: RunConfig, task: TaskSpec, scratch: Path) -> list[Example
 def _test_facts(config: RunConfig, task: TaskSpec, test: Sequence[Example]) -> dict[str, Any]:
     """Facts about test rows; their answers are not written, so lengths are those of the prompts."""
     tokenizer = load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
-    encoder = make_encoder(config, task, None, tuple(task.labels.values()), tokenizer, None)
+    encoder = make_encoder(config, task, None, classes_of(task), tokenizer, None)
     encoded = [encoder.encode(example, with_answer=False) for example in test]
     return {
         "rows": len(test),
-        "targets": _targets(test, tuple(task.labels.values())),
+        "targets": _targets(test, classes_of(task)),
         "tokens_per_prompt": _spread([len(row.prompt_ids) for row in encoded]),
         "truncated_rows": sum(row.is_truncated for row in encoded),
         **_duplicates(test),
@@ -84,6 +86,7 @@ def _training_facts(config: RunConfig, data: TrainingData) -> dict[str, Any]:
     codec = make_codec(config, data.task, setup.labels, data.train, tokenizer) if wants_codec else None
     encoder = make_encoder(config, data.task, codec, setup.labels, tokenizer, None)
     encoded = [encoder.encode(example) for example in weigh(config, setup, data.train)]
+    truncated = sum(row.is_truncated for row in encoded)
     return {
         "train_rows": len(data.train),
         "validation_rows": len(data.validation),
@@ -91,10 +94,11 @@ def _training_facts(config: RunConfig, data: TrainingData) -> dict[str, Any]:
         "targets": _targets(data.train, setup.labels),
         "unmeasured_classes": unmeasured_classes(data),
         "tokens_per_row": _spread([len(row.prompt_ids) + len(row.answer_ids) for row in encoded]),
-        "truncated_rows": sum(row.is_truncated for row in encoded),
+        "truncated_rows": truncated,
         **_duplicates(data.train),
         "validation_prompts_also_in_train": _shared(data.validation, data.train),
         **_numbers_written(codec),
+        "remarks": remarks(data, truncated) if config.task is None else [],
     }
 
 
