@@ -203,7 +203,7 @@ class TaskSpec:
     form: Form = "paper"
     unescape: bool = False
     normalise_labels: bool = False
-    values: Mapping[str, str | float] = field(default_factory=dict)
+    values: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     licence: str = "not stated"
     source: str = ""
     version: int = 1
