@@ -1,5 +1,17 @@
 """Errors a user can repair. Each message says what, where, what is allowed and how to repair it."""
 
+from collections.abc import Sequence
+
+
+def some_of(names: Sequence[str], most: int = 20) -> str:
+    """Return names for a message, and how many there are where they are too many to read.
+
+    Example:
+        >>> some_of(["'a'", "'b'", "'c'"], most=2)
+        "'a', 'b', ... (3 in all)"
+    """
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])}, ... ({len(names)} in all)"
+
 
 class PredgenError(ValueError):
     """Base class of all errors that `predgen` raises on purpose."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import islice
 from typing import Any
 
 from predgen.errors import ConfigError
@@ -34,6 +35,9 @@ _MEANT = {
 }  # fmt: skip
 
 
+_COMPARED = 10_000  # names: to compare one takes microseconds, and a file may have a million columns
+
+
 def close_names(name: str, known: Iterable[str]) -> list[str]:
     """Return at most three of the known names: what `name` means elsewhere, else those that are written or read like it.
 
@@ -41,7 +45,7 @@ def close_names(name: str, known: Iterable[str]) -> list[str]:
         >>> close_names("lr", ["loss", "rank", "learning_rate"]), close_names("rate", ["loss", "learning_rate"])
         (['learning_rate'], ['learning_rate'])
     """
-    names, key = list(known), name.strip("-").replace("-", "_").lower()
+    names, key = list(islice(known, _COMPARED)), name.strip("-").replace("-", "_").lower()
     if _MEANT.get(key) in names:
         return [_MEANT[key]]
     alike = difflib.get_close_matches(key, names, n=3, cutoff=0.5)

@@ -163,11 +163,13 @@ class LabelCodec(FiniteCodec):
 def _check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels, or say what is wrong with them."""
     checked = tuple(labels)
+    seen: set[str] = set()
     for index, label in enumerate(checked):
         if not isinstance(label, str) or not label or label != label.strip():
             raise CodecError(f"label {index} is {label!r}, but a label is text without blanks at its ends. Strip it.")
-        if label in checked[:index]:
+        if label in seen:
             raise CodecError(f"label {label!r} stands twice in {_some(checked)}. Give each class a label of its own.")
+        seen.add(label)
     if len(checked) < 2:
         raise CodecError(
             f"labels are {list(checked)}: one class only, or none, but a choice needs two. Add rows of another."

@@ -4,18 +4,23 @@ A tokenizer writes the same characters with other tokens at the start of a text,
 lookups here therefore encode an *anchor*, a bit of prompt, with and without the text, and keep what the text added.
 """
 
+import copy
 import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from predgen.errors import CodecError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 # Prompts mostly end with a colon. The others serve tokenizers that merge a colon with what follows it: Llama 3 and
 # Qwen have a token ":\n".
 ANCHORS = (":", "a", "1", "?")
+
+_PLAIN: "WeakKeyDictionary[PreTrainedTokenizerBase, Tokenizer]" = WeakKeyDictionary()
 
 
 def stop_id(tokenizer: "PreTrainedTokenizerBase") -> int:
@@ -155,14 +160,34 @@ def _vocabulary_ids(tokenizer: "PreTrainedTokenizerBase", names: tuple[str, ...]
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
     """Ids of ordinary text: none added, none of the special tokens read out of it."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    setting = getattr(backend, "encode_special_tokens", False)
-    try:
-        return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-    finally:
-        # The call leaves the switch on in the backend, where it would outlive us.
-        if backend is not None:
-            backend.encode_special_tokens = setting
+    return tuple(plain_text_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids)
+
+
+def plain_text_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
+    """Return a copy of a fast tokenizer's backend to which strings of special tokens are ordinary text.
+
+    Whether they are is a switch of the backend. Switched to and fro on the one that others use, too, it would give another
+    thread's prompts other tokens now and then; so there are two, and neither is ever switched. The copy is made once.
+
+    Args:
+        tokenizer: Fast tokenizer of the base model.
+
+    Raises:
+        CodecError: If its parts are Python code, of which there is no copy.
+    """
+    found = _PLAIN.get(tokenizer)
+    if found is None:
+        try:
+            found = copy.deepcopy(tokenizer.backend_tokenizer)  # type: ignore[attr-defined]
+        except Exception as error:  # tokenizers raises Exception itself
+            raise CodecError(
+                f"tokenizer {_name(tokenizer)} cannot be copied: {error}. Use one without parts in Python."
+            ) from error
+        found.encode_special_tokens = True
+        found.no_truncation()  # transformers leaves in the backend what its last call asked for
+        found.no_padding()
+        _PLAIN[tokenizer] = found
+    return found
 
 
 def _decode(tokenizer: "PreTrainedTokenizerBase", ids: tuple[int, ...]) -> str:

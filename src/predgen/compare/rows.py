@@ -3,6 +3,7 @@
 import hashlib
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,7 +174,7 @@ def _targets(data: TrainingData) -> dict[str, Any]:
     """Rows per label, or mean, standard deviation and range of the numbers, of the training rows."""
     values = [row.target.value for row in data.train if row.target is not None]
     if data.task.kind == "classification":
-        return {"rows": {str(v): values.count(v) for v in sorted(set(map(str, values)))}}
+        return {"rows": dict(sorted(Counter(map(str, values)).items()))}
     numbers = [float(v) for v in values]
     return {
         "mean": statistics.fmean(numbers),

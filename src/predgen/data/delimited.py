@@ -11,7 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from predgen.data.lines import decoded_lines, named_columns, raise_unreadable
-from predgen.errors import DataError
+from predgen.errors import DataError, some_of
 
 # Longest cell in characters. The limit is what keeps memory constant when a quote is never closed: without it the reader
 # would take the rest of the file for one cell. csv's own default, 131,072, is too small for documents.
@@ -111,6 +111,6 @@ def _ragged(path: Path, number: int, cells: Sequence[str], header: Sequence[str]
     wanted = f"{len(header) - optional} to {len(header)}" if optional else str(len(header))
     start = re.sub(r"(?<=.{60}).+", "...", repr(cells), flags=re.DOTALL)
     return (
-        f"line {number} of {str(path)!r} has {len(cells)} cells, but {wanted} are needed ({', '.join(header)}): {start}. "
+        f"line {number} of {str(path)!r} has {len(cells)} cells, but {wanted} are needed ({some_of(header)}): {start}. "
         "Quote cells that contain the delimiter, or check that the file is separated as its reader expects."
     )

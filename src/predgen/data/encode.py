@@ -8,6 +8,7 @@ from typing import Any
 
 from predgen.codecs.base import Codec
 from predgen.codecs.option import OptionCodec
+from predgen.codecs.spelling import plain_text_tokenizer
 from predgen.core import Example, Target
 from predgen.data.cells import some_labels
 from predgen.data.shorten import Shortener
@@ -75,6 +76,7 @@ class Encoder:
         truncate: str = "tail",
     ) -> None:
         self.tokenizer = tokenizer
+        self._plain = plain_text_tokenizer(tokenizer)
         self.template = template
         self.codec = codec
         if isinstance(codec, OptionCodec):
@@ -206,9 +208,4 @@ class Encoder:
 
     def _as_text(self, text: str) -> Any:  # noqa: ANN401  (an `Encoding` of tokenizers)
         """Tokenise without adding BOS or EOS; strings of special tokens are ordinary text."""
-        backend = self.tokenizer.backend_tokenizer
-        before, backend.encode_special_tokens = backend.encode_special_tokens, True
-        try:
-            return backend.encode(text, add_special_tokens=False)
-        finally:
-            backend.encode_special_tokens = before
+        return self._plain.encode(text, add_special_tokens=False)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from predgen.core import Example, Kind, Row, Target, TaskSpec
 from predgen.data.cells import CellError, field_text, is_missing, label_of, number_of, shown, weight_of
 from predgen.data.prompts import prompt_fields
-from predgen.errors import ConfigError, DataError
+from predgen.errors import ConfigError, DataError, some_of
 from predgen.registry import near_matches
 
 __all__ = ["custom_task", "extractor", "iter_examples", "prompt_fields", "to_examples"]
@@ -183,7 +183,7 @@ def _check_columns(row: Row, fields: Sequence[str], task: TaskSpec, with_target:
     if missing:
         named = " ".join(f"{name!r} (for {uses[name]}).{near_matches(name, row)}" for name in missing)
         raise DataError(
-            f"missing column {named} Columns of the rows: {', '.join(map(repr, row))}. Correct the name, or rename the column."
+            f"missing column {named} Columns of the rows: {some_of(list(map(repr, row)))}. Correct the name, or rename the column."
         )
 
 

@@ -1,6 +1,7 @@
 """Tables in memory -> rows: pandas, polars, Arrow, and whatever else narwhals or Arrow's stream protocol can read."""
 
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ def _interchanged(frame: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
 
 def _different(names: Sequence[str]) -> Sequence[str]:
     """Return the names, or raise if two columns have one."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(
             f"the data frame has more than one column named {', '.join(map(repr, twice[:10]))}; rename or drop the others."

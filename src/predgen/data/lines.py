@@ -96,11 +96,11 @@ def named_columns(names: Sequence[str], path: Path, number: int) -> tuple[str, .
     Raises:
         DataError: If a name occurs twice: a dictionary would keep the last cell only.
     """
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            first = names.index(name) + 1
+    first: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        if first.setdefault(name, place) != place:
             raise DataError(
-                f"line {number} of {str(path)!r} names column {name!r} twice (columns {first} and {index + 1}); rename one "
+                f"line {number} of {str(path)!r} names column {name!r} twice (columns {first[name]} and {place}); rename one "
                 "of them. The first line names the columns: if it is a row, put a line of names above it."
             )
     return tuple(names)

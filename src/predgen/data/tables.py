@@ -21,7 +21,7 @@ from predgen.data.cells import is_missing
 from predgen.data.examples import extractor
 from predgen.data.sources import dataset_rows, read_rows
 from predgen.data.splits import split_rows
-from predgen.errors import ConfigError, DataError
+from predgen.errors import ConfigError, DataError, some_of
 from predgen.registry import near_matches
 
 SPLITS = ("train", "validation", "test")
@@ -208,7 +208,7 @@ def _renamed(rows: Iterator[dict[str, Any]], columns: Mapping[str, str], where: 
             if old not in row or new in row:
                 what = f"has no column {old!r}" if old not in row else f"has both {old!r} and {new!r}"
                 raise DataError(
-                    f"{where} {what}; columns: {', '.join(row)}. It is not the published file in the format we know."
+                    f"{where} {what}; columns: {some_of(list(row))}. It is not the published file in the format we know."
                 )
         yield {columns.get(name, name): value for name, value in row.items()}
 

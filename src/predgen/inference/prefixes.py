@@ -1,6 +1,7 @@
 """The instruction with which all prompts of a model start: run once, and kept from call to call."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -13,17 +14,24 @@ MIN_SHARED_TOKENS = 16
 """A shorter common beginning costs more to hand around than to run again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What calls have in common so far, the same as run, and what the model was then; never changed, only replaced."""
+
+    seen: tuple[int, ...]
+    prefix: SharedPrefix | None
+    made_with: Any
+
+
 class KeptPrefix:
     """The beginning that the prompts of all calls so far have in common.
 
     It is run again where a prompt starts otherwise, and where weights, adapters in use or device of the model have changed
-    since (weights that are changed in place through `.data`, behind autograd's back, are not noticed).
+    since (weights that are changed in place through `.data`, behind autograd's back, are not noticed). Many threads may use it at once.
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[int, ...] = ()
-        self._prefix: SharedPrefix | None = None
-        self._made_with: Any = None
+        self._kept = _Kept((), None, None)
 
     def of(self, backbone: Backbone, prompts: Sequence[Sequence[int]]) -> SharedPrefix | None:
         """Return what the prompts of a call share with each other, and with those of earlier calls.
@@ -38,18 +46,21 @@ class KeptPrefix:
         """
         if not prompts:
             return None
-        made_with = _state_of(backbone)
-        kept = self._prefix if self._made_with == made_with else None
+        # What other threads keep meanwhile must not come back from here: all is read once, and written in one step.
+        before, made_with = self._kept, _state_of(backbone)
+        kept = before.prefix if before.made_with == made_with else None
         if kept is not None and all(len(p) > len(kept.ids) and tuple(p[: len(kept.ids)]) == kept.ids for p in prompts):
             return kept
-        shared = _shared([*prompts, (*self._seen, -1)]) if self._seen else ()
+        shared = _shared([*prompts, (*before.seen, -1)]) if before.seen else ()
         if len(shared) < MIN_SHARED_TOKENS:  # another instruction than before
             shared = _shared(prompts) if len(prompts) > 1 else ()
         if len(shared) < MIN_SHARED_TOKENS:
-            self._seen = self._seen or tuple(prompts[0])
+            if not before.seen:
+                self._kept = _Kept(tuple(prompts[0]), None, None)
             return None
-        self._seen, self._made_with, self._prefix = shared, made_with, share_prefix(backbone, shared)
-        return self._prefix
+        prefix = share_prefix(backbone, shared)
+        self._kept = _Kept(shared, prefix, made_with)
+        return prefix
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:

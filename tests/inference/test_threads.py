@@ -1,0 +1,124 @@
+"""A loaded model in many threads gives the answers it gives alone."""
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import predgen
+from predgen.core import Example
+from predgen.data.encode import Encoder
+from predgen.engine.backbone import Backbone
+from predgen.inference.prefixes import KeptPrefix
+from predgen.inference.trained import TrainedModel
+from predgen.models.base_model import load_base
+from predgen.training.run import train
+from tiny_models import save_tiny
+from tiny_runs import tiny_config, tiny_data
+from tokenizers_for_tests import gpt2_like
+
+# The template's own marks are special tokens; what rows hold of them is ordinary text.
+PROMPT = "<|endoftext|>Decide, please, whether what follows is low or high.\nText: {text}<|endoftext|> ="
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    folder = tmp_path_factory.mktemp("threads")
+    base = save_tiny("llama", folder / "base", gpt2_like())
+    data = tiny_data("classification", 8)
+    data = replace(data, task=replace(data.task, prompt=PROMPT))
+    train(replace(tiny_config(base, "classification", epochs=1.0), prompt=PROMPT), folder / "run", data=data)
+    return predgen.load(folder / "run")
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Let threads take turns as often as Python can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def texts(n: int) -> list[str]:
+    marks = ("", "<|endoftext|>", " says <|endoftext|> twice <|endoftext|>")
+    return [f"number {i} is warm{marks[i % 3]} and long" for i in range(n)]
+
+
+def differing(trained: TrainedModel, n_threads: int, n_calls: int) -> list[str]:
+    """Texts for which some thread's prompt or answer is not that of a single thread."""
+    rows = texts(n_calls)
+    ids = {text: trained.encoder.encode(Example(0, {"text": text})).prompt_ids for text in rows}
+    alone = {text: trained.predict([{"text": text}])[0].value for text in rows}
+
+    def calls(thread: int) -> list[str]:
+        found = []
+        for text in rows[thread % n_calls :] + rows[: thread % n_calls]:
+            is_other = trained.encoder.encode(Example(0, {"text": text})).prompt_ids != ids[text]
+            if is_other or trained.predict([{"text": text}])[0].value != alone[text]:
+                found.append(text)
+        return found
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        return [text for found in pool.map(calls, range(n_threads)) for text in found]
+
+
+def test_a_few_threads_answer_as_one_does(trained: TrainedModel, hasty_threads: None) -> None:
+    assert differing(trained, n_threads=4, n_calls=12) == []
+
+
+@pytest.mark.slow
+def test_64_threads_answer_as_one_does(trained: TrainedModel, hasty_threads: None) -> None:
+    assert differing(trained, n_threads=64, n_calls=1000) == []
+
+
+def test_reading_a_row_never_touches_the_switch_that_others_use(trained: TrainedModel) -> None:
+    """Deterministic: while any row is encoded, the shared tokenizer reads special tokens as it always does."""
+    backend = trained.base.tokenizer.backend_tokenizer
+    seen: list[bool] = []
+
+    def look(frame: Any, event: str, argument: object) -> Any:
+        seen.append(backend.encode_special_tokens)
+        return look
+
+    sys.settrace(look)
+    try:
+        for text in texts(6):
+            trained.encoder.encode(Example(0, {"text": text}))
+    finally:
+        sys.settrace(None)
+    assert len(seen) > 50
+    assert not any(seen)
+
+
+def test_a_prefix_is_the_calls_own_whatever_others_keep_meanwhile(tmp_path: Path) -> None:
+    """Deterministic: before every line of a call, another call with other prompts replaces what is kept."""
+    base = load_base(str(save_tiny("llama", tmp_path, gpt2_like())))
+    encoder, backbone, kept = Encoder(base.tokenizer, PROMPT, None), Backbone(base.lm), KeptPrefix()
+    own = [encoder.encode(Example(0, {"text": text})).prompt_ids for text in ("a warm room", "a cold road")]
+    other = [(*reversed(own[0]), *ids[-3:]) for ids in own]
+    lines: list[int] = []
+
+    def interrupt(frame: Any, event: str, argument: object) -> Any:
+        if frame.f_code is not KeptPrefix.of.__code__:
+            return None
+        if event == "line":
+            lines.append(frame.f_lineno)
+            sys.settrace(None)
+            kept.of(backbone, other)
+            sys.settrace(interrupt)
+        return interrupt
+
+    for _ in range(2):
+        sys.settrace(interrupt)
+        try:
+            prefix = kept.of(backbone, own)
+        finally:
+            sys.settrace(None)
+        assert prefix is not None
+        assert all(ids[: len(prefix.ids)] == prefix.ids for ids in own)
+    assert len(lines) > 5
