@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from other_models import OTHERS, other_model
 from predgen import registries
 from predgen.codecs.answer import AnswerCodec
 from predgen.codecs.base import Codec, FiniteCodec
@@ -130,7 +131,7 @@ def make(case: Case, family: str = "llama", seed: int = 0, codec: Codec | None =
         case.max_tree_nodes,
     )
     torch.manual_seed(seed)
-    lm: Any = tiny_model(family, len(char_level()), seed)
+    lm: Any = other_model(family, seed) if family in OTHERS else tiny_model(family, len(char_level()), seed)
     if case.peft != "full":
         lm = apply_peft(registries.peft_methods.get(case.peft), lm, {"rank": 2, "alpha": 4.0}, total_optimizer_steps=10)
         for weight in lm.parameters():

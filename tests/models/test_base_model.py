@@ -1,18 +1,21 @@
 """Finding, checking and loading base models."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from cli_runs import flat, predgen
+from other_models import other_model
 from predgen.errors import ModelError
 from predgen.models.base_model import find_base, fingerprint, load_base
-from tiny_runs import tiny_base
+from tiny_runs import tiny_base, tiny_data, tiny_run
 from tokenizers_for_tests import char_level
 
 
@@ -161,3 +164,56 @@ def test_fingerprint_sees_weights(whole: Path, base: Path, which: int) -> None:
 def test_fingerprint_sees_a_second_file_of_weights(whole: Path, base: Path) -> None:
     shutil.copy(base / "model.safetensors", base / "more.safetensors")
     assert fingerprint(base) != fingerprint(whole)
+
+
+# --- more tokens than embeddings --------------------------------------------------------------------------------------
+
+
+def add_tokens(base: Path, *, tokens: tuple[str, ...] = (), pad: str | None = None) -> int:
+    """Add tokens to a saved tokenizer, the model left as it is; return how many the tokenizer then has."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens(list(tokens))
+    if pad is not None:
+        tokenizer.add_special_tokens({"pad_token": pad})
+    tokenizer.save_pretrained(base)
+    return len(tokenizer)
+
+
+def test_tokens_without_an_embedding_are_refused_with_both_sizes(base: Path) -> None:
+    rows = load_base(str(base)).lm.get_input_embeddings().weight.shape[0]
+    size = add_tokens(base, tokens=("<POS>", "<NEG>"))
+    assert size == rows + 2
+    with pytest.raises(ModelError, match=f"needs {size} embeddings.* has {rows}.*'<NEG>', '<POS>'"):
+        load_base(str(base))
+
+
+def test_tokens_without_an_embedding_stop_a_run_before_it_trains(base: Path, tmp_path: Path) -> None:
+    rows = load_base(str(base)).lm.get_input_embeddings().weight.shape[0]
+    size = add_tokens(base, tokens=("<POS>", "<NEG>"))
+    data = tmp_path / "rows.csv"
+    data.write_text("t,y\n" + "".join(f"nice {i},<POS>\nnasty {i},<NEG>\n" for i in range(20)))
+    given = ("--data", data, "--prompt", "{t} =", "--target", "y", "--kind", "classification", "--max-steps", "2")
+    result = predgen("train", "--model", base, *given, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert re.search(rf"\b{size}\b.*\b{rows}\b", flat(result.stderr))
+
+
+def test_a_padding_token_without_an_embedding_does_no_harm(base: Path) -> None:
+    size = add_tokens(base, pad="[PAD]")
+    assert size == load_base(str(base)).lm.get_input_embeddings().weight.shape[0] + 1
+    model = tiny_run(base, "classification", tiny_data("classification", 4), epochs=1.0)
+    assert model.pad_id == 0
+    assert len(model.predict([{"text": "good wine"}, {"text": "the road is long and dull"}])) == 2
+
+
+def test_a_base_that_is_not_causal_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    other_model("xlnet").save_pretrained(tmp_path)
+    char_level().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"XLNetLMHeadModel.*not causal"):
+        load_base(str(tmp_path))
+
+
+def test_llama_4_is_loaded(tmp_path: Path) -> None:
+    other_model("llama4").save_pretrained(tmp_path)
+    char_level().save_pretrained(tmp_path)
+    assert type(load_base(str(tmp_path)).lm).__name__ == "Llama4ForCausalLM"

@@ -31,6 +31,7 @@ from predgen.directors.base import DirectorInput, DirectorSetup
 from predgen.directors.expected import ExpectedDirector
 from predgen.engine.answer_pass import answer_states
 from predgen.engine.answer_tree import AnswerTree, answer_log_probs, choice_log_probs
+from predgen.engine.backbone import Abilities
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import writer_loss
 from predgen.models.feeding import feed_gold
@@ -305,7 +306,7 @@ def test_expected_with_too_many_nodes_is_refused() -> None:
 
 def test_marginal_and_expected_run_where_trees_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     # A base without trees still has all answers, path by path.
-    monkeypatch.setattr("predgen.models.base.find_obstacle", lambda backbone: "test")
+    monkeypatch.setattr("predgen.models.base.abilities_of", lambda lm: Abilities(tree="test"))
     for case in (CLASSES, NUMBERED, EXPECTED):
         model, batch = model_for(case), rows_for(case.kind)
         assert model.engine == "sequential: test"
@@ -319,6 +320,6 @@ def test_marginal_and_expected_run_where_trees_cannot(monkeypatch: pytest.Monkey
 
 
 def test_parallel_needs_a_base_that_can_go_on_from_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("predgen.models.base.find_obstacle", lambda backbone: "it is a test")
+    monkeypatch.setattr("predgen.models.base.abilities_of", lambda lm: Abilities(tree="it is a test"))
     with pytest.raises(ConfigError, match=r"`sampling` 'parallel' needs .* copied cache \(it is a test\); use 'token'"):
         make(Case("predgen", "math", "ordered", "parallel"))

@@ -166,8 +166,9 @@ def names_of(registry: Registry) -> list[dict[str, Any]]:
 
 
 def say_engine(trained: "TrainedModel") -> None:
-    """Say so where a model's answers are not evaluated by the tree pass."""
+    """Say so where a model's answers are not evaluated by the tree pass, or its base model needs a detour."""
     from predgen.terminal import PlainConsole
 
-    if trained.model.engine.startswith("sequential"):
-        PlainConsole(stderr=True).print(f"Answers: {trained.model.engine}.")
+    model = trained.model
+    if model.way.startswith("sequential") or model.engine != model.way:
+        PlainConsole(stderr=True).print(f"Answers: {model.engine}.")

@@ -1,20 +1,22 @@
 """A causal language model seen as two functions: tokens -> last hidden states, and states -> vocabulary logits."""
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from predgen.errors import ModelError
 
 _MASKED = ("sdpa", "eager")  # attention implementations that take any 4-D mask
+_CACHES = ("past_key_values", "cache_params", "state")  # by what name decoders take their cache, and return it
 
 
 def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
@@ -35,6 +37,39 @@ def eval_state(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a base model cannot do, each with the reason; None: it can. `engine.abilities` finds it out.
+
+    Attributes:
+        batch: Rows change each other: each is run alone.
+        padding: Rows change with the padding beside them: only rows of equal length are run together, without padding.
+        cache: It cannot go on from a cache: all that has been written is run again with every token.
+        tree: It cannot run all answers in one pass.
+    """
+
+    batch: str | None = None
+    padding: str | None = None
+    cache: str | None = None
+    tree: str | None = None
+
+    @property
+    def detour(self) -> str | None:
+        """How rows are run where it is not all in one batch, on a cache; with the reason."""
+        if self.batch is not None:
+            return f"rows are run one by one, without a cache: {self.batch}"
+        if self.padding is not None:
+            return f"only rows of equal length are run together, without a cache: {self.padding}"
+        return None if self.cache is None else f"no cache is used: {self.cache}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Stands in for a cache that a model has not, or that is wrong: the tokens to run again with those that follow."""
+
+    ids: Int[Tensor, "B S"]
+
+
 class Backbone:
     """Any `AutoModelForCausalLM`, adapters included, split before its output embeddings.
 
@@ -43,22 +78,35 @@ class Backbone:
 
     Args:
         lm: A causal language model of transformers (inside a `PeftModel`: its `get_base_model()`).
+        abilities: What it cannot do: `states` then takes the detour that is right for it. The default trusts the model.
 
     Attributes:
-        context: Most positions the model knows; None: no limit is declared.
+        context: Most positions at which a token's state depends on nothing but the row up to it; None: no limit is known.
+        limit: Why `context` is less than what the model declares, where it is.
         takes_positions: Whether positions can be given to the model.
         layer_types: Kinds of attention layers, each once, where the model's configuration names them.
         window: Width of sliding attention, in tokens; None: every layer sees everything.
     """
 
-    def __init__(self, lm: Any) -> None:  # noqa: ANN401  (transformers models are untyped)
+    def __init__(self, lm: Any, abilities: Abilities | None = None) -> None:  # noqa: ANN401  (models are untyped)
         self.lm = lm
-        self.decoder: nn.Module = lm.base_model
+        self.abilities = abilities or Abilities()
+        self.decoder: nn.Module = _decoder_of(lm)
         self.hidden_size: int = lm.config.get_text_config().hidden_size
         self.vocabulary_size: int = lm.get_output_embeddings().weight.shape[0]
         config = lm.config.get_text_config()
-        self.context: int | None = getattr(config, "max_position_embeddings", None)
-        self.takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
+        declared: int | None = getattr(config, "max_position_embeddings", None)
+        switch = rope_switch(config)
+        self.context = declared if switch is None else min(switch, declared or switch)
+        self.limit: str | None = None
+        if declared is not None and self.context is not None and self.context < declared:
+            self.limit = (
+                f"rows are kept within {self.context} of {declared} tokens, beyond which the base model's rotary embedding"
+                " turns all positions of a batch by other frequencies"
+            )
+        parameters = inspect.signature(self.decoder.forward).parameters
+        self.takes_positions = "position_ids" in parameters
+        self.cache_name: str | None = next((name for name in _CACHES if name in parameters), None)
         self.layer_types: tuple[str, ...] = tuple(dict.fromkeys(getattr(config, "layer_types", None) or ()))
         slides = "sliding_attention" in self.layer_types if self.layer_types else True
         self.window: int | None = getattr(config, "sliding_window", None) if slides else None
@@ -82,19 +130,64 @@ class Backbone:
         Args:
             ids: The tokens to run.
             mask: True for real tokens among those in the cache and `ids` together, S = cached + L.
-            cache: What an earlier call returned, or an empty one; it is changed in place.
+            cache: What an earlier call returned, or an empty one; it is changed in place, unless it is a `Replay`.
             use_cache: Whether to return a cache although none was given: the model then makes one of its own kind.
         """
-        extra = {"position_ids": positions_of(mask)[:, -ids.shape[1] :]} if self.takes_positions else {}
-        output = self.decoder(
-            input_ids=ids,
-            attention_mask=mask.long(),
-            past_key_values=cache,
-            use_cache=use_cache or cache is not None,
-            return_dict=True,
-            **extra,
-        )
-        return output.last_hidden_state, getattr(output, "past_key_values", None)
+        is_replayed = isinstance(cache, Replay) or (cache is None and self.abilities.detour is not None)
+        if is_replayed:
+            return self._replayed(ids, mask, cache, keeps=use_cache or cache is not None)
+        return self._run(ids, mask, cache, use_cache=use_cache or cache is not None)
+
+    def _run(
+        self,
+        ids: Int[Tensor, "B L"],
+        mask: Bool[Tensor, "B S"],
+        cache: Any = None,  # noqa: ANN401
+        *,
+        use_cache: bool = False,
+    ) -> tuple[Float[Tensor, "B L H"], Any]:
+        """One forward; the cache goes in and out by the name that the model has for it."""
+        extra: dict[str, Any] = {}
+        if self.takes_positions:
+            extra["position_ids"] = positions_of(mask)[:, -ids.shape[1] :]
+        if self.cache_name is not None:
+            extra |= {self.cache_name: cache, "use_cache": use_cache}
+        if self.cache_name != "past_key_values":  # recurrent throughout: what lies behind is a state, without columns
+            mask = mask[:, -ids.shape[1] :]
+        output = self.decoder(input_ids=ids, attention_mask=mask.long(), return_dict=True, **extra)
+        kept = getattr(output, self.cache_name, None) if use_cache and self.cache_name is not None else None
+        return output.last_hidden_state, kept
+
+    def _replayed(
+        self,
+        ids: Int[Tensor, "B L"],
+        mask: Bool[Tensor, "B S"],
+        before: Replay | None,
+        *,
+        keeps: bool,
+    ) -> tuple[Float[Tensor, "B L H"], Replay | None]:
+        """The detour: run everything from the start, rows that may not share a batch apart."""
+        whole = ids if before is None else torch.cat([before.ids, ids], dim=1)
+        is_apart = self.abilities.batch is not None or self.abilities.padding is not None
+        states = self._apart(whole, mask) if is_apart else self._run(whole, mask)[0]
+        return states[:, whole.shape[1] - ids.shape[1] :], Replay(whole) if keeps else None
+
+    def _apart(self, ids: Int[Tensor, "B S"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S H"]:
+        """States of rows that are run without any padding, those of equal length together; 0 where there is padding."""
+        lengths = mask.sum(dim=1)
+        keys = lengths if self.abilities.batch is None else torch.arange(len(ids), device=ids.device)
+        places = torch.arange(mask.numel(), device=ids.device).view(mask.shape)
+        found, at = [], []
+        for key in sorted({*keys.tolist()}):
+            rows = (keys == key) & (lengths > 0)
+            if rows.any():
+                real = mask[rows]
+                packed = ids[rows][real].view(len(real), -1)
+                found.append(self._run(packed, torch.ones_like(packed, dtype=torch.bool))[0].flatten(0, 1))
+                at.append(places[rows][real])
+        states = torch.cat(found)
+        flat = states.new_zeros(mask.numel(), states.shape[1]).index_copy(0, torch.cat(at), states)
+        return flat.view(*mask.shape, -1)
 
     def masked_states(
         self,
@@ -207,6 +300,34 @@ class Backbone:
                 f"{type(self.lm).__name__} computes its logits in a way predgen does not know: they are not its output"
                 " embedding applied to its last hidden state. Use another base model, or report the architecture."
             )
+
+
+def _decoder_of(lm: Any) -> nn.Module:  # noqa: ANN401
+    """The model without its output embeddings: its `base_model`, or the only model in it where that names another part."""
+    if lm.base_model is not lm:
+        found: nn.Module = lm.base_model
+        return found
+    return next((part for part in lm.children() if isinstance(part, PreTrainedModel)), lm)  # Llama 4
+
+
+def rope_switch(config: Any) -> int | None:  # noqa: ANN401
+    """Length beyond which a rotary embedding takes other frequencies for all positions; None: it never does.
+
+    The kinds "longrope" and "dynamic" choose them by the longest row of a batch, so that the states of a row depend on
+    its neighbours ("dynamic": on earlier batches, too), and those of early tokens on how many follow.
+
+    Args:
+        config: Text configuration of a model; its rope parameters may be given by kind of layer.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    kinds = [kind for kind in parameters.values() if isinstance(kind, Mapping)] or [parameters]
+    ends = []
+    for kind in kinds:
+        name = kind.get("rope_type", "default")
+        if name == "longrope" or "dynamic" in name:
+            end = kind.get("original_max_position_embeddings") if name == "longrope" else None
+            ends.append(end or getattr(config, "max_position_embeddings", None))
+    return min((end for end in ends if end is not None), default=None)
 
 
 def full_cache(layers: Iterable[tuple[Tensor | None, Tensor | None]] = ()) -> DynamicCache:

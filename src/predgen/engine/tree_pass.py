@@ -208,7 +208,7 @@ class PathPass(NodePass):
 
 @torch.no_grad()
 def find_obstacle(backbone: Backbone) -> str | None:
-    """Say why a model cannot run trees, or None: a tiny batch is run as a tree, and one by one.
+    """Say why a model cannot run trees, or None: a tiny batch is run as a tree, and each of its paths as a row.
 
     Sliding windows wider than 64 tokens are beyond the check's prompts: they are trusted, since transformers makes all
     such masks in one place.
@@ -219,32 +219,63 @@ def find_obstacle(backbone: Backbone) -> str | None:
         return "its local attention counts columns, not positions"
     if other := [kind for kind in backbone.layer_types if kind not in ("full_attention", "sliding_attention")]:
         return f"it has layers of kind {', '.join(other)}"
-    window = backbone.window or 0
-    width = min(window, _CHECKED_WINDOW) + 5
+    width = checked_width(backbone)
     if backbone.context is not None and width + 4 > backbone.context:
         return f"its context of {backbone.context} tokens is too short for the check"
     try:
-        error = _relative_error(backbone, width)
+        with eval_state(backbone.lm):
+            error = _tree_error(backbone, width)
     except Exception as refusal:  # whatever a model's code raises when it meets a 4-D mask: it cannot run trees
-        return f"{type(refusal).__name__}: {str(refusal).strip().splitlines()[0] if str(refusal).strip() else 'no message'}"
-    allowed = _TOLERANCES.get(backbone.lm.get_input_embeddings().weight.dtype, _HALF_TOLERANCE)
+        return reason_of(refusal)
+    allowed = tolerance_of(backbone)
     return None if error <= allowed else f"a tree's states differ from those of its paths by {error:.1e} of their norm"
 
 
-def _relative_error(backbone: Backbone, width: int) -> float:
-    """Largest difference between tree and paths, relative to the state's norm."""
+def checked_width(backbone: Backbone) -> int:
+    """Tokens of the rows that checks run: where attention slides, some that the last one does not see."""
+    return min(backbone.window or 0, _CHECKED_WINDOW) + 5
+
+
+def tolerance_of(backbone: Backbone) -> float:
+    """Difference from which on two ways are not the same, in the type of the model's weights."""
+    return _TOLERANCES.get(backbone.lm.get_input_embeddings().weight.dtype, _HALF_TOLERANCE)
+
+
+def reason_of(error: Exception) -> str:
+    """An error of a model's code, in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def relative_error(found: Float[Tensor, "... H"], expected: Float[Tensor, "... H"]) -> float:
+    """Largest difference between states, relative to their norm; infinite where one is not a number."""
+    ours, theirs = found.float(), expected.float()
+    difference = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
+    worst = float(difference.max())
+    return worst if worst == worst else float("inf")  # nan: not equal to itself
+
+
+_CHECKED_TREE = (0, 0, 1, 1, 2)  # parent of each node
+_CHECKED_PATHS = ((1,), (2,), (1, 3), (1, 4), (2, 5))  # nodes on the way to each
+
+
+def _tree_error(backbone: Backbone, width: int) -> float:
+    """Largest difference between the states of a tree and those of its paths, run as rows of one batch."""
     vocabulary, device = backbone.vocabulary_size, backbone.device
     ids = torch.arange(2, 2 + 2 * width, device=device).view(2, width) % vocabulary
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[1, :2] = False
     tokens = torch.arange(3, 8, device=device).expand(2, -1) % vocabulary
-    parents = torch.tensor([0, 0, 1, 1, 2], device=device).expand(2, -1)
+    parents = torch.tensor(_CHECKED_TREE, device=device).expand(2, -1)
     head = [9 % vocabulary]
-    with eval_state(backbone.lm):
-        tree = TreePass(backbone, run_prompts(backbone, ids, mask, head))
-        ours = torch.cat([tree.tail, tree.grow(tokens, parents)], dim=1).float()
-        plain = PathPass(backbone, ids, mask, head)
-        theirs = torch.cat([plain.tail, plain.grow(tokens, parents)], dim=1).float()
-    difference = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-    worst = float(difference.max())
-    return worst if worst == worst else float("inf")  # nan: not equal to itself
+    tree = TreePass(backbone, run_prompts(backbone, ids, mask, head))
+    ours = torch.cat([tree.tail, tree.grow(tokens, parents)], dim=1)
+    n = len(_CHECKED_PATHS)
+    ways = [[*head, *(tokens[0].tolist()[node - 1] for node in way), *[0] * (2 - len(way))] for way in _CHECKED_PATHS]
+    real = [[True] * (1 + len(way)) + [False] * (2 - len(way)) for way in _CHECKED_PATHS]
+    fed, fed_mask = (torch.tensor(rows, device=device).repeat(2, 1) for rows in (ways, real))
+    prompt, prompt_mask = ids.repeat_interleave(n, dim=0), mask.repeat_interleave(n, dim=0)
+    paths = answer_states(backbone, prompt, prompt_mask, fed, fed_mask)
+    ends = paths.content[torch.arange(2 * n, device=device), fed_mask.sum(dim=1) - 1]
+    theirs = torch.cat([paths.predicting[::n, :2], ends.view(2, n, -1)], dim=1)
+    return relative_error(ours, theirs)

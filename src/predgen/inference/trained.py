@@ -56,8 +56,9 @@ class TrainedModel:
 
     @property
     def pad_id(self) -> int:
-        """Some valid token id: what stands under a mask never matters."""
-        return self.base.tokenizer.pad_token_id or 0
+        """Some id that has an embedding: what stands under a mask never matters."""
+        pad = self.base.tokenizer.pad_token_id
+        return pad if pad is not None and pad < self.model.backbone.vocabulary_size else 0
 
     @property
     def classes(self) -> tuple[str | float, ...]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from predgen.codecs.base import Codec
 from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
+from predgen.engine.abilities import abilities_of
 from predgen.engine.backbone import Backbone
 from predgen.engine.prompts import SharedPrefix, run_prompts
-from predgen.engine.tree_pass import find_obstacle
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.sampling.draws import SamplingPlan
@@ -97,8 +97,9 @@ class PredictionModel(nn.Module):
         self.lm = lm
         self.codec = codec
         base = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
-        self.backbone = Backbone(base)
-        self.obstacle = find_obstacle(self.backbone)
+        abilities = abilities_of(base)
+        self.backbone = Backbone(base, abilities)
+        self.obstacle = abilities.detour or abilities.tree
 
     @property
     def written_by(self) -> Codec:
@@ -134,9 +135,15 @@ class PredictionModel(nn.Module):
             )
 
     @property
-    def engine(self) -> str:
-        """How predictions are computed, in words."""
+    def way(self) -> str:
+        """How predictions are computed, in a word."""
         return "one forward over the prompt"
+
+    @property
+    def engine(self) -> str:
+        """How predictions are computed, in words: the way, the detours that the base model needs, and what limits rows."""
+        notes = (self.backbone.abilities.detour, self.backbone.limit)
+        return "; ".join([self.way, *(note for note in notes if note is not None and note not in self.way)])
 
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
         """Tokens that are run for a row's answers, besides its prompt, where `decoding` is asked for."""

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from predgen.engine.backbone import Backbone
+from predgen.engine.abilities import abilities_of
 from predgen.errors import ModelError
 from predgen.weights import require_finite
 
@@ -75,7 +75,8 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     _check_complete(loading, f"base model {name!r} in {str(folder)!r}")
     require_finite(lm.named_parameters(), f"base model {name!r} in {str(folder)!r}", error=ModelError)
     align_weights(lm)
-    Backbone(lm.eval()).check()
+    _check_vocabulary(lm, tokenizer, name)
+    abilities_of(lm.eval())
     base = BaseModel(lm, tokenizer, name, folder)
     if not runs_own_code(base):
         _forget_code(base)
@@ -111,6 +112,25 @@ def _check_complete(loading: Mapping[str, Any], what: str) -> None:
             )
 
 
+def _check_vocabulary(lm: Any, tokenizer: Any, name: str) -> None:  # noqa: ANN401
+    """Refuse a tokenizer that can give ids for which the model has no embedding.
+
+    Special tokens are spelled like any other text where they stand in one, so that of them only the beginning, the stop
+    and the unknown token are ever given: a padding token beyond the embedding does no harm.
+    """
+    rows = lm.get_input_embeddings().weight.shape[0]
+    special = {*tokenizer.all_special_ids} | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    special -= {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
+    beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows and i not in special}
+    if beyond:
+        needed = max(beyond.values()) + 1
+        raise ModelError(
+            f"base model {name!r}: its tokenizer needs {needed} embeddings, but the model has {rows}; without one are"
+            f" {', '.join(map(repr, sorted(beyond)[:5]))}. Call `model.resize_token_embeddings({needed})` and save the"
+            " model again, or take the tokens that were added out of the tokenizer."
+        )
+
+
 def align_weights(model: torch.nn.Module) -> None:
     """Move weights that do not start at a multiple of 64 bytes to memory that does, as torch allocates it.
 
@@ -135,8 +155,14 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def without_dropout(config: Any) -> Any:  # noqa: ANN401
-    """Set all dropout rates of a model configuration to 0, in place (SPEC 2.1: sampling and training agree then)."""
+    """Set all dropout rates of a model configuration to 0, in place (SPEC 2.1: sampling and training agree then).
+
+    For the same reason RWKV's rescaling is switched off, which changes nothing but the size of its states: it divides
+    weights in place whenever the model goes from train to eval state, and adapters on them would not follow.
+    """
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        if hasattr(part, "rescale_every"):
+            part.rescale_every = 0
         for name, value in vars(part).items():
             if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
                 setattr(part, name, 0.0)

@@ -63,8 +63,8 @@ class WritingModel(PredictionModel):
                 self.tree = AnswerTree(codec.space)
 
     @property
-    def engine(self) -> str:
-        """How answers are evaluated, in words."""
+    def way(self) -> str:
+        """How answers are evaluated, in a word; where it is not by trees, with the reason."""
         if not isinstance(self.codec, FiniteCodec):
             return "sequential: answers with free text have no finite trie"
         if self.obstacle is not None:
@@ -178,9 +178,14 @@ class WritingModel(PredictionModel):
         return self.write(batch, prompts=run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, (), prefix))
 
     def write_freely(self, batch: Batch) -> Written:
-        """Write every row's answer greedily without a constraint, in at most twice the codec's longest answer."""
+        """Write every row's answer greedily without a constraint, in at most twice the codec's longest answer.
+
+        Nothing is written beyond the model's context, where positions may have no embedding.
+        """
         codec, vocabulary = self.written_by, self.backbone.vocabulary_size
         budget = 2 * codec.max_tokens
+        if self.backbone.context is not None:
+            budget = max(0, min(budget, self.backbone.context - int(batch.prompt_mask.sum(dim=1).max())))
         space = FreeText(vocabulary, codec.space.stop, budget)
         return write(self.backbone, batch.prompt_ids, batch.prompt_mask, space, budget + 1)
 
