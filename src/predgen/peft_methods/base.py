@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from predgen.errors import SavedModelError
 from predgen.plain_data import read_json, shortened, typed
 from predgen.weights import TensorFacts, facts_of_file, read_weights, require_same
 
+_READ_BY_MIXERS = ("x_proj", "dt_proj", "out_proj")
 _WEIGHTS = "adapter_model.safetensors"
 _PLACES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")  # say nothing about the weights
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,256}$")]
@@ -152,7 +153,26 @@ def _made(method: PeftMethod, lm: Any, options: Mapping[str, Any], seed: int, st
     """The adapter's configuration that the settings make."""
     assert method.adapter is not None, f"{method.name} has no adapter"
     is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
-    return method.adapter(PeftSettings(options, seed, max(1, steps), is_conv1d))
+    config: Any = method.adapter(PeftSettings(options, seed, max(1, steps), is_conv1d))
+    if hasattr(config, "exclude_modules") and (uncalled := uncalled_layers(lm)):
+        config.exclude_modules = sorted({*(config.exclude_modules or ()), *uncalled})
+    made: PeftConfig = config
+    return made
+
+
+def uncalled_layers(lm: nn.Module) -> set[str]:
+    """Linear layers, by the ends of their names, that an adapter cannot sit on: their state-space mixer never calls them.
+
+    Mamba, Mamba-2 and the hybrids built on them hand the weights of these layers to their kernels, or multiply by them
+    themselves: an adapter there would not be applied, on some devices or on all. Their `in_proj` is called, and adapted.
+    """
+    mixers = [(name, part) for name, part in lm.named_modules() if hasattr(part, "A_log") and hasattr(part, "D")]
+    return {
+        f"{name.rpartition('.')[2]}.{layer}"
+        for name, mixer in mixers
+        for layer in _READ_BY_MIXERS
+        if isinstance(getattr(mixer, layer, None), nn.Linear)
+    }
 
 
 def _recorded(method: PeftMethod, lm: Any, path: Path, options: Mapping[str, Any], seed: int) -> PeftConfig:  # noqa: ANN401
