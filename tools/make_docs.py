@@ -96,6 +96,31 @@ def presets_table() -> str:
     return table(["task", *map(code, header)], rows)
 
 
+WAYS = {
+    "tree": "one tree pass",
+    "sequential": "sequential, on a cache",
+    "uncached": "sequential, without a cache",
+    "equal lengths": "rows of equal length together, without a cache",
+    "one by one": "rows one by one, without a cache",
+    "refused": "refused when loaded",
+}
+
+
+def architectures_table() -> str:
+    """Table of what `tools/architectures.py` found: how each architecture is run, and how exactly."""
+    found = json.loads((DOCS / "architectures.json").read_text(encoding="utf-8"))
+    rows = []
+    for way, words in WAYS.items():
+        some = [one for one in found if one["way"] == way]
+        errors = [one["error"] for one in some if one["error"] is not None]
+        worst = f"{max(errors):.0e}" if errors else ""
+        if some:
+            rows.append([words, str(len(some)), ", ".join(one["name"] for one in some), worst])
+    return table(
+        ["how answers are run", "number", "model types of transformers", "largest difference of a probability"], rows
+    )
+
+
 def self_check_table() -> str:
     """Table of what `predgen mi --self-check --json` printed, an estimator per column: mean, deviation, error."""
     found = json.loads((DOCS / "mutual_information.json").read_text(encoding="utf-8"))
@@ -192,6 +217,7 @@ def _allowed(metadata: Any) -> str:  # noqa: ANN401
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "architectures": architectures_table,
     "codecs": lambda: names_table(registries.codecs),
     "config": config_table,
     "directors": directors_table,
