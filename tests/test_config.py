@@ -268,7 +268,7 @@ def test_bad_yaml_is_refused_naming_the_file(tmp_path: Path, content: bytes, mes
 
 
 def test_missing_yaml_is_refused_naming_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read config file '.*none.yaml'"):
+    with pytest.raises(ConfigError, match=r"cannot read '.*none.yaml'"):
         read_config(tmp_path / "none.yaml")
 
 

@@ -51,10 +51,11 @@ def read_json(
     Raises:
         PredgenError: Of class `error`, where the file is missing, too long or damaged, or holds something else.
     """
+    content = _bytes_of(path, most_bytes, error, repair)
     try:
-        data = json.loads(_bytes_of(path, most_bytes), object_pairs_hook=_mapping, parse_int=_whole)
+        data = json.loads(content, object_pairs_hook=_mapping, parse_int=_whole)
         _check_extent(data)
-    except (OSError, ValueError, RecursionError) as reason:
+    except (ValueError, RecursionError) as reason:
         raise error(f"{str(path)!r} is damaged: {_sentence(reason)} {repair}") from reason
     return typed(kind, data, repr(str(path)), error=error, repair=repair)
 
@@ -67,10 +68,11 @@ def read_yaml(
     Raises:
         PredgenError: Of class `error`, where the file is missing, too long or damaged, or holds something else.
     """
+    content = _bytes_of(path, _MOST_YAML_BYTES, error, repair)
     try:
-        data = yaml.load(_bytes_of(path, _MOST_YAML_BYTES), Loader=_PlainLoader)
+        data = yaml.load(content, Loader=_PlainLoader)
         _check_extent(data)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as reason:
+    except (ValueError, RecursionError, yaml.YAMLError) as reason:
         raise error(f"{str(path)!r} is not valid YAML: {_sentence(reason)} {repair}") from reason
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise error(f"{str(path)!r} must hold `key: value` lines, but holds {type(data).__name__}. {repair}")
@@ -142,14 +144,18 @@ def shortened(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _bytes_of(path: Path, most: int) -> bytes:
+def _bytes_of(path: Path, most: int, error: type[PredgenError], repair: str) -> bytes:
     """A file's bytes; a longer file, and what is no file (a pipe would never end), is not read."""
-    if not path.is_file():
-        raise ValueError("it is not there" if not path.exists() else "it is no file")
-    size = path.stat().st_size
-    if size > most:
-        raise ValueError(f"it has {size} bytes, but at most {most} are read")
-    return path.read_bytes()
+    try:
+        if not path.is_file():
+            reason = "it is no file" if path.exists() else "it is not there"
+        elif (size := path.stat().st_size) > most:
+            reason = f"it has {size} bytes, but at most {most} are read"
+        else:
+            return path.read_bytes()
+    except OSError as found:
+        reason = found.strerror or str(found)
+    raise error(f"cannot read {str(path)!r}: {reason}. {repair}")
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -189,8 +195,7 @@ def _check_extent(data: object) -> None:
 
 def _sentence(reason: Exception) -> str:
     """What went wrong, on one line."""
-    text = (reason.strerror if isinstance(reason, OSError) else None) or str(reason)
-    return " ".join(text.split())[:300].rstrip(".") + "."
+    return " ".join(str(reason).split())[:300].rstrip(".") + "."
 
 
 class _PlainLoader(yaml.SafeLoader):
