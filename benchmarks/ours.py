@@ -25,10 +25,12 @@ from predgen.models.base import ModelSetup
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import apply_peft
 from predgen.sampling.draws import SamplingPlan
+from predgen.target_scale import TargetScale
 
 Call = Callable[[], object]
 BATCH_TOKENS = 4096  # predgen's default; not looked at where the batch size is given
 Factory = Callable[[Setting], Call]
+SCALE = TargetScale(mean=(LOW + HIGH) / 2, std=1.5)
 
 
 def classify(labels: Sequence[str]) -> Factory:
@@ -155,8 +157,8 @@ def _model(
         method=method,
         kind="classification" if labels else "regression",
         labels=tuple(labels),
-        target_mean=(LOW + HIGH) / 2,
-        target_std=1.5,
+        target_mean=SCALE.mean,
+        target_std=SCALE.std,
         pooling="last",
         director="linear" if labels else "value",
         loss="wdal_shifted",
@@ -182,7 +184,8 @@ def _encoded(prompts: Sequence[Ids], codec: Codec | None = None, values: Sequenc
     for i, prompt in enumerate(prompts):
         answer = codec.encode(Target(values[i])) if codec else ()
         weighed = codec.weighed_positions(answer) if codec else ()
-        rows.append(Encoded(i, prompt, answer, weighed, values[i] if codec else math.nan, 1.0, False))
+        target = values[i] if codec else math.nan
+        rows.append(Encoded(i, prompt, answer, weighed, target, 1.0, False, standardised=SCALE.standardised(target)))
     return rows
 
 

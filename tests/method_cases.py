@@ -24,10 +24,13 @@ from predgen.models.predgen import PredGen
 from predgen.models.writer import WritingModel
 from predgen.peft_methods.base import apply_peft
 from predgen.sampling.draws import SamplingPlan
+from predgen.target_scale import TargetScale
 from tiny_models import tiny_model
 from tokenizers_for_tests import char_level
 
 TOLERANCE = 1e-5
+SCALE = TargetScale(mean=1.0, std=1.75)
+"""Of the targets: not their own mean and standard deviation, so that mixing them up shows."""
 TEXTS = ("good", "a bad film", "so so, really so so", "", "x", "bad", "fine!", "a very long review of a film")
 LABELS = ("no", "not sure", "yes", "not sure", "no", "no", "yes", "not")
 NUMBERS = (0.25, -1.5, 3.75, 2.0, 0.0, 1.25, -0.75, 3.0)
@@ -99,7 +102,8 @@ def examples(kind: str) -> list[Example]:
 
 def encode(kind: str, codec: Codec) -> tuple[Encoded, ...]:
     """All rows, with answers of a codec."""
-    encoder = Encoder(char_level(), "R: {text}\nA:", codec, labels=getattr(codec, "labels", ()))
+    scale = None if kind == "classification" else SCALE
+    encoder = Encoder(char_level(), "R: {text}\nA:", codec, labels=getattr(codec, "labels", ()), scale=scale)
     return tuple(encoder.encode(example) for example in examples(kind))
 
 
@@ -121,8 +125,8 @@ def make(case: Case, family: str = "llama", seed: int = 0, codec: Codec | None =
         case.method,
         case.kind,
         getattr(codec, "labels", ()),
-        1.0,
-        1.75,
+        SCALE.mean,
+        SCALE.std,
         case.pooling,
         case.director,
         case.loss,

@@ -34,6 +34,7 @@ LEVELS = [
         "plain_data",
         "presets",
         "progress",
+        "target_scale",
         "terminal",
         "threads",
     },

@@ -4,6 +4,7 @@ The command line, YAML files, the docs table and the saved model are all made fr
 """
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from predgen import registries
 from predgen.errors import ConfigError
 from predgen.registry import Registry, near_matches
+
+TARGET_TRANSFORMS = ("none", "log", "quantile")
 
 
 def option(
@@ -53,6 +56,9 @@ class RunConfig:
     kind: str | None = option(None, "What the target is.", group="Data", choices=("classification", "regression", "math"))
     weight_column: str | None = option(None, "Column with row weights (> 0).", group="Data")
     decimals: int | None = option(None, "Decimals written for numbers; default: the fewest (at most 3) that keep rounding under 1 % of the target's std.", group="Data", low=0, high=6)
+    minimum: float | None = option(None, "Lowest number that can be; default: the task's, or the training rows' minimum minus 5 % of the span, but not below 0 where all targets are 0 or more.", group="Data")
+    maximum: float | None = option(None, "Highest number that can be; default: the task's, or the training rows' maximum plus 5 % of the span, but not above 0 where all targets are 0 or less.", group="Data")
+    target_transform: str = option("none", "Write and learn numbers as they are, as their logarithm (targets above 0), or as normal scores of their ranks among the training rows; inverted in all predictions.", group="Data", choices=TARGET_TRANSFORMS)
     label_texts: dict[str, str] | None = option(None, "Own files, classes: what the model writes for each label, as a mapping (command line: 0=negative,1=positive); predictions come back as the labels of the file.", group="Data", hash=False)  # noqa: RUF009  (the default is None)
     normalise_labels: bool = option(False, "Own files, classes: labels that differ only in case or blanks are one, spelled as most training rows spell it.", group="Data")
     stratify: bool = option(True, "Own files, classes: hold out a share of each class, and the last row of none; else rows are drawn whatever their class.", group="Data")
@@ -128,6 +134,7 @@ class RunConfig:
             if getattr(self, name) and self.kind != "classification":
                 raise ConfigError(f"`{name}` names the classes of your own file, but {'`kind` is ' + repr(self.kind) if self.task is None else f'task {self.task!r} declares its own labels'}. Leave it out.")
         self._check_peft()
+        self._check_range()
         if self.p_min > self.p_max:
             raise ConfigError(f"`p_min` is {self.p_min:g}, above `p_max` {self.p_max:g}; p grows from p_min to p_max.")
 
@@ -160,6 +167,15 @@ class RunConfig:
     def _given(self, name: str) -> Any:  # noqa: ANN401
         """A PEFT method's setting as it was given; None where it was not."""
         return getattr(self, name) if name in _BUILT_IN else self.own.get(name)
+
+    def _check_range(self) -> None:
+        """Refuse ends of a range that are no numbers, or the wrong way round."""
+        for name in ("minimum", "maximum"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ConfigError(f"`{name}` is {value}, but must be a finite number; leave it out where there is no bound.")
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise ConfigError(f"`minimum` is {self.minimum:g}, but must be below `maximum`, which is {self.maximum:g}. Swap or correct them.")
 
     @property
     def rows_seed(self) -> int:

@@ -26,6 +26,7 @@ class Distribution:
         unexpanded: Probability mass that stands at such middles; 0: everything is exact.
         mean_error: Bound on the distance between `mean()` and the exact mean.
         nodes: Trie nodes that were run for it, besides the prompt.
+        shift: How far the mean was moved from what the model writes to what its head says; 0: it is what is written.
 
     Example:
         >>> numbers = Distribution(np.array([1.0, 2.0, 4.0]), np.array([0.25, 0.5, 0.25]))
@@ -38,6 +39,7 @@ class Distribution:
     unexpanded: float = 0.0
     mean_error: float = 0.0
     nodes: int = 0
+    shift: float = 0.0
 
     def mean(self) -> float:
         """Return sum_a P(a|X) a: the best point under squared error (RAIL, Lukasik et al. 2024, arXiv:2403.04182)."""

@@ -29,8 +29,8 @@ class Evaluation:
         rows: Number of rows.
         metrics: Name -> value.
         intervals: Name -> ends of the 95 % percentile bootstrap interval over rows.
-        counts: Flag -> rows ("truncated", "parse_failure", "out_of_budget"); "out_of_range": targets that the number
-            codec cannot write, which are scored as they are; "trained_on": rows that the run was trained on.
+        counts: Flag -> rows ("truncated", "parse_failure", "out_of_budget"); "out_of_range": targets outside the
+            range of predictions, which are scored as they are; "trained_on": rows that the run was trained on.
     """
 
     rows: int
@@ -102,11 +102,12 @@ def counts(trained: TrainedModel, examples: Sequence[Example], predictions: Sequ
 
 
 def _out_of_range(trained: TrainedModel, targets: Sequence[str | float]) -> dict[str, int]:
-    """How many numbers the codec cannot write; nothing where there are none."""
-    codec = trained.encoder.codec
-    if not isinstance(codec, NumberCodec):
+    """How many numbers can be no prediction, since they lie outside the range; nothing where there are none."""
+    if trained.model.setup.kind != "regression":
         return {}
-    outside = sum(not codec.low <= float(target) <= codec.high for target in targets)
+    codec, scale = trained.encoder.codec, trained.model.scale
+    low, high = codec.scale if isinstance(codec, NumberCodec) else scale.ends
+    outside = sum(not low <= scale.written(float(target)) <= high for target in targets)
     return {"out_of_range": outside} if outside else {}
 
 

@@ -181,8 +181,10 @@ def test_undeclared_range_holds_the_targets(values: list[float], decimals: int |
     loaded = reload(codec)
     assert loaded.to_dict() == codec.to_dict()
     span = max(values) - min(values)
-    assert codec.low <= min(values) - 0.05 * span + 1e-6
-    assert codec.high >= max(values) + 0.05 * span - 1e-6
+    lowest, highest = min(values) - 0.05 * span, max(values) + 0.05 * span
+    assert codec.low <= (max(0.0, lowest) if min(values) >= 0 else lowest) + 1e-6
+    assert codec.high >= (min(0.0, highest) if max(values) <= 0 and min(values) < 0 else highest) - 1e-6
+    assert min(values) < 0 or codec.low >= 0
     assert codec.low >= min(values) - max(0.05 * span, 0.05 * abs(values[0]), codec.step) - codec.step
     for value in values:
         *content, _ = codec.encode(Target(value))
@@ -287,7 +289,42 @@ def test_undeclared_range_is_widened_on_both_sides() -> None:
     assert (codec.low, codec.high, codec.step) == (1.5, 12.5, 0.1)
     assert codec.scale == (1.5, 12.5)
     constant = NumberCodec.fit([0.0, 0.0], char_level(), scale=None, decimals=2)
-    assert (constant.low, constant.high) == (-0.01, 0.01)
+    assert (constant.low, constant.high) == (0.0, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("targets", "low", "high"),
+    [
+        ([0.0, 100.0], 0.0, 105.0),
+        ([0.0, 2319.0], 0.0, 2435.0),  # 0.05 * 2319 = 115.95
+        ([-3.0, -1.0, 0.0], -4.0, 0.0),
+        ([-3.0, -1.0], -4.0, 0.0),  # -0.9, rounded outward
+        ([-1.0, 99.0], -6.0, 104.0),
+    ],
+)
+def test_undeclared_range_does_not_cross_zero_where_no_target_does(
+    targets: list[float], low: float, high: float
+) -> None:
+    codec = NumberCodec.fit(targets, char_level(), scale=None, decimals=0)
+    assert (codec.low, codec.high) == (low, high)
+    has_sign = char_level().convert_ids_to_tokens(codec.encode(Target(targets[0]))[1]) in "+-"
+    assert has_sign == (low < 0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "low", "high"), [((-1.0, None), -1.0, 12.5), ((None, 20.0), 1.5, 20.0), ((0.0, 13.0), 0.0, 13.0)]
+)
+def test_an_end_that_is_not_declared_is_widened(
+    scale: tuple[float | None, float | None], low: float, high: float
+) -> None:
+    codec = NumberCodec.fit([2.0, 12.0], char_level(), scale=scale, decimals=1)
+    assert (codec.low, codec.high) == codec.scale == (low, high)
+
+
+def test_tolerance_of_a_range_follows_its_span_not_its_offset() -> None:
+    codec = NumberCodec.fit([1.7e9, 1.7e9 + 50], char_level(), scale=(1.7e9, 1.7e9 + 50), decimals=0)
+    with pytest.raises(CodecError, match=r"1700000150.*outside"):
+        codec.encode(Target(1.7e9 + 150))
 
 
 @pytest.mark.parametrize("bounds", [(0.1, 0.7), (1.1, 2.2), (-0.3, 0.3), (0.57, 1.13)])
@@ -369,10 +406,10 @@ def test_values_that_cannot_be_written_are_errors(value: float | str, message: s
     [
         ([], None, None, "`targets` is empty"),
         ([1.0, math.nan], None, None, "target 1 is nan"),
-        ([1.0], (2.0, 1.0), None, r"`scale` is 2\.0\.\.1\.0.*Swap"),
-        ([1.0], (1.0, 1.0), None, "must be the lower one"),
-        ([1.0], (0.0, math.inf), None, "highest value of `scale` is inf"),
-        ([1.0, 6.0], (0.0, 5.0), None, r"target 1 is 6\.0, outside the declared `scale` 0\.0\.\.5\.0"),
+        ([1.0], (2.0, 1.0), None, r"2\.0\.\.1\.0.*`minimum`"),
+        ([1.0], (1.0, 1.0), None, "`minimum` must be below `maximum`"),
+        ([1.0], (0.0, math.inf), None, "`maximum` is inf"),
+        ([1.0, 6.0], (0.0, 5.0), None, r"target 1 is 6\.0, outside .* 0\.0\.\.5\.0.*`maximum`"),
         ([1.0], (0.0, 5.0), -1, "`decimals` is -1"),
         ([1.0], (0.0, 5.0), 16, "`decimals` is 16"),
         ([1.0], (0.6, 1.4), 0, r"the range has 1 number.*Raise `decimals`"),

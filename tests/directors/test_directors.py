@@ -32,7 +32,7 @@ HEADED = [name for name in NAMES if directors.get(name).has_head]
 every_director = pytest.mark.parametrize("name", NAMES)
 every_head = pytest.mark.parametrize("name", HEADED)
 H, K = 6, 3
-SETUP = DirectorSetup(hidden_size=H, n_classes=K, target_mean=10.0, target_std=4.0, ordered_last_weight=2.0)
+SETUP = DirectorSetup(hidden_size=H, n_classes=K, target_mean=0.0, target_std=1.0, ordered_last_weight=2.0)
 
 
 def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
@@ -50,7 +50,7 @@ def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
         nll=(torch.rand(batch, width + 1) + 0.1).requires_grad_(),
         scored=scored,
         weighed=torch.cat([content, torch.zeros(batch, 1, dtype=torch.bool)], dim=1),
-        target=torch.tensor([2.0, 0.0, 1.0])[:batch] if is_class else torch.tensor([8.5, 10.0, -3.25])[:batch],
+        target=torch.tensor([2.0, 0.0, 1.0])[:batch] if is_class else torch.tensor([-0.375, 0.0, -3.25])[:batch],
         **reads,
     )
 
@@ -194,9 +194,9 @@ def test_value_by_hand() -> None:
     with torch.no_grad():
         director.head.weight.copy_(torch.tensor([[0.5, 0.25]]))
         director.head.bias.fill_(-0.5)
-    seen = hand_input(12.0)
-    # Standardised: 0.5 * 2 + 0.25 * 4 - 0.5 = 1.5; raw: 10 + 4 * 1.5 = 16. Target: (12 - 10) / 4 = 0.5; (1.5 - 0.5)^2 = 1.
-    assert director.output(seen.states, seen.content).tolist() == [[16.0]]
+    seen = hand_input(0.5)
+    # 0.5 * 2 + 0.25 * 4 - 0.5 = 1.5; (1.5 - 0.5)^2 = 1.
+    assert director.output(seen.states, seen.content).tolist() == [[1.5]]
     assert director.loss(seen).tolist() == [1.0]
 
 
@@ -204,11 +204,11 @@ def test_value_loss_of_the_mean_is_one_standard_deviation() -> None:
     director = ValueDirector(SETUP)
     torch.nn.init.zeros_(director.head.weight)
     torch.nn.init.zeros_(director.head.bias)
-    targets = torch.tensor([6.0, 14.0, 6.0, 14.0])  # mean 10, standard deviation 4
+    targets = torch.tensor([-1.0, 1.0, -1.0, 1.0])
     content = torch.ones((4, 2), dtype=torch.bool)
     seen = DirectorInput(torch.randn(4, 2, H), content, torch.zeros(4, 3), *([torch.zeros(4, 3).bool()] * 2), targets)
     assert director.loss(seen).mean().item() == 1.0
-    assert director.output(seen.states, content).tolist() == [[10.0]] * 4
+    assert director.output(seen.states, content).tolist() == [[0.0]] * 4
 
 
 # --- ordered ----------------------------------------------------------------------------------------------------------
@@ -277,11 +277,11 @@ def test_nothing_to_weigh_costs_nothing() -> None:
 
 
 def test_expected_by_hand() -> None:
-    # Mean: 0.25 * 8 + 0.5 * 10 + 0.25 * 18 = 11.5, standardised (11.5 - 10) / 4 = 0.375. Target: (8 - 10) / 4 = -0.5.
+    # Mean: 0.25 * -0.5 + 0.5 * 0 + 0.25 * 2 = 0.375; 0.375 + 0.5 = 0.875.
     seen = replace(
-        hand_input(8.0),
+        hand_input(-0.5),
         log_probs=torch.tensor([[0.25, 0.5, 0.25]]).log(),
-        values=torch.tensor([8.0, 10.0, 18.0]),
+        values=torch.tensor([-0.5, 0.0, 2.0]),
     )
     assert ExpectedDirector(SETUP).loss(seen).item() == pytest.approx(0.875**2, rel=1e-6)
 

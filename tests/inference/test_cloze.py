@@ -97,8 +97,9 @@ def test_gold_option_is_what_is_trained(base: Path, tmp_path: Path) -> None:
 
 
 def encoder_of(config: RunConfig, task: TaskSpec, rows: list[Example], tokenizer: Any) -> Encoder:
-    labels = make_setup(config, task, rows).labels
-    return make_encoder(config, task, make_codec(config, task, labels, rows, tokenizer), labels, tokenizer, None)
+    setup = make_setup(config, task, rows)
+    codec = make_codec(config, task, setup, rows, tokenizer)
+    return make_encoder(config, task, codec, setup.labels, tokenizer, None)
 
 
 def test_training_raises_the_gold_options_probability(base: Path, tmp_path: Path) -> None:

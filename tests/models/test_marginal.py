@@ -101,7 +101,7 @@ def plain(model: PredGen, batch: Batch) -> tuple[Tensor, list[tuple[Tensor, Tens
 
 
 def plain_output(model: PredGen, batch: Batch) -> Tensor:
-    """The mixture, one answer after the other: class probabilities, or the number."""
+    """The mixture, one answer after the other: class probabilities, or the standardised number."""
     log_probs, content = plain(model, batch)
     found = torch.zeros(1)
     for a, (states, mask) in enumerate(content):
@@ -119,12 +119,12 @@ def plain_loss(model: PredGen, batch: Batch) -> tuple[Tensor, Tensor]:
         log_probs, _ = plain(model, batch)
         grid = torch.tensor([float(model.finite_codec.value_at(i)) for i in range(log_probs.shape[1])])
         mean = sum(log_probs[:, a].exp() * value for a, value in enumerate(grid))
-        director = ((mean - batch.target) / STD) ** 2
+        director = ((mean - MEAN) / STD - batch.target) ** 2
     elif model.setup.labels:
         chosen = plain_output(model, batch)[torch.arange(len(batch.target)), batch.target.long()]
         director = -chosen.log()
     else:
-        director = ((plain_output(model, batch)[:, 0] - batch.target) / STD) ** 2
+        director = (plain_output(model, batch)[:, 0] - batch.target) ** 2
     return (batch.weight * model.joint(writer, director)).sum(), director
 
 
@@ -222,7 +222,7 @@ def test_expected_and_mixture_gradients_match_finite_differences_in_double_preci
             log_probs,
             values,
         )
-        return ExpectedDirector(DirectorSetup(4, 0, MEAN, STD, 2.0)).loss(seen)
+        return ExpectedDirector(DirectorSetup(4, 0, 0.0, 1.0, 2.0)).loss(seen)
 
     assert torch.autograd.gradcheck(loss, (logits,), eps=1e-6, atol=1e-7)
 

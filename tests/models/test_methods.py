@@ -250,7 +250,7 @@ def test_writer_scores_match_a_forward_by_hand(case: Case) -> None:
             if case.kind == "classification":
                 expected = float(out.logsumexp(0) - out[int(gold.target)])
             else:
-                expected = (float(out) - (gold.target - 1.0) / 1.75) ** 2
+                expected = (float(out) - (gold.target - 1.0) / 1.75) ** 2  # `Encoded.target` is the raw number
             assert float(losses.director[row]) == pytest.approx(expected, rel=1e-4, abs=TOLERANCE)
 
 

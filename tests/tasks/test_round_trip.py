@@ -54,8 +54,7 @@ def varied(examples: list[Example], task: TaskSpec) -> list[Example]:
 
 def codec_of(task: TaskSpec, train: list[Example]) -> Codec:
     config = settings_of(task.name)
-    labels = make_setup(config, task, train).labels
-    return make_codec(config, task, labels, train, tokenizer())
+    return make_codec(config, task, make_setup(config, task, train), train, tokenizer())
 
 
 @functools.cache

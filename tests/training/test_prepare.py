@@ -299,11 +299,13 @@ def test_rationales_are_left_out_on_request(rationale: bool, expected: str | Non
 def test_codec_follows_the_kind_of_task() -> None:
     tokenizer = char_level()
     classes, numbers = tiny_data("classification", 8), tiny_data("regression", 8)
-    labels = class_labels(classes.task, classes.train)
+    config = own_file(Path("x.csv"), kind="classification")
     label_codec = make_codec(
-        own_file(Path("x.csv"), kind="classification"), classes.task, labels, classes.train, tokenizer
+        config, classes.task, make_setup(config, classes.task, classes.train), classes.train, tokenizer
     )
-    number_codec = make_codec(own_file(Path("x.csv"), decimals=2), numbers.task, (), numbers.train, tokenizer)
+    config = own_file(Path("x.csv"), decimals=2)
+    setup = make_setup(config, numbers.task, numbers.train)
+    number_codec = make_codec(config, numbers.task, setup, numbers.train, tokenizer)
     assert isinstance(label_codec, LabelCodec)
     assert label_codec.decode(label_codec.encode(Target("low"))[:-1]).value == "low"
     assert isinstance(number_codec, NumberCodec)

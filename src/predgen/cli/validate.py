@@ -11,8 +11,8 @@ from predgen.cli.say import say
 
 _ITEMS_SHOWN = 20
 _SETTINGS = (
-    "task data_dir data validation_data prompt target kind weight_column label_texts normalise_labels decimals stratify limit"
-    " bad_rows truncate_field truncate max_length form rationale model method trust_remote_code seed split_seed"
+    "task data_dir data validation_data prompt target kind weight_column label_texts normalise_labels decimals minimum maximum"
+    " target_transform stratify limit bad_rows truncate_field truncate max_length form rationale model method trust_remote_code seed split_seed"
 ).split()
 
 

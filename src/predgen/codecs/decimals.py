@@ -89,22 +89,19 @@ def choose_decimals(values: Sequence[Decimal]) -> int:
 
 
 def widened_bounds(values: Sequence[Decimal], decimals: int) -> tuple[int, int]:
-    """Grid integers of min..max widened by 5 % of the span on each side, rounded outward.
+    """Grid integers of min..max widened by 5 % of the span on each side, rounded outward, but never beyond 0.
 
-    Where all values are equal there is no span: then by 5 % of the value, and at least one step.
+    Where all values are 0 or more (or 0 or less), the range is, too: prices and counts get no negative answers, and no
+    token for a sign. Where all values are equal there is no span: then by 5 % of the value, and at least one step.
 
     Example:
-        >>> widened_bounds([Decimal(0), Decimal(10)], 1), widened_bounds([Decimal(3)], 0)
-        ((-5, 105), (2, 4))
+        >>> widened_bounds([Decimal(-10), Decimal(10)], 0), widened_bounds([Decimal(0), Decimal(10)], 1)
+        ((-11, 11), (0, 105))
     """
     low, high = min(values), max(values)
     margin = (high - low) * WIDENING or max(abs(high) * WIDENING, Decimal(1).scaleb(-decimals))
-    return to_grid(low - margin, decimals, ROUND_FLOOR), to_grid(high + margin, decimals, ROUND_CEILING)
-
-
-def declared_bounds(low: Decimal, high: Decimal, decimals: int) -> tuple[int, int]:
-    """Grid integers of a declared range: the lowest and highest inside it."""
-    return to_grid(low, decimals, ROUND_CEILING), to_grid(high, decimals, ROUND_FLOOR)
+    least, most = to_grid(low - margin, decimals, ROUND_FLOOR), to_grid(high + margin, decimals, ROUND_CEILING)
+    return max(least, 0) if low >= 0 else least, min(most, 0) if low < 0 and high <= 0 else most
 
 
 def read_plain(whole: str, fraction: str = "", sign: str = "") -> float | None:

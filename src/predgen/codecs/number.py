@@ -6,7 +6,7 @@ A number of the range -1.5..12.0 is written as separator, sign, two integer digi
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -18,7 +18,6 @@ from predgen.codecs.base import DAMAGED, Decoded, FiniteCodec, TokenId
 from predgen.codecs.decimals import (
     MAX_DIGITS,
     choose_decimals,
-    declared_bounds,
     from_grid,
     read_plain,
     rounding_rmse,
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NumberCodec", "NumberSpace", "NumberState"]
 
-# A bound of 0.7 stored as float32 comes back as 0.69999999: such noise is not outside. Relative to the wider bound.
+# A bound of 0.7 stored as float32 comes back as 0.69999999: such noise is not outside. Relative to the span, so that a
+# range of 1.7e9 .. 1.7e9 + 50 does not let in what lies 1,000 beyond it.
 BOUND_TOLERANCE = Decimal("1e-6")
 _PLAIN = re.compile(r"\s*([+-]?)([0-9]+)(?:\.([0-9]+))?\s*")
 
@@ -101,7 +101,7 @@ class NumberCodec(FiniteCodec):
         targets: Sequence[float],
         tokenizer: "PreTrainedTokenizerBase",
         *,
-        scale: tuple[float, float] | None = None,
+        scale: tuple[float | None, float | None] | None = None,
         decimals: int | None = None,
     ) -> "NumberCodec":
         """Choose the grid for training targets and look up the tokens of its characters.
@@ -109,7 +109,8 @@ class NumberCodec(FiniteCodec):
         Args:
             targets: Training targets, at least one.
             tokenizer: Tokenizer of the base model.
-            scale: Declared lowest and highest value; None: min..max of `targets` widened by 5 % of the span.
+            scale: Declared lowest and highest value. Where an end, or all, is None: that of `targets`, widened by 5 % of the
+                span but never beyond 0.
             decimals: Number of decimals, 0..15; None: the smallest that rounds well (`decimals.choose_decimals`).
 
         Returns:
@@ -130,14 +131,16 @@ class NumberCodec(FiniteCodec):
             raise CodecError(
                 f"`decimals` is {decimals!r}, but must be a whole number 0..{MAX_DIGITS}, or None to choose it."
             )
-        if scale is None:
-            low, high = widened_bounds(values, decimals)
-            scale = from_grid(low, decimals), from_grid(high, decimals)
-        else:
-            low, high = declared_bounds(*_check_scale(scale, values), decimals)
+        low, high = widened_bounds(values, decimals)
+        widened = from_grid(low, decimals), from_grid(high, decimals)
+        if scale is not None:
+            least, most = _check_scale(scale, values)
+            low = low if least is None else to_grid(least, decimals, ROUND_CEILING)
+            high = high if most is None else to_grid(most, decimals, ROUND_FLOOR)
+        accepted = [wide if end is None else end for end, wide in zip(scale or (None, None), widened, strict=True)]
         characters = char_ids(tokenizer, DIGITS + ("." if decimals else "") + ("+-" if low < 0 else ""))
         space = NumberSpace(low, high, decimals, characters, separator_ids(tokenizer), stop_id(tokenizer))
-        return cls(space, scale, rounding_rmse(values, decimals))
+        return cls(space, (accepted[0], accepted[1]), rounding_rmse(values, decimals))
 
     @property
     def size(self) -> int:
@@ -166,10 +169,10 @@ class NumberCodec(FiniteCodec):
 
     def encode(self, target: Target) -> tuple[int, ...]:
         value = to_decimal(target.value)
-        if not _is_within(value, *map(to_decimal, self.scale)):
+        if not is_within(value, *self.scale):
             raise CodecError(
-                f"value {target.value} is outside the range {self.scale[0]}..{self.scale[1]} of the number codec. Declare a "
-                "wider `scale` for training, or score the row with `nearest(value)`."
+                f"value {target.value} is outside the range {self.scale[0]}..{self.scale[1]} of the number codec. Widen "
+                "`minimum` or `maximum` for training, or score the row with `nearest(value)`."
             )
         return (*self.space.write(self._to_grid(value)), self.space.stop)
 
@@ -231,23 +234,33 @@ class NumberCodec(FiniteCodec):
         return cls(space, saved.scale, saved.rounding_rmse)
 
 
-def _check_scale(scale: tuple[float, float], values: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
-    """Bounds of a declared scale that holds all training targets."""
-    low, high = to_decimal(scale[0], "lowest value of `scale`"), to_decimal(scale[1], "highest value of `scale`")
-    if low >= high:
+def _check_scale(
+    scale: tuple[float | None, float | None], values: Sequence[Decimal]
+) -> tuple[Decimal | None, Decimal | None]:
+    """Ends of a declared range that holds all training targets."""
+    names = ("`minimum`", "`maximum`")
+    low, high = (None if end is None else to_decimal(end, name) for end, name in zip(scale, names, strict=True))
+    if low is not None and high is not None and low >= high:
         raise CodecError(
-            f"`scale` is {scale[0]}..{scale[1]}, but its first bound must be the lower one. Swap or correct them."
+            f"the range of the targets is {scale[0]}..{scale[1]}, but `minimum` must be below `maximum`. Swap or correct them."
         )
     for index, value in enumerate(values):
-        if not _is_within(value, low, high):
+        if not is_within(value, *scale):
             raise CodecError(
-                f"target {index} is {float(value)}, outside the declared `scale` {scale[0]}..{scale[1]}. Correct the row, or "
-                "declare a scale that holds it."
+                f"target {index} is {float(value)}, outside the declared range {scale[0]}..{scale[1]}. Correct the row, or "
+                "widen `minimum` or `maximum`."
             )
     return low, high
 
 
-def _is_within(value: Decimal, low: Decimal, high: Decimal) -> bool:
-    """Whether a value lies in low..high, up to float32 noise."""
-    slack = BOUND_TOLERANCE * max(abs(low), abs(high))
-    return low - slack <= value <= high + slack
+def is_within(value: Decimal, low: float | None, high: float | None) -> bool:
+    """Whether a value lies in low..high, up to float32 noise; None: no bound.
+
+    Example:
+        >>> is_within(Decimal("0.69999999"), 0.7, 1.0), is_within(Decimal("1.1"), None, 1.0)
+        (True, False)
+    """
+    least, most = (None if end is None else to_decimal(end) for end in (low, high))
+    ends = [end for end in (least, most) if end is not None]
+    slack = BOUND_TOLERANCE * (abs(ends[-1] - ends[0]) if len(ends) == 2 else sum(map(abs, ends), Decimal(0)))
+    return (least is None or least - slack <= value) and (most is None or value <= most + slack)

@@ -55,13 +55,13 @@ class NumberSpace(FiniteSpace):
         if low >= high:
             raise CodecError(
                 f"the range has {max(0, high - low + 1)} number(s) of {decimals} decimals (low {low}, high {high} times "
-                f"10^-{decimals}), but a choice needs two. Raise `decimals`, or declare a wider `scale`."
+                f"10^-{decimals}), but a choice needs two. Raise `decimals`, or widen `minimum` or `maximum`."
             )
         self.width = max(len(str(max(abs(low), abs(high)))), decimals + 1)
         if self.width > MAX_DIGITS:
             raise CodecError(
                 f"the range's numbers have {self.width} digits, but at most {MAX_DIGITS} can be told apart. Lower "
-                "`decimals`, declare a smaller `scale`, or rescale the targets."
+                "`decimals`, narrow `minimum` and `maximum`, or rescale the targets."
             )
         self._picture = "s" * len(self.separator) + self._paint(low if low < 0 else high)
         self._check_characters()

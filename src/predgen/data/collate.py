@@ -20,7 +20,7 @@ class Batch:
         answer_ids: Gold content tokens and the stop, right-padded; T may be 0.
         answer_mask: True for answer tokens, the stop included.
         weighed: True for the answer tokens that director `ordered` weighs.
-        target: Class index or raw number; nan without a target.
+        target: Class index, or the number in standard deviations from the training mean; nan without a target.
         weight: Row weights; 0 for rows that only fill the last batch of an epoch.
         row_id: Key of the row's random draws.
     """
@@ -77,8 +77,13 @@ def collate(rows: Sequence[Encoded], pad_id: int, device: torch.device | str = "
         answer_ids,
         answer_mask,
         weighed,
-        torch.tensor([row.target for row in rows], dtype=torch.float32),
+        torch.tensor([_learned(row) for row in rows], dtype=torch.float32),
         torch.tensor([row.weight for row in rows], dtype=torch.float32),
         torch.tensor([row.row_id for row in rows]),
     )
     return Batch(**{name: tensor.to(device) for name, tensor in batch.tensors().items()})
+
+
+def _learned(row: Encoded) -> float:
+    """What a row's loss aims at: raw numbers would lose their digits as float32, standardised ones do not."""
+    return row.target if row.standardised is None else row.standardised

@@ -3,7 +3,7 @@
 import string
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from predgen.codecs.base import Codec
@@ -13,6 +13,7 @@ from predgen.core import Example, Target
 from predgen.data.cells import some_labels
 from predgen.data.shorten import Shortener
 from predgen.errors import CodecError, ConfigError, DataError
+from predgen.target_scale import TargetScale
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Encoded:
         weight: Weight of the row's loss.
         is_truncated: Whether a prompt field was shortened.
         options: Answer tokens of every option (form "cloze"); empty for others.
+        standardised: The number as heads learn it, in standard deviations from the mean; None: `target` is learned.
     """
 
     row_id: int
@@ -38,6 +40,7 @@ class Encoded:
     weight: float
     is_truncated: bool
     options: tuple[tuple[int, ...], ...] = ()
+    standardised: float | None = None
 
 
 def uses_bos(tokenizer: Any) -> bool:  # noqa: ANN401  (tokenizers of transformers are untyped)
@@ -58,6 +61,7 @@ class Encoder:
         max_length: Longest prompt + answer, in tokens.
         truncate_field: Field to shorten first in rows that are too long; None: that row's longest field.
         truncate: What to cut from a field, one of `shorten.PARTS`.
+        scale: How numbers are written and learned; None: as they are.
 
     Attributes:
         pieces: The template as (literal text, field name or None).
@@ -74,9 +78,11 @@ class Encoder:
         max_length: int = 512,
         truncate_field: str | None = None,
         truncate: str = "tail",
+        scale: TargetScale | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self._plain = plain_text_tokenizer(tokenizer)
+        self.scale = scale
         self.template = template
         self.codec = codec
         if isinstance(codec, OptionCodec):
@@ -132,11 +138,33 @@ class Encoder:
         answer: tuple[int, ...] = ()
         weighed: tuple[bool, ...] = ()
         if with_answer and example.target is not None and self.codec is not None:
-            answer = options[int(self._target(example))] if options else self.codec.encode(example.target)
+            answer = (
+                options[int(self._target(example))] if options else self.codec.encode(self._written(example.target))
+            )
             weighed = self.codec.weighed_positions(answer)
         return Encoded(
-            example.row_id, tuple(prompt), answer, weighed, self._target(example), example.weight, is_truncated, options
+            example.row_id,
+            tuple(prompt),
+            answer,
+            weighed,
+            self._target(example),
+            example.weight,
+            is_truncated,
+            options,
+            self._standardised(example) if with_answer else None,
         )
+
+    def _written(self, target: Target) -> Target:
+        """The target as it is written."""
+        if self.scale is None or self.labels:
+            return target
+        return replace(target, value=self.scale.written(float(target.value)))
+
+    def _standardised(self, example: Example) -> float | None:
+        """The number as heads learn it; None where there is none."""
+        if self.scale is None or self.labels or example.target is None:
+            return None
+        return self.scale.standardised(float(example.target.value))
 
     def _options(self, example: Example) -> tuple[tuple[int, ...], ...]:
         """Answer tokens of a row's options."""

@@ -15,8 +15,8 @@ class DirectorSetup:
     Attributes:
         hidden_size: Width H of the states.
         n_classes: K; 0 for numbers.
-        target_mean: Mean of the training targets (numbers).
-        target_std: Standard deviation of the training targets (numbers), > 0.
+        target_mean: 0: directors see and return standardised numbers (in 0.1, raw ones with their training mean).
+        target_std: 1, likewise.
         ordered_last_weight: See director `ordered`.
     """
 
@@ -37,9 +37,9 @@ class DirectorInput:
         nll: -log p of the gold token at each answer position, nats.
         scored: True where the gold token is legal after the fed prefix (SPEC 2.1).
         weighed: True for gold tokens that are neither forced nor the stop.
-        target: Class index or raw number.
+        target: Class index, or the number in standard deviations from the training mean.
         log_probs: log P(a|X) of every answer, for directors with `reads_distribution`; None for the others.
-        values: The answers' numbers, beside `log_probs`.
+        values: The answers' numbers, standardised, beside `log_probs`.
     """
 
     states: Float[Tensor, "B T H"]
@@ -76,12 +76,12 @@ class Director(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define loss(seen)")
 
     def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B K"]:
-        """Return class logits, or the number on the raw scale as a column (K = 1)."""
+        """Return class logits, or the standardised number as a column (K = 1)."""
         raise NotImplementedError(f"{type(self).__name__} has no head, so it has no output")
 
     def standardised(self, number: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Raw numbers, in standard deviations from the training mean."""
-        return (number - self.setup.target_mean) / self.setup.target_std
+        """Return numbers as they are: for directors written for 0.1, which were given raw ones."""
+        return number
 
 
 def mean_state(states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B H"]:

@@ -11,7 +11,8 @@ from predgen.directors.base import Director, DirectorInput
 class ExpectedDirector(Director):
     """(E[y|X] - y)^2 with E[y|X] = sum_a P(a|X) a, in squared standard deviations of the training targets. No head.
 
-    P(a|X) is exact: the whole grid is run in one tree pass, with gradient. The prediction is the mean.
+    P(a|X) is exact: the whole grid is run in one tree pass, with gradient. The prediction is the mean. With a
+    `target_transform`, a and y stand for the transformed numbers in the loss; the prediction is the mean of the raw ones.
 
     Source: RAFT, Lukasik et al. (2025), "Better autoregressive regression with LLMs via regression-aware fine-tuning",
     ICLR 2025; its inference is RAIL, Lukasik et al. (2024), arXiv:2403.04182. Differs: the grid is the codec's, and P is
@@ -26,5 +27,4 @@ class ExpectedDirector(Director):
     def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
         assert seen.log_probs is not None, "the model passes them to directors that read them"
         assert seen.values is not None, "they come with `log_probs`"
-        expected = seen.log_probs.exp() @ self.standardised(seen.values)
-        return (expected - self.standardised(seen.target)).square()
+        return (seen.log_probs.exp() @ seen.values - seen.target).square()

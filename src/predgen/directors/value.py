@@ -22,12 +22,8 @@ class ValueDirector(Director):
         self.head = nn.Linear(setup.hidden_size, 1)
 
     def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
-        return (self._standardised(seen.states, seen.content) - self.standardised(seen.target)).square()
+        return (self.output(seen.states, seen.content).squeeze(-1) - seen.target).square()
 
     def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B 1"]:
-        return (self._standardised(states, content) * self.setup.target_std + self.setup.target_mean)[:, None]
-
-    def _standardised(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
-        """The head's answer, in standard deviations from the mean."""
-        numbers: Tensor = self.head(mean_state(states, content)).squeeze(-1)
+        numbers: Tensor = self.head(mean_state(states, content))
         return numbers

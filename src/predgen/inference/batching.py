@@ -204,7 +204,8 @@ def free_decoding(model: PredictionModel, tokenizer: Any) -> Callable[[Batch], l
 
     def predict(batch: Batch) -> list[Prediction]:
         texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in model.write_freely(batch).sequences()]
-        values = [model.written_by.parse(text) for text in texts]
+        parsed = [model.written_by.parse(text) for text in texts]
+        values = [model.scale.raw(value) if isinstance(value, float) else value for value in parsed]
         flags = [frozenset() if value is not None else frozenset({"parse_failure"}) for value in values]
         return [Prediction(v, None, t, f) for v, t, f in zip(values, texts, flags, strict=True)]
 

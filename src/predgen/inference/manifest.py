@@ -184,6 +184,11 @@ def _check_setup(setup: ModelSetup, config: RunConfig) -> None:
             f"{MANIFEST}: setup is of method {setup.method!r} and pooling {setup.pooling!r}, but config of"
             f" {config.method!r} and {config.pooling!r}. {_REPAIR}"
         )
+    if setup.scale.transform != config.target_transform:  # `scale` refuses what does not fit together
+        raise SavedModelError(
+            f"{MANIFEST}: setup has target_transform {setup.target_transform!r}, but config {config.target_transform!r}."
+            f" {_REPAIR}"
+        )
     if not (setup.target_std > 0 and 0 < setup.max_tree_nodes <= _MOST_NODES and 0 < setup.sampling_passes):
         raise SavedModelError(
             f"{MANIFEST}: setup has target_std {setup.target_std}, max_tree_nodes {setup.max_tree_nodes} and"

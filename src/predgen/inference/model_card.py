@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
 from predgen.inference.trained import TrainedModel
@@ -69,6 +70,7 @@ def _origin(trained: TrainedModel) -> str:
         "base model": trained.base.name,
         "method": _method(trained.model.setup),
         "fine-tuning": config.peft,
+        **_range(trained),
         "training rows": str(trained.report.get("train_rows", "not recorded")),
         "data": f"{_data(config)}, licence: {task.licence}",
         "data source": task.source or "not stated",
@@ -79,6 +81,19 @@ def _origin(trained: TrainedModel) -> str:
 def _data(config: RunConfig) -> str:
     """Where the training rows came from."""
     return config.task or ("a file of the user's" if config.data is not None else "rows in memory, read from no file")
+
+
+def _range(trained: TrainedModel) -> dict[str, str]:
+    """The numbers that can be predicted; nothing for labels and math."""
+    codec, scale = trained.encoder.codec, trained.model.scale
+    if trained.model.setup.kind != "regression":
+        return {}
+    ends: tuple[float | None, float | None] = scale.low, scale.high
+    if isinstance(codec, NumberCodec):
+        ends = scale.raw(codec.low), scale.raw(codec.high)
+    low, high = ("no bound" if end is None else str(end) for end in ends)
+    transform = "" if scale.transform == "none" else f", transform {scale.transform}"
+    return {"numbers": f"{low} to {high}{transform}"}
 
 
 def _method(setup: Any) -> str:  # noqa: ANN401

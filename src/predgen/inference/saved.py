@@ -243,6 +243,7 @@ def load(
             max_length=stored.max_length,
             truncate_field=config.truncate_field,
             truncate=config.truncate,
+            scale=setup.scale,
         )
     except ValueError as error:  # a prompt template that cannot be filled
         raise SavedModelError(f"{str(folder / MANIFEST)!r} is damaged: task.prompt, {error}. Copy it again.") from error

@@ -16,6 +16,7 @@ from predgen.engine.prompts import SharedPrefix, run_prompts
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.sampling.draws import SamplingPlan
+from predgen.target_scale import TargetScale
 from predgen.weights import TensorFacts
 
 
@@ -27,8 +28,8 @@ class ModelSetup:
         method: "predictor", "generator" or "predgen".
         kind: Kind of task.
         labels: Class labels in order; empty for numbers.
-        target_mean: Mean of the training targets (numbers).
-        target_std: Standard deviation of the training targets (numbers), > 0.
+        target_mean: Mean of the training targets (numbers), as they are written.
+        target_std: Standard deviation of the training targets (numbers), as they are written, > 0.
         pooling: Predictor: "last", "mean" or "first".
         director: PredGen: registry name.
         loss: PredGen: registry name.
@@ -36,6 +37,10 @@ class ModelSetup:
         ordered_last_weight: See director `ordered`.
         max_tree_nodes: Most trie nodes of a number grid to run in one pass.
         sampling_passes: Passes of sampling mode `parallel`.
+        target_transform: See `TargetScale.transform`.
+        target_low: Least number that may be predicted; None: no bound.
+        target_high: Greatest number that may be predicted; None: no bound.
+        target_knots: See `TargetScale.knots`.
     """
 
     method: str
@@ -50,6 +55,22 @@ class ModelSetup:
     ordered_last_weight: float
     max_tree_nodes: int = 256
     sampling_passes: int = 2
+    target_transform: str = "none"
+    target_low: float | None = None
+    target_high: float | None = None
+    target_knots: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def scale(self) -> TargetScale:
+        """How numbers are written and learned, and come back."""
+        return TargetScale(
+            self.target_mean,
+            self.target_std,
+            self.target_transform,
+            self.target_low,
+            self.target_high,
+            self.target_knots,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -86,6 +107,7 @@ class PredictionModel(nn.Module):
 
     Attributes:
         needs_codec: Whether the method writes answers.
+        scale: How numbers are written and learned, and come back.
         obstacle: Why the base model cannot run trees; None: it can. The sequential path is used where it cannot.
     """
 
@@ -94,6 +116,7 @@ class PredictionModel(nn.Module):
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__()
         self.setup = setup
+        self.scale = setup.scale
         self.lm = lm
         self.codec = codec
         base = lm.get_base_model() if hasattr(lm, "get_base_model") else lm

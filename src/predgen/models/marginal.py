@@ -15,7 +15,7 @@ from predgen.engine.scores import AnswerScores
 def marginal_output(director: Director, scores: AnswerScores, *, is_class: bool) -> Float[Tensor, "B K"]:
     """Mixture of the director's outputs.
 
-    Classes: log sum_a P(a|X) softmax(director(Z_a))_c. Numbers: sum_a P(a|X) director(Z_a), on the raw scale.
+    Classes: log sum_a P(a|X) softmax(director(Z_a))_c. Numbers: sum_a P(a|X) director(Z_a), standardised.
 
     Args:
         director: One with a head.
@@ -38,4 +38,4 @@ def marginal_loss(
     output = marginal_output(director, scores, is_class=is_class)
     if is_class:
         return functional.nll_loss(output, target.long(), reduction="none")
-    return (director.standardised(output[:, 0]) - director.standardised(target)).square()
+    return (output[:, 0] - target).square()

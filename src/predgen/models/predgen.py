@@ -21,6 +21,7 @@ from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.losses.token_nll import token_nll, writer_loss
+from predgen.models.answers import directed
 from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
 from predgen.models.feeding import feed_gold, feed_written
 from predgen.models.marginal import marginal_loss, marginal_output
@@ -37,9 +38,9 @@ class PredGen(WritingModel):
         director_setup = DirectorSetup(
             self.backbone.hidden_size,
             len(setup.labels),
-            setup.target_mean,
-            setup.target_std,
-            setup.ordered_last_weight,
+            target_mean=0.0,
+            target_std=1.0,
+            ordered_last_weight=setup.ordered_last_weight,
         )
         self.director: Director = registries.directors.get(setup.director)(director_setup)
         self.joint: JointLoss = registries.losses.get(setup.loss)()
@@ -136,8 +137,9 @@ class PredGen(WritingModel):
             return joined(self.joint, writer, self.director.loss(seen), batch.weight, reduction)
 
     def _numbers(self, batch: Batch) -> Float[Tensor, " A"]:
-        """The grid's numbers."""
-        return torch.tensor(self.number_codec.grid, dtype=torch.float32, device=batch.target.device)
+        """The grid's numbers, standardised before they become float32."""
+        standardised = (self.number_codec.grid - self.scale.mean) / self.scale.std
+        return torch.tensor(standardised, dtype=torch.float32, device=batch.target.device)
 
     def _marginal_losses(self, batch: Batch, reduction: Reduction) -> RowLosses:
         """L_W on the gold answer, L_D averaged over all answers: nothing is sampled (SPEC 4)."""
@@ -180,9 +182,9 @@ class PredGen(WritingModel):
         return self._directed(stated, self.director.output(states.float(), content))
 
     def _directed(self, stated: list[Prediction], output: Float[Tensor, "B K"]) -> list[Prediction]:
-        """Put the director's word in the place of the writer's."""
+        """Put the director's word in the place of the writer's; a distribution of numbers moves to it."""
         rows = output.cpu()
         if not self.setup.labels:
-            return [replace(p, value=value) for p, value in zip(stated, rows[:, 0].tolist(), strict=True)]
+            return [directed(p, number, self.scale) for p, number in zip(stated, rows[:, 0].tolist(), strict=True)]
         read = [label_prediction(self.setup.labels, row, None) for row in rows.softmax(dim=1)]
         return [replace(p, value=r.value, probabilities=r.probabilities) for p, r in zip(stated, read, strict=True)]

@@ -12,6 +12,7 @@ from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.answer_pass import last_position
 from predgen.engine.prompts import SharedPrefix
+from predgen.models.answers import directed
 from predgen.models.base import (
     PLAIN,
     ModelSetup,
@@ -52,8 +53,7 @@ class Predictor(PredictionModel):
         if self.setup.labels:
             losses = functional.cross_entropy(output, batch.target.long(), reduction="none")
         else:
-            standardised = (batch.target - self.setup.target_mean) / self.setup.target_std
-            losses = (output.squeeze(-1) - standardised).square()
+            losses = (output.squeeze(-1) - batch.target).square()
         return RowLosses((batch.weight * losses).sum(), None, losses.detach())
 
     @torch.no_grad()
@@ -61,8 +61,7 @@ class Predictor(PredictionModel):
         output = self._output(batch, prefix).cpu()
         if self.setup.labels:
             return [label_prediction(self.setup.labels, row, None) for row in output.softmax(dim=1)]
-        values = output.squeeze(-1).double() * self.setup.target_std + self.setup.target_mean
-        return [Prediction(value) for value in values.tolist()]
+        return [directed(Prediction(None), value, self.scale) for value in output[:, 0].tolist()]
 
     def _output(self, batch: Batch, prefix: SharedPrefix | None = None) -> Float[Tensor, "B K"]:
         """Class logits, or the standardised number as a column."""

@@ -25,7 +25,7 @@ from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
-from predgen.models.answers import answer_text, distribution_of, distribution_of_expansion, point
+from predgen.models.answers import distribution_of, distribution_of_expansion, point, written_answer
 from predgen.models.base import PLAIN, ModelSetup, PredictionModel
 from predgen.models.feeding import Fed
 
@@ -219,7 +219,7 @@ class WritingModel(PredictionModel):
         if how == "greedy":
             points = self.read_back(self.written(batch, prefix))
         else:
-            points = [point(distribution, how) for distribution in numbers]
+            points = [point(distribution, how, self.number_codec, self.scale) for distribution in numbers]
         if not decoding.distribution:
             return points
         return [replace(p, distribution=d) for p, d in zip(points, numbers, strict=True)]
@@ -232,20 +232,19 @@ class WritingModel(PredictionModel):
         chosen = (scores.greedy() if how == "greedy" else log_probs.argmax(dim=1)).tolist()
         found = []
         for row, (index, probabilities) in enumerate(zip(chosen, exact, strict=True)):
-            value = self.finite_codec.value_at(index)
-            stated = Prediction(value, answer=answer_text(value))
+            stated = written_answer(self.finite_codec.value_at(index), self.scale)
             if self.setup.labels:
                 stated = replace(stated, probabilities=tuple(probabilities.tolist()))
             elif how in ("mean", "median") or decoding.distribution:
-                numbers = distribution_of(self.number_codec, probabilities.numpy(), scores.tree.n_scored)
-                stated = point(numbers, how) if how in ("mean", "median") else stated
+                numbers = distribution_of(self.number_codec, probabilities.numpy(), scores.tree.n_scored, self.scale)
+                stated = point(numbers, how, self.number_codec, self.scale) if how in ("mean", "median") else stated
                 stated = replace(stated, distribution=numbers if decoding.distribution else None)
             found.append(replace(stated, legal_mass=mass[row]) if decoding.full_vocabulary else stated)
         return found
 
     @torch.no_grad()
     def distributions(self, batch: Batch, bound: float = 0.0) -> list[Distribution]:
-        """P(a|X) over the number grid of each row, with at most `bound` of the mass unexpanded (regression)."""
+        """What the writer says, P(a|X) over each row's numbers, with at most `bound` of it unexpanded (regression)."""
         decoding = Decoding(distribution=True, max_unexpanded=bound)
         self.check(decoding)
         with eval_state(self.backbone.lm):
@@ -257,9 +256,9 @@ class WritingModel(PredictionModel):
         space = self.number_codec.space
         nodes = self.node_pass(batch, shared_head(space)[0], prefix)
         rows = expand(self.backbone, nodes, space, decoding.max_unexpanded, self.setup.max_tree_nodes)
-        return [distribution_of_expansion(self.number_codec, row) for row in rows]
+        return [distribution_of_expansion(self.number_codec, row, self.scale) for row in rows]
 
     def read_back(self, written: Written) -> list[Prediction]:
         """Predictions that the written answers themselves state."""
         decoded = [self.written_by.decode(ids) for ids in written.sequences()]
-        return [Prediction(d.value, None, answer_text(d.value), d.flags) for d in decoded]
+        return [written_answer(d.value, self.scale, d.flags) for d in decoded]

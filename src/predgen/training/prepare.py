@@ -1,6 +1,5 @@
 """Settings and rows -> everything a training run needs: examples, codec, encoder, setup. No model is loaded here."""
 
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,8 @@ from typing import Any
 
 from predgen import registries
 from predgen.codecs.base import Codec
+from predgen.codecs.decimals import to_decimal
+from predgen.codecs.number import is_within
 from predgen.codecs.spelling import stop_id
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
@@ -20,6 +21,7 @@ from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
 from predgen.data.tables import load_hub, load_task
 from predgen.errors import ConfigError, DataError
 from predgen.models.base import ModelSetup
+from predgen.target_scale import TargetScale
 
 _SKIP = "leave such rows out with --bad-rows skip (bad_rows='skip')"
 DEFAULT_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
@@ -218,20 +220,13 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
         _check_sampling(config, task, director, has_head=registered.has_head)
     if trains:
         _refuse_untrainable(config, director, has_head=registered.has_head)
-    mean, std = 0.0, 1.0
-    if task.kind != "classification":
-        values = [float(e.target.value) for e in examples if e.target is not None]
-        mean, std = statistics.fmean(values), statistics.pstdev(values)
-        if std == 0:
-            raise DataError(
-                f"all {len(values)} training targets are {mean:g}; there is nothing to learn. Check the target column."
-            )
+    scale = fit_scale(config, task, examples)
     return ModelSetup(
         config.method,
         task.kind,
         class_labels(task, examples),
-        mean,
-        std,
+        scale.mean,
+        scale.std,
         config.pooling,
         director,
         config.loss,
@@ -239,7 +234,56 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
         config.ordered_last_weight,
         config.max_tree_nodes,
         config.sampling_passes,
+        scale.transform,
+        scale.low,
+        scale.high,
+        scale.knots,
     )
+
+
+def declared_range(config: RunConfig, task: TaskSpec) -> tuple[float | None, float | None]:
+    """Lowest and highest number as the settings declare them, or else the task; None where neither does."""
+    low, high = task.scale or (None, None)
+    return low if config.minimum is None else config.minimum, high if config.maximum is None else config.maximum
+
+
+def fit_scale(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) -> TargetScale:
+    """How the task's numbers are written and learned, by the training rows.
+
+    Raises:
+        ConfigError: If range or transform are set for a task that is no regression, or the range is empty.
+        DataError: If all numbers are equal, one lies outside the declared range, or has no logarithm under "log".
+    """
+    if task.kind != "regression":
+        _refuse_scale(config, task)
+    if task.kind == "classification":
+        return TargetScale()
+    low, high = declared_range(config, task)
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"the range of the targets is {low:g}..{high:g}; `minimum` must be below `maximum`.")
+    known = [example for example in examples if example.target is not None]
+    outside = [e for e in known if e.target and not is_within(to_decimal(e.target.value), low, high)]
+    if outside:
+        first = outside[0]
+        assert first.target is not None, "chosen so"
+        raise DataError(
+            f"{len(outside)} of {len(known)} training targets lie outside the declared range"
+            f" {'-inf' if low is None else low}..{'inf' if high is None else high}, such as {first.target.value} in row"
+            f" {first.row_id + 1}. Correct the rows, or widen `minimum` or `maximum`."
+        )
+    values = [float(e.target.value) for e in known if e.target is not None]
+    return TargetScale.of(values, config.target_transform, low, high)
+
+
+def _refuse_scale(config: RunConfig, task: TaskSpec) -> None:
+    """Refuse settings of numbers for other targets."""
+    given = [name for name in ("minimum", "maximum") if getattr(config, name) is not None]
+    given += ["target_transform"] if config.target_transform != "none" else []
+    if given:
+        raise ConfigError(
+            f"`{given[0]}` is {getattr(config, given[0])!r}, but it is for regression, and this is a {task.kind} task. Leave"
+            " it out, or choose kind 'regression'."
+        )
 
 
 def _refuse_untrainable(config: RunConfig, director: str, *, has_head: bool) -> None:
@@ -275,20 +319,21 @@ def _check_sampling(config: RunConfig, task: TaskSpec, director: str, *, has_hea
 def make_codec(
     config: RunConfig,
     task: TaskSpec,
-    labels: tuple[str, ...],
+    setup: ModelSetup,
     examples: Sequence[Example],
     tokenizer: Any,  # noqa: ANN401
 ) -> Codec:
-    """Fix the answer format by the training rows."""
+    """Fix the answer format by the training rows; numbers are fitted as they are written."""
     targets = [e.target for e in examples if e.target is not None]
     codec: Codec
     if task.form == "cloze":
         codec = registries.codecs.get("option").fit([e.options for e in examples], tokenizer)
     elif task.kind == "classification":
-        codec = registries.codecs.get("label").fit(labels, tokenizer)
+        codec = registries.codecs.get("label").fit(setup.labels, tokenizer)
     elif task.kind == "regression":
-        numbers = [float(t.value) for t in targets]
-        codec = registries.codecs.get("number").fit(numbers, tokenizer, scale=task.scale, decimals=config.decimals)
+        numbers = [setup.scale.written(float(t.value)) for t in targets]
+        written = setup.scale.written_range(*declared_range(config, task))
+        codec = registries.codecs.get("number").fit(numbers, tokenizer, scale=written, decimals=config.decimals)
     else:
         if not config.rationale:
             targets = [replace(t, rationale=None) for t in targets]
@@ -303,6 +348,7 @@ def make_encoder(
     labels: tuple[str, ...],
     tokenizer: Any,  # noqa: ANN401
     context: int | None,
+    scale: TargetScale | None = None,
 ) -> Encoder:
     """Bring prompt template, codec and length limits together."""
     stop_id(tokenizer)
@@ -314,6 +360,7 @@ def make_encoder(
         max_length=min(config.max_length, context or config.max_length),
         truncate_field=config.truncate_field,
         truncate=config.truncate,
+        scale=scale,
     )
 
 

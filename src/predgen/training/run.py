@@ -215,13 +215,9 @@ class _Run:
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
         base = load_base(self.config.model, dtype=self.config.dtype, trust_remote_code=self.config.trust_remote_code)
         wants_codec = registries.methods.get(setup.method).needs_codec
-        codec = (
-            make_codec(self.config, self.data.task, setup.labels, self.data.train, base.tokenizer)
-            if wants_codec
-            else None
-        )
+        codec = make_codec(self.config, self.data.task, setup, self.data.train, base.tokenizer) if wants_codec else None
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
-        encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context)
+        encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context, setup.scale)
         base.lm = apply_peft(
             self.method,
             base.lm,

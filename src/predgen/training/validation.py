@@ -83,8 +83,8 @@ def _training_facts(config: RunConfig, data: TrainingData) -> dict[str, Any]:
     setup = make_setup(config, data.task, data.train)
     tokenizer = load_tokenizer(config.model, trust_remote_code=config.trust_remote_code)
     wants_codec = registries.methods.get(config.method).needs_codec
-    codec = make_codec(config, data.task, setup.labels, data.train, tokenizer) if wants_codec else None
-    encoder = make_encoder(config, data.task, codec, setup.labels, tokenizer, None)
+    codec = make_codec(config, data.task, setup, data.train, tokenizer) if wants_codec else None
+    encoder = make_encoder(config, data.task, codec, setup.labels, tokenizer, None, setup.scale)
     encoded = [encoder.encode(example) for example in weigh(config, setup, data.train)]
     truncated = sum(row.is_truncated for row in encoded)
     return {
