@@ -28,6 +28,7 @@ LEVELS = [
         "distribution",
         "errors",
         "escaping",
+        "figures",
         "registry",
         "registries",
         "config",

@@ -120,6 +120,10 @@ class TargetScale:
             return np.asarray(np.interp(numbers, *self._columns, left=-math.inf, right=math.inf))
         return numbers
 
+    def nearest_writtens(self, numbers: Numbers) -> Numbers:
+        """Return raw numbers as they are written; those outside the range as its nearer end."""
+        return np.clip(self.writtens(numbers), *self.ends)
+
     def standardised(self, number: float) -> float:
         """Return a raw number in standard deviations from the mean, on the scale that is written."""
         return (self.written(number) - self.mean) / self.std

@@ -93,9 +93,8 @@ def test_number_outside_a_declared_range(runs: Runs, tmp_path: Path) -> None:
     for command in ("train", "validate"):
         out = ("--out", tmp_path / "run") if command == "train" else ()
         message = refused(predgen(command, "--task", "sick", "--data-dir", tmp_path, "--model", runs.base, *out))
-        assert message == (
-            "error: target 7 is 9.5, outside the declared `scale` 1.0..5.0. Correct the row, or declare a scale that holds it."
-        )
+        for part in ("1 of 20", "1.0..5.0", "9.5 in row 8", "`maximum`"):
+            assert part in message
 
 
 def test_file_that_is_not_utf8(runs: Runs, tmp_path: Path) -> None:

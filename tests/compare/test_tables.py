@@ -13,9 +13,7 @@ from predgen.compare.tables import (
     Table,
     headline_tables,
     markdown,
-    number,
     ordering_table,
-    p_value,
     tables,
     tuning_table,
     with_interval,
@@ -40,31 +38,11 @@ def titled(found: Findings, title: str) -> Table:
     return next(table for table in tables(found) if table.title == title)
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        (0.0, "0.00"),
-        (0.85712, "0.857"),
-        (12.345, "12.3"),
-        (123.4, "123"),
-        (1e6, "1000000"),
-        (-0.04, "-0.0400"),
-        (None, "-"),
-    ],
-)
-def test_numbers_have_three_digits(value: float | None, written: str) -> None:
-    assert number(value) == written
-
-
 def test_figures_carry_their_interval() -> None:
     assert with_interval(Estimate(0.5, 0.4, 0.6, [0.5], "rows only")) == "0.500 [0.400, 0.600]"
     assert with_interval(Estimate(-0.5, -0.6, 0.1, [-0.5], "rows only"), signed=True) == "-0.500 [-0.600, +0.100]"
     assert with_interval(Estimate(0.5, None, None, [0.5], "nothing")) == "0.500"
     assert with_interval(Estimate(None, None, None, [None], "nothing")) == "not defined"
-
-
-def test_small_p_values_are_bounds() -> None:
-    assert (p_value(0.0009), p_value(0.05), p_value(1.0)) == ("< 0.001", "0.050", "1.000")
 
 
 def test_markdown_keeps_its_form() -> None:

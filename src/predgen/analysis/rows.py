@@ -114,8 +114,8 @@ def outcomes(trained: TrainedModel, rows: Sequence[Encoded]) -> Outcomes:
         )
     if trained.labels:
         return targets.astype(np.int64)
-    setup = trained.model.setup
-    column: Float[np.ndarray, "n 1"] = ((targets - setup.target_mean) / setup.target_std)[:, None]
+    scale = trained.model.setup.scale
+    column: Float[np.ndarray, "n 1"] = ((scale.nearest_writtens(targets) - scale.mean) / scale.std)[:, None]
     return column
 
 

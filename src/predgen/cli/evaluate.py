@@ -70,6 +70,7 @@ def _show(result: dict[str, Any]) -> None:
     """Print the figures as a table."""
     from rich.table import Table
 
+    from predgen.figures import number
     from predgen.terminal import PlainConsole
 
     table = Table(title=f"{result['rows']} rows, 95 % bootstrap intervals over rows", title_justify="left")
@@ -77,7 +78,7 @@ def _show(result: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, value in result["metrics"].items():
         cells = (value, *result["intervals"][name])
-        table.add_row(name, *("not defined" if cell is None else f"{cell:.4f}" for cell in cells))
+        table.add_row(name, *(number(cell, 4) for cell in cells))
     console = PlainConsole()
     console.print(table)
     for name, count in result["counts"].items():

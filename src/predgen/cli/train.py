@@ -46,6 +46,7 @@ def train(
         raise ConfigError("`out` is missing: give --out FOLDER, or `out: FOLDER` in the config file.")
     if resume and overwrite:
         raise ConfigError("--resume goes on with the run in the folder, --overwrite replaces it: give one of them.")
+    from predgen.figures import number
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
     from predgen.training.run import train as run_training
@@ -63,14 +64,14 @@ def train(
     console.print(
         f"Trained on {report['train_rows']} rows in {report['optimizer_steps']} optimizer steps"
         f" ({report['trainable_parameters']:,} of {report['parameters']:,} parameters); checkpoint of step"
-        f" {report['best_step'] or report['optimizer_steps']} kept.",
+        f" {report['best_step'] or report['optimizer_steps']} kept, {report['selection']['choice']}.",
     )
     console.print(f"Answers: {report['engine']}.")
     for name, what in (("truncated_rows", "had a prompt field shortened"), ("skipped_rows", "were skipped as bad")):
         if report[name]:
             console.print(f"{report[name]} rows {what}.")
     for name, value in report["validation"].items():
-        console.print(f"  validation {name} {value:.4f}")
+        console.print(f"  validation {name} {number(value, 4)}")
     shown = in_line(str(folder))
     console.print(
         f"Saved in {shown}. Next:\n  predgen evaluate {shown} --split validation\n"

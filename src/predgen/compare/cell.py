@@ -16,7 +16,7 @@ from predgen import registries
 from predgen.baselines import BaselinePredictions, constant, tfidf
 from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.plan import Cell
-from predgen.compare.records import PRIMARY, Measurement, Predictions, Record, read_record, record_path, write_record
+from predgen.compare.records import Measurement, Predictions, Record, read_record, record_path, write_record
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
 from predgen.core import Decoding, Example, Prediction
 from predgen.errors import ConfigError
@@ -24,7 +24,7 @@ from predgen.evaluation import counts
 from predgen.inference.manifest import MANIFEST
 from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.base import PRIMARY, evaluate_metrics, primary_metric
 from predgen.metrics.intervals import paired_difference
 from predgen.training.run import train, zero_shot
 
@@ -133,7 +133,7 @@ def _made(cell: Cell, record: Record, work: Path, experiment: Path) -> Record:
     else:
         trained, log = _trained(cell, rows, work / "model")
         training = {k: v for k, v in trained.report.items() if k not in ("validation", "seconds")}
-        record = replace(record, curves=_curves(log, f"eval_{config.metric or data.task.metrics[0]}"))
+        record = replace(record, curves=_curves(log, f"eval_{primary_metric(config.metric, data.task)}"))
         record = replace(record, validation=_defined(trained.report["validation"]))
     train_s = time.perf_counter() - start
     measurements, predict_s, n_rows = [], 0.0, 0
@@ -199,8 +199,8 @@ def _measured(
     if predictions and all(p.distribution is not None for p in predictions):
         found = [p.distribution for p in predictions if p.distribution is not None]
         spread = {
-            "mean": [_short(d.mean()) for d in found],
-            "interval": [[_short(d.quantile(0.05)), _short(d.quantile(0.95))] for d in found],
+            "mean": [d.mean() for d in found],
+            "interval": [[d.quantile(0.05), d.quantile(0.95)] for d in found],
             "top": [_best(d.support.tolist(), d.probabilities.tolist()) for d in found],
         }
     elif probabilities is not None:
@@ -274,13 +274,14 @@ def _target_values(examples: Sequence[Example]) -> list[Any]:
 def _best(answers: Sequence[Any], probabilities: Sequence[float]) -> list[list[Any]]:
     """The most probable answers, each with its probability."""
     order = sorted(range(len(answers)), key=lambda i: -probabilities[i])[:_TOP]
-    return [
-        [answers[i] if isinstance(answers[i], str) else _short(answers[i]), _short(probabilities[i])] for i in order
-    ]
+    return [[answers[i], _short(probabilities[i])] for i in order]
 
 
 def _short(value: float) -> float:
-    """A number with as many digits as a reader needs; records stay small."""
+    """A probability or loss with as many digits as a reader needs; records stay small.
+
+    Numbers on the targets' scale keep all of theirs: at an offset of 1.7e9 these digits would be the offset.
+    """
     return float(f"{float(value):.{_DIGITS}g}")
 
 

@@ -20,8 +20,6 @@ from predgen.errors import DataError
 FORMAT_VERSION = 1
 PLAN_FILE = "experiment.yaml"
 FOLDERS = {"final": "runs", "trial": "trials"}
-PRIMARY = {"classification": "accuracy", "regression": "mse", "math": "exact_match"}
-"""Metric by which methods are compared: a mean over rows, defined for constant predictions too, unlike correlations."""
 
 Stage = Literal["final", "trial"]
 Status = Literal["done", "failed", "refused"]

@@ -16,8 +16,11 @@ from predgen.compare.plan import Cell, Plan
 from predgen.compare.records import FOLDERS, PLAN_FILE, Record, read_record, write_record
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
+from predgen.core import TaskSpec
 from predgen.errors import ConfigError, DataError
 from predgen.escaping import in_line
+from predgen.figures import number
+from predgen.metrics.base import PRIMARY, primary_metric
 from predgen.progress import ProgressBar
 from predgen.terminal import PlainConsole
 from predgen.training.prepare import make_setup, task_of
@@ -78,6 +81,7 @@ class Experiment:
                 with tempfile.TemporaryDirectory() as scratch:
                     rows = load_rows(self._limited(cell), Path(scratch))
             self._rows[source] = rows
+            _require_one_metric(source, rows.training.task, self.plan.settings.get("metric"))
             if not rows.training.validation:
                 raise DataError(
                     f"task {source!r} has no validation rows, but settings and checkpoints are chosen on them."
@@ -157,7 +161,7 @@ class Experiment:
         trials = [r for r in self._make(self._trials(), "tuning") if r.status == "done"]
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for source in self.plan.sources:
-            metric = self.plan.settings.get("metric") or self._rows[source].training.task.metrics[0]
+            metric = primary_metric(self.plan.settings.get("metric"), self._rows[source].training.task)
             sign = 1 if registries.metrics.get(metric).greater_is_better else -1
             for variant in self.plan.variants:
                 own = [t for t in trials if t.task == source and t.variant == variant.name]
@@ -254,6 +258,16 @@ def _write_plan(plan: Plan, folder: Path) -> None:
         ) from error
 
 
+def _require_one_metric(source: str, task: TaskSpec, asked: str | None) -> None:
+    """Refuse to choose checkpoints and settings by another metric than the one that methods are judged by."""
+    chosen, judged = primary_metric(asked, task), PRIMARY[task.kind]
+    if chosen != judged:
+        raise ConfigError(
+            f"task {source!r} would choose checkpoints and settings by {chosen!r}, but methods are judged by {judged!r}"
+            f" ({task.kind}): its differences can be tested row by row. Give `metric: {judged}` in the plan's settings."
+        )
+
+
 def _beats_constant(records: Sequence[Record]) -> bool:
     """Whether some variant was better than the constant on validation rows, beyond chance among the rows."""
     lows = [record.training.get("validation_gain", {}).get("low") for record in records]
@@ -266,6 +280,6 @@ def _said(record: Record) -> str:
         return in_line(f"  {record.id}: {record.status}: {(record.error or {}).get('message', '')}")
     figures: Mapping[str, Any] = record.measurements[0].metrics if record.measurements else record.validation
     first = next(iter(figures.items()), ("", None))
-    value = "not defined" if first[1] is None else f"{first[1]:.4f}"
+    value = number(first[1], 4)
     where = record.measurements[0].split if record.measurements else "validation"
     return in_line(f"  {record.id}: {where} {first[0]} {value} ({record.cost.get('train_s') or 0:.0f} s)")

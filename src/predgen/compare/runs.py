@@ -9,10 +9,10 @@ import numpy as np
 
 from predgen import registries
 from predgen.compare.findings import RunStatus, Shortfall, VariantFacts
-from predgen.compare.records import PRIMARY, Measurement, Record
+from predgen.compare.records import Measurement, Record
 from predgen.compare.resampling import row_scores
 from predgen.errors import DataError
-from predgen.metrics.base import Rows, evaluate_metrics
+from predgen.metrics.base import PRIMARY, Rows, evaluate_metrics
 
 MEAN = " (mean)"
 """What is added to a variant's name where the mean of its numbers is measured."""

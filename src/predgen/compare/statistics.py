@@ -25,10 +25,11 @@ from predgen.compare.findings import (
 )
 from predgen.compare.notes import notes
 from predgen.compare.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
-from predgen.compare.records import PLAN_FILE, PRIMARY, Record, read_records
+from predgen.compare.records import PLAN_FILE, Record, read_records
 from predgen.compare.resampling import CONFIDENCE, RANGES, Draws, Floats, estimate, metric_of_resamples, row_scores
 from predgen.compare.runs import CONSTANT, Run, Runs, gather
 from predgen.errors import ConfigError
+from predgen.metrics.base import PRIMARY
 from predgen.registry import near_matches
 
 N_RESAMPLES = 2000

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from rich.table import Table as RichTable
 
 from predgen.compare.findings import Difference, Entry, Estimate, Findings, VariantFacts
-from predgen.compare.records import PRIMARY
 from predgen.escaping import for_markdown, markdown_row
+from predgen.figures import number, p_value
+from predgen.metrics.base import PRIMARY
 
 MINUS = " minus "
 ABSENT = "-"
@@ -67,18 +68,6 @@ def tables(found: Findings) -> list[Table]:
     return [table for table in made if table.rows]
 
 
-def number(value: float | None) -> str:
-    """Write a number with three significant digits.
-
-    Example:
-        >>> number(0.9), number(0.06014), number(1234.5), number(None)
-        ('0.900', '0.0601', '1234', '-')
-    """
-    if value is None:
-        return ABSENT
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
-
-
 def with_interval(figure: Estimate, *, signed: bool = False) -> str:
     """Write a figure with its interval; "not defined" where there is none.
 
@@ -93,16 +82,6 @@ def with_interval(figure: Estimate, *, signed: bool = False) -> str:
         for value in (figure.value, figure.low, figure.high)
     ]
     return written[0] if figure.low is None else f"{written[0]} [{written[1]}, {written[2]}]"
-
-
-def p_value(p: float) -> str:
-    """Write a p-value; small ones as a bound, for their digits mean nothing.
-
-    Example:
-        >>> p_value(0.0312), p_value(0.00002)
-        ('0.031', '< 0.001')
-    """
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def headline_tables(found: Findings) -> list[Table]:
@@ -234,11 +213,11 @@ def costs_table(found: Findings) -> Table:
             cost.source,
             cost.variant,
             str(cost.runs),
-            number(cost.train_s),
-            number(cost.predict_rows_per_s),
-            number(None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / _BYTES_PER_MB),
+            number(cost.train_s, absent=ABSENT),
+            number(cost.predict_rows_per_s, absent=ABSENT),
+            number(None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / _BYTES_PER_MB, absent=ABSENT),
             ABSENT if cost.trainable_parameters is None else f"{cost.trainable_parameters:,.0f}",
-            number(cost.optimizer_steps),
+            number(cost.optimizer_steps, absent=ABSENT),
         ]
         for cost in found.costs
     ]

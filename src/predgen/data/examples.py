@@ -18,7 +18,7 @@ __all__ = ["custom_task", "extractor", "iter_examples", "prompt_fields", "to_exa
 
 CUSTOM_METRICS: dict[Kind, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1", "log_loss"),
-    "regression": ("pearson", "mse", "rmse", "mae", "spearman", "r2"),
+    "regression": ("mse", "mae", "rmse", "pearson", "spearman", "r2"),
     "math": ("exact_match",),
 }
 _ROWS_NAMED = 5
@@ -42,7 +42,7 @@ def custom_task(
 
     Example:
         >>> custom_task(prompt="Review: {text}\nScore:", target="score", kind="regression").metrics[0]
-        'pearson'
+        'mse'
     """
     if kind not in CUSTOM_METRICS:
         raise ConfigError(

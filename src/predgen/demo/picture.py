@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from predgen.demo.measured import Measured
+from predgen.figures import number
 
 
 def draw_results(results: Sequence[Measured], path: Path) -> None:
@@ -22,7 +23,7 @@ def draw_results(results: Sequence[Measured], path: Path) -> None:
             axis.plot([m.low, m.high], [y, y], color=colour, linewidth=2)
             axis.plot([m.value], [y], "o", color=colour)
             axis.annotate(
-                f"{m.value:.3f}", (m.value, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
+                number(m.value), (m.value, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
             )
         axis.set_yticks([len(methods) - i for i in range(len(methods))], methods)
         axis.set_ylim(0.4, len(methods) + 0.7)

@@ -18,6 +18,7 @@ from predgen.demo.measured import Measured
 from predgen.demo.opinions import make_opinions
 from predgen.demo.picture import draw_results
 from predgen.escaping import in_line
+from predgen.figures import number
 from predgen.inference.stream import predict_file
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics
@@ -160,7 +161,9 @@ def _show(results: Sequence[Measured], console: PlainConsole) -> None:
         table.add_section()
         for method in ("tf-idf", *METHODS):
             cells = [m for m in results if m.task == task.name and m.method == method]
-            table.add_row(task.name, method, *(f"{m.metric} {m.value:.3f} [{m.low:.3f}, {m.high:.3f}]" for m in cells))
+            table.add_row(
+                task.name, method, *(f"{m.metric} {number(m.value)} [{number(m.low)}, {number(m.high)}]" for m in cells)
+            )
     console.print(table)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
+from predgen.figures import number
 from predgen.inference.trained import TrainedModel
 
 
@@ -35,7 +36,7 @@ Use it with `predgen`:
 
 {fenced(_usage(trained), "python")}
 
-## Measured on validation rows ({rows}), which also selected the checkpoint
+## Measured on validation rows ({rows}), which also selected the checkpoint{_choice(trained)}
 
 | metric | value |
 | --- | ---: |
@@ -59,7 +60,7 @@ def _usage(trained: TrainedModel) -> str:
 
 def _measured(metrics: Mapping[str, float]) -> str:
     """Rows of the table of metrics."""
-    rows = [(name, f"{value:.4f}") for name, value in metrics.items()] or [("none measured", "")]
+    rows = [(name, number(value, 4)) for name, value in metrics.items()] or [("none measured", "")]
     return "\n".join(map(markdown_row, rows))
 
 
@@ -81,6 +82,12 @@ def _origin(trained: TrainedModel) -> str:
 def _data(config: RunConfig) -> str:
     """Where the training rows came from."""
     return config.task or ("a file of the user's" if config.data is not None else "rows in memory, read from no file")
+
+
+def _choice(trained: TrainedModel) -> str:
+    """How the checkpoint was chosen, in brackets; nothing for older models, which do not say."""
+    selection = trained.report.get("selection", {})
+    return f" ({for_markdown(selection['choice'])})" if "choice" in selection else ""
 
 
 def _range(trained: TrainedModel) -> dict[str, str]:

@@ -15,6 +15,7 @@ from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.inference.cloze import predict_options
 from predgen.inference.prefixes import KeptPrefix
+from predgen.metrics.base import primary_metric
 from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.base_model import BaseModel
 from predgen.registry import near_matches
@@ -171,7 +172,7 @@ class TrainedModel:
                 raise ConfigError(
                     f"`decode` 'best' is a point of a distribution over numbers, but this is a {self.model.setup.kind} model."
                 )
-            metric = self.config.metric or self.task.metrics[0]
+            metric = primary_metric(self.config.metric, self.task)
             decoding = replace(decoding, how="median" if metric == "mae" else "mean")
         self.model.check(decoding)
         return decoding

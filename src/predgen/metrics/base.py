@@ -1,6 +1,6 @@
 """What a metric is, and how several are computed on the same rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from predgen import registries
-from predgen.core import Kind
+from predgen.core import Kind, TaskSpec
 from predgen.errors import DataError
 
 Values = npt.NDArray[Any]
 """Column of targets or predictions: label texts (None: unparsed), or float64 (nan: unparsed)."""
+
+PRIMARY: Mapping[str, str] = {"classification": "accuracy", "regression": "mse", "math": "exact_match"}
+"""Metric by which methods are compared, and by which all else is chosen unless a task or setting says otherwise: a mean
+over rows, defined for one row and for constant predictions, too, unlike correlations."""
 
 Probabilities = npt.NDArray[np.float64]
 MetricFunction = Callable[[Values, Values, Probabilities | None, tuple[str, ...] | None], float]
@@ -120,6 +124,16 @@ class Metric:
         if len(rows) == 0:
             return float("nan")
         return float(self.function(rows.targets, rows.predictions, rows.probabilities, rows.labels))
+
+
+def primary_metric(asked: str | None, task: TaskSpec) -> str:
+    """Return the one metric that chooses checkpoints, tuning trials and a baseline's strength, and that judges.
+
+    Args:
+        asked: The setting `metric`; None: the task's first.
+        task: The task.
+    """
+    return asked or task.metrics[0]
 
 
 def evaluate_metrics(

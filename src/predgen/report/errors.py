@@ -141,7 +141,7 @@ def _number_row(columns: Predictions, i: int, spread: float) -> ErrorRow:
         value=None if value is None else _said(float(value)),
         score=min(abs(error) / spread, 1e9),
         is_error=abs(error) > spread,
-        error="" if value is None else number(error, 3),
+        error="" if value is None else number(error),
         top=_top(columns, i),
         interval="" if ends is None else f"{_said(ends[0])} to {_said(ends[1])}",
         flags=_flags(columns, i),

@@ -13,6 +13,7 @@ import predgen
 from predgen.compare.findings import Findings
 from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError
+from predgen.figures import p_value
 from predgen.report import words
 from predgen.report.calibration import confusion_matrices, reliability_diagrams, residual_plots
 from predgen.report.cost import cost_section
@@ -124,7 +125,7 @@ def _templates() -> Environment:
     filters: dict[str, Any] = {
         "number": words.number,
         "exact": words.exact,
-        "p_value": words.p_value,
+        "p_value": p_value,
         "memory": words.bytes_in_words,
         "listed": words.listed,
         "settings": words.settings_in_words,

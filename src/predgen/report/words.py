@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from predgen import figures
 from predgen.compare.findings import Difference, Estimate, Findings
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
 _CONTROLS |= {0x7F: "\u2421", **{code: "\ufffd" for code in [*range(0x80, 0xA0), *range(0xD800, 0xE000)]}}
 _CONTROLS |= {code: f"\\u{code:04x}" for code in [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
 _MINUS = "\u2212"
+_MOST_DECIMALS = 5  # of a column; more are written as significant digits
 _NAMED = 4  # tasks that a sentence names before it only counts them
 
 
@@ -21,11 +23,11 @@ def clean(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
-def number(value: float | None, decimals: int = 3) -> str:
-    """Return a number with a fixed number of decimals; "not defined" for None."""
-    if value is None:
-        return "not defined"
-    text = f"{value:,.{decimals}f}" if abs(value) < 1e12 else f"{value:.3g}"
+def number(value: float | None, decimals: int | None = None) -> str:
+    """Return a number with three significant digits, or, in a column, with so many decimals; "not defined" for None."""
+    if value is None or decimals is None or decimals > _MOST_DECIMALS or abs(value) >= 1e12:
+        return figures.number(value).replace("-", _MINUS)
+    text = f"{value:,.{decimals}f}"
     is_zero = not text.strip("-0.,")
     return text.lstrip("-") if is_zero else text.replace("-", _MINUS)
 
@@ -35,17 +37,10 @@ def exact(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def p_value(value: float | None) -> str:
-    """Return a p-value: "0.031", "< 0.001"."""
-    if value is None:
-        return "not defined"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def decimals_for(estimates: Iterable[Estimate]) -> int:
-    """Return how many decimals show two digits of the narrowest interval, 3 to 5; 3 where there are no intervals."""
+    """Return how many decimals show two digits of the narrowest interval, at least 3; 3 where there are no intervals."""
     widths = [e.high - e.low for e in estimates if e.low is not None and e.high is not None and e.high > e.low]
-    return min(5, max(3, 1 - math.floor(math.log10(min(widths))))) if widths else 3
+    return max(3, 1 - math.floor(math.log10(min(widths)))) if widths else 3
 
 
 def count(n: int, what: str, plural: str | None = None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from predgen.figures import number
 from predgen.progress import ProgressBar, row_progress
 from predgen.terminal import PlainConsole
 
@@ -185,9 +186,9 @@ class ProgressDisplay(TrainerCallback):
     ) -> None:
         names = {"writer_loss": "L_W", "director_loss": "L_D", "p": "p"}
         if logs and "loss" in logs:
-            self._facts = " ".join(f"{short} {logs[name]:.3f}" for name, short in names.items() if name in logs)
+            self._facts = " ".join(f"{short} {number(logs[name])}" for name, short in names.items() if name in logs)
         if logs and self._bar is not None and any(key.startswith("eval_") for key in logs):
-            shown = "  ".join(f"{k[5:]} {v:.4f}" for k, v in logs.items() if k.startswith("eval_"))
+            shown = "  ".join(f"{k[5:]} {number(v, 4)}" for k, v in logs.items() if k.startswith("eval_"))
             self.console.print(f"  step {state.global_step}: validation {shown}")
 
     def on_train_end(

@@ -26,7 +26,7 @@ from predgen.data.splits import limit_rows
 from predgen.errors import ConfigError
 from predgen.inference.manifest import MANIFEST
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.base import evaluate_metrics, primary_metric
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
@@ -44,6 +44,7 @@ from predgen.training.prepare import (
     unmeasured_classes,
     weigh,
 )
+from predgen.training.selection import Selection
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
 LEAST_EVAL_ROWS = 500  # a share of 0.9 is then known to 0.013 (one standard error), which tells checkpoints apart
@@ -183,7 +184,7 @@ class _Run:
         self.console = console or PlainConsole(quiet=True)
         self.data = data or load_data(config, folder)
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
-        self.metric: str = config.metric or self.data.task.metrics[0]
+        self.metric = primary_metric(config.metric, self.data.task)
 
     def train(self, checkpoint: Path | None, *, claim: bool = False) -> TrainedModel:
         """Run everything; with `claim`, take over the folder once data and model have proved usable."""
@@ -258,8 +259,11 @@ class _Run:
             self.method.after_training(trained.model.lm)
         trained.model.eval()
         seconds = time.perf_counter() - start
+        selection = Selection.of(self.metric, len(encoded), trainer.state.log_history)
+        if selection.remark:
+            self.console.print(selection.remark, highlight=False)
         report = self._report(trained, rows, trainer, display, seconds)
-        trained.report = {**report, "trainable_parameters": trainable}
+        trained.report = {**report, "selection": selection.to_dict(), "trainable_parameters": trainable}
         if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
             shutil.rmtree(trainer.run_folder, ignore_errors=True)
