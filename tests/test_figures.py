@@ -29,7 +29,7 @@ def test_numbers_have_three_digits(value: float | None, written: str) -> None:
     assert number(value) == written
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(2, 6))
+@given(st.floats(-1e300, 1e300), st.integers(2, 6))
 def test_written_numbers_keep_their_digits(value: float, digits: int) -> None:
     assert float(number(value, digits)) == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))
 

@@ -133,7 +133,7 @@ class TargetScale:
         return float(self.raws(np.array([written]))[0])
 
     def raws(self, written: Numbers) -> Numbers:
-        """Return the raw numbers of written ones, inside the range; they ascend where the written ones do."""
+        """Return the raw numbers of written ones, inside the range; they rise with these, up to rounding."""
         inside = np.clip(written, *self.ends)
         if self.transform == "log":
             inside = np.exp(inside)

@@ -173,3 +173,86 @@ def test_one_end_may_contradict_the_tasks_own_range(ends: dict[str, float]) -> N
     config = tiny_config(Path("base"), "regression", **ends)
     with pytest.raises(ConfigError, match="`minimum` must be below `maximum`"):
         make_setup(config, replace(data.task, scale=(1.0, 5.0)), data.train)
+
+
+@pytest.mark.parametrize("bias", [-4.0, -0.3, 4.0])
+def test_a_directors_number_lies_inside_its_quantiles_and_is_their_mean(base: Path, bias: float) -> None:
+    trained = run_on(base, [-3.0, 1.0, 2.0, 4.0], method="predgen", director="value")
+    torch.nn.init.constant_(trained.model.director.head.bias, bias)
+    for found in trained.predict_examples(rows_with([0.0] * 4), decoding=Decoding(distribution=True)):
+        assert found.distribution is not None
+        assert found.distribution.quantile(0.0) <= found.value <= found.distribution.quantile(1.0)
+        assert found.distribution.mean() == pytest.approx(found.value)
+
+
+PRICES = [3.99, 12.5, 45.62, 94.18, 115.46, 399.0, 2647.0, 12.5]
+
+
+@pytest.mark.parametrize("transform", ["log", "quantile"])
+@pytest.mark.parametrize("method", METHODS)
+def test_transformed_targets_come_back(base: Path, method: str, transform: str, tmp_path: Path) -> None:
+    trained = run_on(base, PRICES, method=method, target_transform=transform)
+    rows = rows_with(PRICES)
+    decoding = Decoding(distribution=method != "predictor", max_unexpanded=0.0)
+    found = trained.predict_examples(rows, decoding=decoding)
+    loaded = predgen.load(trained.save(tmp_path / "run"))
+    assert loaded.model.scale == trained.model.scale
+    for mine, theirs in zip(found, loaded.predict_examples(rows, decoding=decoding), strict=True):
+        assert theirs.value == pytest.approx(mine.value, rel=1e-5)
+        assert mine.value > 0
+        if mine.distribution is None:
+            continue
+        assert mine.distribution.support.min() > 0
+        quantiles = [mine.distribution.quantile(level) for level in (0.0, 0.5, 1.0)]
+        assert quantiles == sorted(quantiles)
+        assert quantiles[0] <= mine.value <= quantiles[2]
+    if transform == "quantile":
+        assert all(3.99 <= p.value <= 2647.0 for p in found)
+    expected = float(np.mean([(p.value - price) ** 2 for p, price in zip(found, PRICES, strict=True)]))
+    assert evaluate(trained, rows, n_resamples=2).metrics["mse"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("transform", ["log", "quantile"])
+def test_written_support_is_mapped_and_its_probabilities_are_not(base: Path, transform: str) -> None:
+    trained = run_on(base, PRICES, method="generator", target_transform=transform)
+    codec, scale = trained.encoder.codec, trained.model.scale
+    batch = collate([trained.encoder.encode(row) for row in rows_with(PRICES)], 0)
+    exact = trained.model.answer_log_probs(batch).double().softmax(dim=1).numpy()
+    means = trained.predict_examples(rows_with(PRICES), decoding=Decoding("mean", distribution=True))
+    for row, prediction in zip(exact, means, strict=True):
+        numbers = prediction.distribution
+        assert numbers is not None
+        raws = np.array([scale.raw(written) for written in codec.answers()])
+        np.testing.assert_allclose(numbers.support, raws, rtol=1e-12)
+        np.testing.assert_allclose(numbers.probabilities, row, atol=1e-5)
+        assert prediction.value == pytest.approx(float(row @ raws), rel=1e-4)  # the mean of raw numbers
+    argmax = trained.predict_examples(rows_with(PRICES))
+    for row, prediction in zip(exact, argmax, strict=True):
+        written = codec.value_at(int(row.argmax()))
+        assert prediction.answer == repr(written)  # what was written is the transformed number
+        assert prediction.value == pytest.approx(scale.raw(written))
+
+
+def test_heads_learn_transformed_numbers(base: Path) -> None:
+    trained = run_on(base, PRICES, method="predictor", target_transform="log")
+    logs = np.log(PRICES)
+    encoded = [trained.encoder.encode(row) for row in rows_with(PRICES)]
+    assert [row.standardised for row in encoded] == pytest.approx(((logs - logs.mean()) / logs.std()).tolist())
+    assert [row.target for row in encoded] == PRICES  # metrics compare raw numbers
+    torch.nn.init.zeros_(trained.model.head.weight)
+    torch.nn.init.zeros_(trained.model.head.bias)
+    geometric_mean = float(np.exp(logs.mean()))
+    assert {p.value for p in trained.predict_examples(rows_with(PRICES))} == {pytest.approx(geometric_mean)}
+
+
+def test_log_refuses_zeros_before_a_model_is_loaded() -> None:
+    data = data_with([0.0, 1.0, 2.0])
+    with pytest.raises(DataError, match=r"'log'.*1 of 3"):
+        make_setup(tiny_config(Path("base"), "regression", target_transform="log"), data.task, data.train)
+
+
+def test_measured_numbers_that_a_transform_cannot_write_are_scored_and_counted(base: Path) -> None:
+    trained = run_on(base, PRICES, method="predictor", target_transform="log")
+    found = evaluate(trained, rows_with([10.0, 0.0, -5.0]), n_resamples=2)
+    assert found.counts["out_of_range"] == 2
+    assert np.isfinite(found.metrics["mse"])

@@ -86,8 +86,9 @@ def _data(config: RunConfig) -> str:
 
 def _choice(trained: TrainedModel) -> str:
     """How the checkpoint was chosen, in brackets; nothing for older models, which do not say."""
-    selection = trained.report.get("selection", {})
-    return f" ({for_markdown(selection['choice'])})" if "choice" in selection else ""
+    selection = trained.report.get("selection")
+    choice = selection.get("choice") if isinstance(selection, dict) else None
+    return f" ({for_markdown(choice)})" if isinstance(choice, str) else ""
 
 
 def _range(trained: TrainedModel) -> dict[str, str]:

@@ -107,7 +107,8 @@ def _distribution(
     mean_error: float = 0.0,
     nodes: int = 0,
 ) -> Distribution:
-    """A distribution whose numbers differ: those that meet at an end of the range are one."""
+    """A distribution whose numbers ascend: those that meet at an end of the range are one."""
+    support = np.maximum.accumulate(support)  # interpolation may fall by a rounding error
     distinct, place = np.unique(support, return_inverse=True)
     if len(distinct) < len(support):
         support, probabilities = distinct, np.bincount(place, weights=probabilities).astype(np.float64)
