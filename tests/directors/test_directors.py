@@ -43,7 +43,7 @@ def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
     reads = {}
     if directors.get(name).reads_distribution:
         log_probs = torch.randn(batch, 5).log_softmax(dim=1).requires_grad_()
-        reads = {"log_probs": log_probs, "values": torch.tensor([-4.0, 0.0, 2.5, 8.0, 11.0])}
+        reads = {"log_probs": log_probs, "values": torch.tensor([-4.0, 0.5, 2.5, 8.0, 11.0])}
     return DirectorInput(
         states=torch.randn(batch, width, H, requires_grad=True),
         content=content,

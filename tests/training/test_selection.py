@@ -4,13 +4,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from predgen import registries
 from predgen.data.examples import custom_task
 from predgen.inference.model_card import model_card
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import PRIMARY
+from predgen.terminal import PlainConsole
 from predgen.training.run import train
 from predgen.training.selection import FEW_ROWS, Selection
 from tiny_runs import tiny_base, tiny_config, tiny_data
@@ -23,7 +23,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_with(base: Path, n_validation: int, metric: str | None = None, epochs: float = 2.0) -> tuple[TrainedModel, str]:
     """A Predictor of numbers, and what its run said."""
-    console = Console(file=StringIO(), width=400)
+    console = PlainConsole(file=StringIO(), width=400)
     config = tiny_config(base, "regression", method="predictor", metric=metric, epochs=epochs)
     trained = train(config, data=tiny_data("regression", 8, n_validation), console=console)
     assert isinstance(console.file, StringIO)
