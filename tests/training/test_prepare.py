@@ -166,9 +166,11 @@ def test_classes_are_known_from_all_training_rows_before_the_limit(tmp_path: Pat
     config = own_file(path, kind="classification", limit=limit, seed=seed)
     data = load_data(config)
     assert len(data.train) == limit
-    labels = make_setup(config, data.task, data.train).labels
+    setup = make_setup(config, data.task, data.train)
+    labels = setup.labels
     assert labels == tuple(f"class {k:02}" for k in range(12))
-    encoder = make_encoder(config, data.task, make_codec(config, data.task, labels, data.train, char_level()), labels, char_level(), None)  # fmt: skip
+    codec = make_codec(config, data.task, setup, data.train, char_level())
+    encoder = make_encoder(config, data.task, codec, labels, char_level(), None)
     for row in data.validation:  # a class without a training row is still one that can be measured, and written
         assert row.target is not None
         assert labels[int(encoder.encode(row).target)] == row.target.value
