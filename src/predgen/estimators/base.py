@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from predgen.config import RunConfig, config_from
-from predgen.core import Decoding, Example, Kind, Prediction, Target
-from predgen.data.examples import custom_task, to_examples
+from predgen.core import Decoding, Example, Kind, Prediction, Target, TaskSpec
+from predgen.data.cells import plain, some_labels
+from predgen.data.examples import custom_task, iter_examples, to_examples
 from predgen.data.given import Given, given_rows
 from predgen.data.prompts import prompt_fields
 from predgen.errors import ConfigError, DataError
@@ -45,7 +47,19 @@ _OWN = (
 )
 """Parameters that are settings of the same name."""
 _OF_FILES = frozenset(
-    ("task", "data", "data_dir", "validation_data", "target", "kind", "weight_column", "bad_rows", "limit", "form")
+    (
+        "task",
+        "data",
+        "data_dir",
+        "validation_data",
+        "target",
+        "kind",
+        "weight_column",
+        "bad_rows",
+        "limit",
+        "form",
+        "normalise_labels",
+    )
 )
 """Settings that say where rows come from and what they are: what `fit` gets as `X` and `y`."""
 
@@ -153,7 +167,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         *,
         kind: Kind,
         target: str | None,
-        labels: Sequence[str] = (),
+        labels: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Train on rows and their targets; rows of weight 0 are left out.
 
@@ -163,15 +177,20 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
             weights: Weight per row; None: 1 each.
             kind: "classification" or "regression".
             target: Name of `y`, where it has one.
-            labels: Texts of all classes, those included of which every row has weight 0.
+            labels: Text -> label as it stands in `y`, of all classes, those included of which every row has weight 0.
         """
         prompt = self.prompt or _default_prompt(given, kind)
         name = _target_name(target, given.columns, prompt, kind)
         config = self._config(prompt, name, kind)
-        task = replace(custom_task(prompt=prompt, target=name, kind=kind), labels={label: label for label in labels})
+        task = _with_classes(custom_task(prompt=prompt, target=name, kind=kind), labels, config.label_texts)
         bare = to_examples(given.rows, task, with_target=False)
         examples = [
-            Example(e.row_id, e.fields, Target(t), 1.0 if weights is None else float(weights[e.row_id]))
+            Example(
+                e.row_id,
+                e.fields,
+                Target(task.labels.get(t, t) if labels else t),
+                1.0 if weights is None else float(weights[e.row_id]),
+            )
             for e, t in zip(bare, targets, strict=True)
             if weights is None or weights[e.row_id] > 0
         ]
@@ -193,7 +212,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
     def _predict(self, X: Any, decoding: Decoding = PLAIN) -> list[Prediction]:  # noqa: ANN401
         """Predictions of rows; none where there are none."""
         rows = self._rows_to_predict(X)
-        return self.trained_.predict(rows, decoding=decoding) if rows else []
+        return self.trained_.predict_examples(list(iter_examples(rows, self.trained_.task)), decoding=decoding)
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model into a folder that `predgen.load` and `predgen predict` read."""
@@ -207,6 +226,21 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         tags.input_tags.dict = True
         tags.target_tags.required = True
         return tags
+
+
+def _with_classes(task: TaskSpec, labels: Mapping[str, Any], texts: Mapping[str, str] | None) -> TaskSpec:
+    """Declare the classes of `y`: what is written for each (`label_texts`), and the label that comes back for it."""
+    if texts and (missing := [label for label in labels if label not in texts]):
+        raise ConfigError(
+            f"`label_texts` has no text for {some_labels(missing)} of `y`, only for {some_labels(tuple(texts))}. Give each label"
+            " of `y` a text."
+        )
+    written = {label: (texts or {}).get(label, label) for label in labels}
+    values = {written[label]: plain(value) for label, value in labels.items()}
+    plain_values = {
+        text: value for text, value in values.items() if isinstance(value, str | int | float) and value != text
+    }
+    return replace(task, labels=written, values=plain_values)
 
 
 def _target_name(given: str | None, columns: Sequence[str], prompt: str, kind: Kind) -> str:

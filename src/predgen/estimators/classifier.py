@@ -103,7 +103,14 @@ class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # sc
             balance = class_weights(self.class_weight, labels)
             weights = balance if weights is None else weights * balance
         texts = [labels.texts[number] for number in labels.rows]
-        self._train(given, texts, weights, kind="classification", target=column_name(y), labels=labels.texts)
+        self._train(
+            given,
+            texts,
+            weights,
+            kind="classification",
+            target=column_name(y),
+            labels=dict(zip(labels.texts, labels.classes.tolist(), strict=True)),
+        )
         self.classes_ = labels.classes
         return self
 
