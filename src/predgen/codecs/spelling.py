@@ -178,7 +178,7 @@ def plain_text_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
     found = _PLAIN.get(tokenizer)
     if found is None:
         try:
-            found = copy.deepcopy(tokenizer.backend_tokenizer)  # type: ignore[attr-defined]
+            found = copy.deepcopy(tokenizer.backend_tokenizer)
         except Exception as error:  # tokenizers raises Exception itself
             raise CodecError(
                 f"tokenizer {_name(tokenizer)} cannot be copied: {error}. Use one without parts in Python."
