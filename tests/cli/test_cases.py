@@ -13,6 +13,7 @@ import predgen as predgen_package
 from cli_runs import Runs, predgen, refused, write_csv
 from predgen.data.examples import to_examples
 from predgen.evaluation import evaluate
+from predgen.figures import number
 
 SHARED = Path(__file__).parents[3] / "shared" / "cases"
 
@@ -291,5 +292,32 @@ def test_figures_are_rounded_for_people_and_exact_for_programs(runs: Runs, tmp_p
     given = (*own(write_csv(tmp_path / "a.csv", rows), "score", "regression"), "--model", runs.base)
     mean = validated(*given)["targets"]["mean"]
     shown = predgen("validate", *given).output
-    assert f"mean: {mean:.6g}" in " ".join(shown.split())
+    assert f"mean: {number(mean, 4)}" in " ".join(shown.split())
     assert repr(mean) not in shown
+
+
+# Targets of any size
+
+
+def test_an_outlier_is_remarked_on(runs: Runs, tmp_path: Path) -> None:
+    rows = [{"text": f"case {i}", "score": str(i % 50 / 10)} for i in range(60)] + [{"text": "odd", "score": "1e7"}]
+    data = write_csv(tmp_path / "a.csv", rows)
+    facts = validated(*own(data, "score", "regression"), "--validation-data", data, "--model", runs.base)
+    assert any("1e+07 (row 61)" in remark for remark in facts["remarks"])
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "target", "kind"),
+    [
+        ("outlier_target.csv", r"{text}\nScore:", "score", "regression"),
+        ("micro_targets.csv", r"{text}\nScore:", "score", "regression"),
+        ("prices.csv", r"{title}\nPrice:", "price", "regression"),
+        ("special_labels.csv", r"{t}\nLabel:", "y", "classification"),
+    ],
+)
+def test_shared_files_are_checked_without_error(name: str, prompt: str, target: str, kind: str) -> None:
+    facts = validated(*own(shared(name), target, kind, prompt))
+    assert facts["train_rows"] > 0
+    assert any("stand far apart" in remark for remark in facts["remarks"]) == (
+        name in ("outlier_target.csv", "prices.csv")
+    )

@@ -8,8 +8,10 @@ import typer
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, settings, with_settings
 from predgen.cli.say import say
+from predgen.figures import number
 
 _ITEMS_SHOWN = 20
+_DIGITS = 4
 _SETTINGS = (
     "task data_dir data validation_data prompt target kind weight_column label_texts normalise_labels decimals minimum maximum"
     " target_transform stratify limit bad_rows truncate_field truncate max_length form rationale model method trust_remote_code seed split_seed"
@@ -49,9 +51,9 @@ def validate(
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401  (plain JSON data)
-    """A fact as a person reads it: numbers with six significant digits, long lists by their beginning and length."""
+    """A fact as a person reads it: numbers that are not whole by significant digits, long lists by their beginning and length."""
     if isinstance(value, float):
-        return f"{value:.15g}" if value.is_integer() else f"{value:.6g}"
+        return f"{value:.15g}" if value.is_integer() else number(value, _DIGITS)
     if not isinstance(value, dict | list):
         return str(value)
     named = isinstance(value, dict)
