@@ -34,6 +34,7 @@ LEVELS = [
         "config",
         "plain_data",
         "presets",
+        "files",
         "progress",
         "target_scale",
         "terminal",

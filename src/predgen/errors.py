@@ -41,5 +41,13 @@ class TrainingError(PredgenError):
     """Training had to stop, for instance because the loss was no longer finite."""
 
 
+class StorageError(PredgenError):
+    """A place cannot be written: the disk is full, or permission is missing."""
+
+
+class BusyError(PredgenError):
+    """Another process is writing the same place."""
+
+
 class UnverifiedWarning(UserWarning):
     """A saved model of an older version, whose files cannot be compared with digests."""

@@ -15,9 +15,29 @@ from predgen.escaping import in_line
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     source: Annotated[
-        Path, typer.Argument(help="File with the prompt's columns: .csv, .tsv, .jsonl, .json or .parquet.")
+        Path,
+        typer.Argument(
+            help="File with the prompt's columns: .csv, .tsv, .jsonl, .json or .parquet; `-` is standard input.",
+            allow_dash=True,
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .csv, .tsv or .jsonl.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write: .csv, .tsv, .jsonl or .parquet; `-` is standard output.",
+            allow_dash=True,
+        ),
+    ],
+    source_format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--from", help="Format of the input where no suffix says it. [default for `-`: jsonl]"),
+    ] = None,
+    out_format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--to", help="Format of the output where no suffix says it. [default for `-`: jsonl]"),
+    ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Write a probability for each label.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
@@ -49,11 +69,17 @@ def predict(
     `predgen predict RUN in.csv -o out.csv --proba`
 
     `predgen predict RUN in.csv -o out.csv --decode median --quantiles 0.05,0.95`
+
+    `zcat in.jsonl.gz | predgen predict RUN - -o - --to csv | head`
     """
+    from predgen.inference.output import check_output, input_of, is_stream, reader_of
+
+    check_output(source, out, overwrite=overwrite, out_format=out_format)
+    reader = reader_of(input_of(source), source_format)
     from predgen.core import Decoding
     from predgen.data.sources import read_rows
     from predgen.inference.saved import load
-    from predgen.inference.stream import check_output, predict_file
+    from predgen.inference.stream import predict_file
     from predgen.progress import row_progress
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
@@ -62,8 +88,8 @@ def predict(
 
     decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary)
     levels = _levels(quantiles)
-    check_output(source, out, overwrite=overwrite)
-    rows = sum(1 for _ in read_rows(source))  # reading is cheap beside predicting, and gives an ETA
+    # Reading is cheap beside predicting, and gives an ETA; a pipe can be read once only.
+    rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     console = PlainConsole(stderr=True)
@@ -73,6 +99,8 @@ def predict(
                 trained,
                 source,
                 out,
+                source_format=source_format,
+                out_format=out_format,
                 proba=proba,
                 batch_size=batch_size,
                 quantiles=levels,
@@ -83,7 +111,8 @@ def predict(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("give the same command again to go on") from None
     resumed = f", {done.resumed_rows} of them from an earlier call" if done.resumed_rows else ""
-    console.print(f"{done.rows} rows in {in_line(str(out))}{resumed}; {done.rows_per_s:.0f} rows/s", soft_wrap=True)
+    where = "" if str(out) == "-" else f" in {in_line(str(out))}"
+    console.print(f"{done.rows} rows{where}{resumed}; {done.rows_per_s:.0f} rows/s", soft_wrap=True)
     for flag, count in done.flags.items():
         console.print(f"{count} rows {flag.replace('_', ' ')}")
 

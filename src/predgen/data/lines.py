@@ -1,11 +1,16 @@
 """Lines of text files: decoding, and the errors that name byte, line and column."""
 
 import codecs
+import os
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from predgen.errors import DataError
+
+STDIN = Path("/dev/stdin")
+"""Stands for standard input wherever a file is read."""
 
 _BOM = codecs.BOM_UTF8
 _CHUNK_BYTES = 2**16
@@ -30,7 +35,7 @@ def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     offset = 0
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             start = file.peek(4)
             wide = next((name for mark, name in _WIDE.items() if start.startswith(mark)), None)
             if wide is not None:
@@ -51,6 +56,11 @@ def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {error.strerror}.") from error
+
+
+def _opened(path: Path) -> BufferedReader:
+    """A file's bytes. Standard input by its number: where it is a socket, it cannot be opened by its name."""
+    return os.fdopen(os.dup(0), "rb") if path == STDIN else path.open("rb")
 
 
 def _wide_lines(file: BinaryIO, encoding: str, path: Path) -> Iterator[tuple[int, str]]:

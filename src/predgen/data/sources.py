@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from predgen.data.cells import shown
 from predgen.data.delimited import read_delimited, read_plain
 from predgen.data.frames import as_written, frame_rows, is_frame, is_instance
-from predgen.data.lines import decoded_lines, named_columns
+from predgen.data.lines import STDIN, decoded_lines, named_columns
 from predgen.errors import DataError
 from predgen.registry import near_matches
 
@@ -162,10 +162,12 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         files = sorted(p.name for p in path.iterdir() if p.suffix.lower() in READERS)
         raise DataError(f"{str(path)!r} is a folder; give one file. Readable files in it: {_some(files)}.")
+    if path == STDIN:
+        return
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"file {str(path)!r} does not exist.{near_matches(path.name, beside)} Check the path.")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:  # the size of a pipe says nothing
         raise DataError(f"file {str(path)!r} is empty (0 bytes); it must hold at least one row.")
 
 

@@ -1,12 +1,17 @@
-"""Predict a file of any size into another file: constant memory, original order, restartable after a kill."""
+"""Predict a file of any size into another file: constant memory, original order, restartable after a kill.
 
-import csv
+source -> rows -> windows -> predictions -> lines -> bytes in `out.part` -> `out`
+
+One call at a time writes an output. `output` says where from and where to, `formats` how rows become bytes, `part` what a
+killed call leaves and how the next one goes on.
+"""
+
+import contextlib
 import hashlib
-import io
+import itertools
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, tee
@@ -14,17 +19,30 @@ from pathlib import Path
 from typing import Any
 
 from predgen.core import Decoding, Example, Prediction
-from predgen.data.cells import CellError, field_text, is_missing, label_of, plain
 from predgen.data.examples import iter_examples
 from predgen.data.sources import read_rows
 from predgen.distribution import check_levels
 from predgen.errors import ConfigError, DataError
+from predgen.files import locked
+from predgen.inference.columns import PredictionColumns, labels_to_write
+from predgen.inference.formats import Delimited, JsonLines, RowFormat
+from predgen.inference.output import (
+    STDOUT,
+    StandardOutput,
+    Target,
+    check_output,
+    input_of,
+    is_stream,
+    output_of,
+    reader_of,
+)
+from predgen.inference.part import PartFile, no_longer_the_same
 from predgen.inference.trained import TrainedModel, count_flags
 from predgen.models.base import PLAIN
 
 WINDOW_ROWS = 2048
-_Pair = tuple[dict[str, Any], Example]
-_FORMATS = (".csv", ".tsv", ".jsonl")
+_Row = dict[str, Any]
+_Pair = tuple[_Row, Example]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +62,13 @@ class StreamSummary:
     flags: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """How far an output has come: rows, the bytes that hold them, the flags they raised."""
-
-    rows: int
-    size: int
-    flags: Mapping[str, int]
-
-
 def predict_file(
     trained: TrainedModel,
     source: str | Path,
     out: str | Path,
     *,
+    source_format: str | None = None,
+    out_format: str | None = None,
     proba: bool = False,
     quantiles: Sequence[float] = (),
     batch_size: int | None = None,
@@ -70,13 +81,16 @@ def predict_file(
 
     Rows are read, sorted by length and predicted in windows, and written in their order. What is done stands in
     `out.part`, how much of it is valid in `out.progress.json`; a call after a kill goes on from there, and no row is
-    lost or repeated.
+    lost or repeated. Standard input and pipes can be read once only: after a kill, they start anew.
 
     Args:
         trained: The model.
-        source: .csv, .tsv, .jsonl, .json or .parquet with the prompt's columns.
-        out: .csv, .tsv or .jsonl; all columns of `source`, then `prediction`, then what is asked for: one `p(label)` per
-            label, `legal_mass`, one `q(level)` per level, `distribution` (numbers and probabilities, as JSON).
+        source: .csv, .tsv, .jsonl, .json or .parquet with the prompt's columns; "-" is standard input; a pipe.
+        out: .csv, .tsv, .jsonl or .parquet; all columns of `source`, then `prediction`, then what is asked for: one
+            `p(label)` per label, `legal_mass`, one `q(level)` per level, `distribution` (numbers and probabilities, as
+            JSON). "-" is standard output.
+        source_format: Format of the input where its suffix does not say; standard input: "jsonl" unless said.
+        out_format: Format of the output where its suffix does not say; standard output: "jsonl" unless said.
         proba: Write probabilities (classifiers).
         quantiles: Levels, 0..1, of quantiles to write (regressors).
         batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
@@ -86,108 +100,86 @@ def predict_file(
         on_rows: Called with the number of rows that were done, first with those of an earlier call.
 
     Raises:
-        ConfigError: If `out` exists, has an unknown suffix, or its part file belongs to other input or settings.
-        DataError: If the input cannot be read or lacks a column.
+        ConfigError: If `out` exists, has an unknown format, or its part file belongs to other input or settings.
+        DataError: If the input cannot be read, lacks a column, or was changed meanwhile.
+        BusyError: If another call is writing `out`.
+        StorageError: If the disk is full.
     """
-    source, out = Path(source), Path(out)
-    check_output(source, out, overwrite=overwrite)
+    source, out = input_of(source), output_of(out)
+    check_output(source, out, overwrite=overwrite, out_format=out_format)
     check_levels(quantiles)
-    outputs = _Outputs(
-        _labels(trained, proba, decoding),
-        tuple(dict.fromkeys(quantiles)),
-        decoding.distribution,
-        decoding.full_vocabulary,
-    )
     asked = replace(decoding, distribution=decoding.distribution or bool(quantiles))
+    labels, levels = labels_to_write(trained, proba, decoding), tuple(dict.fromkeys(quantiles))
+    columns = PredictionColumns(labels, levels, decoding.distribution, decoding.full_vocabulary)
     trained.resolved(asked)
-    columns = tuple(_line(next(read_rows(source)), Prediction(None), outputs))
-    part, log = Path(f"{out}.part"), Path(f"{out}.progress.json")
-    key = _key(trained, source, [asdict(outputs), asdict(asked), batch_size, window_rows, out.suffix.lower()])
-    progress = _resume(part, log, key)
-    if on_rows is not None:
-        on_rows(progress.rows)
-    start, resumed = time.perf_counter(), progress.rows
-    rows, again = tee(read_rows(source))  # in lockstep, so that errors count rows from the start of the file
-    pairs = islice(zip(rows, iter_examples(again, trained.task), strict=True), progress.rows, None)
-    for window in _windows(pairs, window_rows):
-        examples = [example for _, example in window]
-        predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=asked, on_batch=on_rows)
-        own = trained.in_own_labels(predictions)
-        lines = [_line(row, p, outputs) for (row, _), p in zip(window, own, strict=True)]
-        text = _text(lines, out.suffix.lower(), columns, done=progress.rows)
-        _append(part, text)
-        flags = dict(Counter(progress.flags) + Counter(count_flags(predictions)))
-        progress = _Progress(progress.rows + len(lines), progress.size + len(text), flags)
-        _note(log, key, progress)
-    os.replace(part, out)
-    log.unlink(missing_ok=True)
+    with contextlib.nullcontext() if out == STDOUT else locked(out):
+        # Once more: another call may have ended between the first look and the lock.
+        written = check_output(source, out, overwrite=overwrite, out_format=out_format)
+        before = None if is_stream(source) else source.stat()
+        reader = reader_of(source, source_format)
+        options = [asdict(columns), asdict(asked), batch_size, window_rows, reader, written]
+        key = None if before is None else _key(trained, source, before, options)
+        first, rows = _peeked(read_rows(source, reader=reader))
+        rows_format = _format(written, source, tuple(columns.line(first, Prediction(None))), columns, trained)
+        target: Target = StandardOutput() if out == STDOUT else PartFile(out, key, rows_format.count)
+        resumed, start = target.progress.rows, time.perf_counter()
+        if on_rows is not None:
+            on_rows(resumed)
+        for window in _windows(_pairs(rows, trained, resumed), window_rows):
+            examples = [example for _, example in window]
+            predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=asked, on_batch=on_rows)
+            own = trained.in_own_labels(predictions)
+            lines = [columns.line(row, p) for (row, _), p in zip(window, own, strict=True)]
+            target.add(rows_format.encoded(lines, target.progress.rows), len(lines), count_flags(predictions))
+        if before is not None:
+            _require_unchanged(source, before, target)
+        target.finish(rows_format.publish)
     seconds = max(1e-9, time.perf_counter() - start)
-    return StreamSummary(progress.rows, resumed, (progress.rows - resumed) / seconds, progress.flags)
+    done = target.progress
+    return StreamSummary(done.rows, resumed, (done.rows - resumed) / seconds, done.flags)
 
 
-def check_output(source: str | Path, out: str | Path, *, overwrite: bool) -> None:
-    """Refuse an output that cannot or must not be written, before a model is loaded.
-
-    Raises:
-        ConfigError: If it has an unknown suffix, is a folder or the input, lies in no folder, or exists.
-    """
-    source, out = Path(source), Path(out)
-    if out.suffix.lower() not in _FORMATS:
-        raise ConfigError(f"`out` {str(out)!r} has the suffix {out.suffix!r}; allowed: {', '.join(_FORMATS)}.")
-    if out.is_dir():
-        raise ConfigError(f"`out` {str(out)!r} is a folder; give a file.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"`out` {str(out)!r} lies in a folder that does not exist; make {str(out.parent)!r} first.")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise ConfigError(f"`out` {str(out)!r} is the input file; choose another file.")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"`out` {str(out)!r} exists. Choose another file, or give --overwrite.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outputs:
-    """Columns that are added to a row.
-
-    Attributes:
-        labels: Labels whose probabilities are written.
-        quantiles: Levels of quantiles.
-        distribution: Whether numbers are written with all their probabilities.
-        legal_mass: Whether the full-vocabulary mass of the legal answers is written.
-    """
-
-    labels: tuple[str, ...]
-    quantiles: tuple[float, ...]
-    distribution: bool
-    legal_mass: bool
-
-    def of(self, prediction: Prediction) -> dict[str, Any]:
-        """Cells of one prediction."""
-        cells: dict[str, Any] = {"prediction": prediction.value}
-        known = (prediction.probabilities or (None,) * len(self.labels)) if self.labels else ()
-        cells |= {f"p({label})": value for label, value in zip(self.labels, known, strict=True)}
-        if self.legal_mass:
-            cells["legal_mass"] = prediction.legal_mass
-        numbers = prediction.distribution
-        cells |= {f"q({level})": None if numbers is None else numbers.quantile(level) for level in self.quantiles}
-        if self.distribution:
-            cells["distribution"] = None if numbers is None else numbers.to_dict()
-        return cells
-
-
-def _labels(trained: TrainedModel, proba: bool, decoding: Decoding) -> tuple[str, ...]:
-    """Labels whose probabilities are written."""
-    if proba and decoding.how == "free":
-        raise ConfigError("`proba` needs constrained decoding: a freely written text has no probabilities of labels.")
-    if proba and not trained.labels:
-        raise ConfigError(
-            "`proba` needs a classifier, but this model predicts numbers; use --distribution or --quantiles."
+def _require_unchanged(source: Path, before: os.stat_result, target: Target) -> None:
+    """Publish nothing that was read from a file in two states."""
+    if no_longer_the_same(source, before):
+        target.discard()
+        raise DataError(
+            f"{str(source)!r} was changed while it was being read, so no output was written. Predict it again once nothing"
+            " writes to it any more."
         )
-    return tuple(label_of(label, {}) for label in trained.classes) if proba else ()
 
 
-def _key(trained: TrainedModel, source: Path, options: list[Any]) -> str:
+def _format(
+    name: str, source: Path, names: tuple[str, ...], columns: PredictionColumns, trained: TrainedModel
+) -> RowFormat:
+    """The format of the output."""
+    if name == "jsonl":
+        return JsonLines()
+    if name == "parquet":
+        from predgen.inference.parquet import Parquet  # pyarrow is optional
+
+        numbers = columns.numbers() if trained.labels else ("prediction", *columns.numbers())
+        return Parquet(source, names, numbers)
+    return Delimited(name, names)
+
+
+def _peeked(rows: Iterator[_Row]) -> tuple[_Row, Iterator[_Row]]:
+    """The first row, and all rows: a pipe cannot be opened a second time."""
+    first = next(rows)
+    return first, itertools.chain((first,), rows)
+
+
+def _pairs(rows: Iterator[_Row], trained: TrainedModel, done: int) -> Iterator[_Pair]:
+    """Rows with their examples, after those that are done."""
+    rows, again = tee(rows)  # in lockstep, so that errors count rows from the start of the file
+    pairs = zip(rows, iter_examples(again, trained.task), strict=True)
+    if sum(1 for _ in islice(pairs, done)) < done:
+        raise ConfigError(f"{done} rows were written before, but the input has fewer; delete the part file.")
+    return pairs
+
+
+def _key(trained: TrainedModel, source: Path, stat: os.stat_result, options: list[Any]) -> str:
     """Tells whether an interrupted call had the same input, model and settings."""
-    stat = source.stat()
     digest = hashlib.sha256()
     with source.open("rb") as file:
         digest.update(file.read(1 << 20))
@@ -197,100 +189,7 @@ def _key(trained: TrainedModel, source: Path, options: list[Any]) -> str:
     return digest.hexdigest()
 
 
-def _resume(part: Path, log: Path, key: str) -> _Progress:
-    """Cut an interrupted output back to what is known to be complete; start a new one where there is none."""
-    if not log.exists() or not part.exists():
-        part.write_bytes(b"")
-        return _Progress(0, 0, {})
-    delete = f"Delete {str(part)!r} and {str(log)!r} to start again"
-    try:
-        state = json.loads(log.read_text(encoding="utf-8"))
-        known, progress = state["key"], _Progress(int(state["rows"]), int(state["size"]), dict(state["flags"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{str(log)!r}, the state of an unfinished output, is damaged. {delete}.") from error
-    if known != key:
-        raise ConfigError(
-            f"{str(part)!r} is the unfinished output of another input, model or setting. {delete}, or choose another `out`."
-        )
-    if part.stat().st_size < progress.size:
-        raise ConfigError(f"{str(part)!r} is shorter than the {progress.size} bytes that were written to it. {delete}.")
-    with part.open("r+b") as file:
-        file.truncate(progress.size)
-    return progress
-
-
 def _windows(rows: Iterator[_Pair], size: int) -> Iterator[list[_Pair]]:
     """Cut a stream into lists."""
     while window := list(islice(rows, size)):
         yield window
-
-
-def _line(row: Mapping[str, Any], prediction: Prediction, outputs: _Outputs) -> dict[str, Any]:
-    """One output row."""
-    added = outputs.of(prediction)
-    clash = [name for name in added if name in row]
-    if clash:
-        raise DataError(f"the input already has the column {clash[0]!r}, which the predictions need; rename it.")
-    return {**row, **added}
-
-
-def _text(lines: Sequence[Mapping[str, Any]], suffix: str, columns: Sequence[str], *, done: int) -> bytes:
-    """Rows in the output's format; `done` rows stand before them."""
-    if suffix == ".jsonl":
-        return b"".join(map(_json_line, lines))
-    delimiter = "\t" if suffix == ".tsv" else ","
-    header = [] if done else [_delimited(columns, delimiter)]
-    rows = [_delimited(_cells(line, columns, i), delimiter) for i, line in enumerate(lines, start=done + 1)]
-    return "".join(header + rows).encode()
-
-
-def _json_line(line: Mapping[str, Any]) -> bytes:
-    """One JSON object; what is missing is null, for JSON has no nan."""
-    clean = {name: None if is_missing(value) else plain(value) for name, value in line.items()}
-    try:
-        return f"{json.dumps(clean, ensure_ascii=False, default=str)}\n".encode()
-    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
-        return f"{json.dumps(clean, default=str)}\n".encode()
-
-
-def _cells(line: Mapping[str, Any], columns: Sequence[str], number: int) -> list[str]:
-    """Cells of row `number`; what is missing is empty, lists and objects are written as JSON."""
-    unknown = sorted(line.keys() - set(columns))
-    if unknown:
-        raise DataError(f"row {number} has the column {unknown[0]!r}, which the first row lacks; write a .jsonl file.")
-    cells, name = [], ""
-    try:
-        for name in columns:
-            value = plain(line.get(name))
-            if isinstance(value, bool | list | dict):
-                value = json.dumps(value, ensure_ascii=False, default=str)
-            cells.append("" if is_missing(value) else field_text(value))
-    except CellError as error:
-        raise DataError(f"row {number}: column {name!r} is {error}; write a .jsonl file.") from None
-    return cells
-
-
-def _delimited(cells: Sequence[str], delimiter: str) -> str:
-    """One line of a .csv or .tsv file."""
-    buffer = io.StringIO(newline="")
-    # csv quotes cells with a character of its line terminator; with "\n" alone, a "\r" inside a cell would end the row.
-    csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _append(part: Path, text: bytes) -> None:
-    """Write a window to the disk."""
-    with part.open("ab") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _note(log: Path, key: str, progress: _Progress) -> None:
-    """Record, atomically, how much of the part file is complete."""
-    draft = Path(f"{log}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump({"key": key, **asdict(progress)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, log)

@@ -1,0 +1,147 @@
+"""Formats that predictions are written in. Rows become bytes that are appended to a part file, window by window."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from predgen.data.cells import CellError, field_text, is_missing, plain
+from predgen.data.sources import read_rows
+from predgen.errors import ConfigError, DataError
+from predgen.registry import near_matches
+
+SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+"""Suffix of an output -> its format."""
+TEXT_FORMATS = ("csv", "tsv", "jsonl")
+"""Formats that are read and written in one go, as a pipe needs it; parquet has its table of contents at the end."""
+
+
+@runtime_checkable
+class RowFormat(Protocol):
+    """How rows become a file."""
+
+    def encoded(self, lines: Sequence[Mapping[str, Any]], done: int) -> bytes:
+        """Rows as bytes to append; `done` rows stand before them."""
+        ...
+
+    def count(self, part: Path) -> int:
+        """Rows in a part file, which is read; where one is gone on with, this comes before `encoded`.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        ...
+
+    def publish(self, part: Path, out: Path) -> None:
+        """Put a complete part into the place of `out`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines:
+    """One JSON object a row; rows may differ in their columns."""
+
+    def encoded(self, lines: Sequence[Mapping[str, Any]], done: int) -> bytes:
+        return b"".join(map(_json_line, lines))
+
+    def count(self, part: Path) -> int:
+        return _count(read_rows(part, reader="jsonl"))
+
+    def publish(self, part: Path, out: Path) -> None:
+        os.replace(part, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Delimited:
+    """Cells between commas or tabs, quoted where they need it.
+
+    Attributes:
+        name: "csv" or "tsv".
+        columns: Names of the header line.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+
+    def encoded(self, lines: Sequence[Mapping[str, Any]], done: int) -> bytes:
+        delimiter = "\t" if self.name == "tsv" else ","
+        header = [] if done else [_delimited(self.columns, delimiter)]
+        rows = [_delimited(_cells(line, self.columns, i), delimiter) for i, line in enumerate(lines, start=done + 1)]
+        return "".join(header + rows).encode()
+
+    def count(self, part: Path) -> int:
+        return _count(read_rows(part, reader=self.name))
+
+    def publish(self, part: Path, out: Path) -> None:
+        os.replace(part, out)
+
+
+def format_of(path: Path, given: str | None, flag: str, allowed: Sequence[str]) -> str:
+    """The format of a file: what was given, or what its suffix says.
+
+    Raises:
+        ConfigError: If neither names an allowed format.
+    """
+    if given is not None and given not in allowed:
+        raise ConfigError(
+            f"{flag} is {given!r}.{near_matches(given, allowed)} Allowed for {str(path)!r}: {', '.join(allowed)}."
+        )
+    found = given or SUFFIXES.get(path.suffix.lower())
+    if found not in allowed:
+        suffixes = ", ".join(suffix for suffix, name in SUFFIXES.items() if name in allowed)
+        raise ConfigError(
+            f"`out` {str(path)!r} has the suffix {path.suffix!r}; allowed: {suffixes}, or name the format with {flag}."
+        )
+    return found
+
+
+def require_known(line: Mapping[str, Any], columns: Sequence[str], number: int) -> None:
+    """Refuse row `number` where it has a column that the first row lacks.
+
+    Raises:
+        DataError: Naming the column.
+    """
+    unknown = sorted(line.keys() - set(columns))
+    if unknown:
+        raise DataError(f"row {number} has the column {unknown[0]!r}, which the first row lacks; write a .jsonl file.")
+
+
+def _count(rows: Iterator[Any]) -> int:
+    """How many there are."""
+    return sum(1 for _ in rows)
+
+
+def _json_line(line: Mapping[str, Any]) -> bytes:
+    """One JSON object; what is missing is null, for JSON has no nan."""
+    clean = {name: None if is_missing(value) else plain(value) for name, value in line.items()}
+    try:
+        return f"{json.dumps(clean, ensure_ascii=False, default=str)}\n".encode()
+    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
+        return f"{json.dumps(clean, default=str)}\n".encode()
+
+
+def _cells(line: Mapping[str, Any], columns: Sequence[str], number: int) -> list[str]:
+    """Cells of row `number`; what is missing is empty, lists and objects are written as JSON."""
+    require_known(line, columns, number)
+    cells, name = [], ""
+    try:
+        for name in columns:
+            value = plain(line.get(name))
+            if isinstance(value, bool | list | dict):
+                value = json.dumps(value, ensure_ascii=False, default=str)
+            cells.append("" if is_missing(value) else field_text(value))
+    except CellError as error:
+        raise DataError(f"row {number}: column {name!r} is {error}; write a .jsonl file.") from None
+    return cells
+
+
+def _delimited(cells: Sequence[str], delimiter: str) -> str:
+    """One line of a .csv or .tsv file."""
+    buffer = io.StringIO(newline="")
+    # csv quotes cells with a character of its line terminator; with "\n" alone, a "\r" inside a cell would end the row.
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"

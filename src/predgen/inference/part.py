@@ -1,0 +1,154 @@
+"""An output under way: what is done so far lies beside it, so that a call after a kill goes on from there.
+
+OUT.part            rows, as they will stand in OUT
+OUT.progress.json   how many rows, in how many bytes of it, are complete
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from predgen.errors import ConfigError, DataError
+from predgen.files import told_in_words, write_text
+
+_LARGEST_STATE = 1 << 20  # bytes; a real one has some hundred
+_AGAIN = "give the same command again to go on"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an output has come.
+
+    Attributes:
+        rows: Complete rows.
+        size: Bytes that hold them.
+        flags: Flag -> how many of these rows carry it.
+    """
+
+    rows: int
+    size: int
+    flags: Mapping[str, int]
+
+
+class PartFile:
+    """The rows of `out` that are done. The caller holds the lock of `out`.
+
+    Args:
+        out: The output.
+        key: Tells input, model and settings; a part of others is not gone on with. None: the input cannot be read a second
+            time, so each call starts anew.
+        count: Counts the rows in a part file.
+
+    Raises:
+        ConfigError: If the part there belongs to something else or is damaged.
+        StorageError: If it cannot be written.
+    """
+
+    def __init__(self, out: Path, key: str | None, count: Callable[[Path], int]) -> None:
+        self.out = out
+        self.path, self._log = Path(f"{out}.part"), Path(f"{out}.progress.json")
+        self._key = key
+        self._count = count
+        with told_in_words(out):
+            self.progress = self._resumed()
+
+    def add(self, data: bytes, rows: int, flags: Mapping[str, int]) -> None:
+        """Append complete rows; once this returns they survive a power cut."""
+        with told_in_words(self.out, _AGAIN):
+            with self.path.open("ab") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            before = self.progress
+            counted = dict(Counter(before.flags) + Counter(flags))
+            self.progress = Progress(before.rows + rows, before.size + len(data), counted)
+            if self._key is not None:
+                write_text(self._log, json.dumps({"key": self._key, **asdict(self.progress)}))
+
+    def finish(self, publish: Callable[[Path, Path], None]) -> None:
+        """Check once more that the part holds what it should, then let `publish` put it into the place of `out`."""
+        with told_in_words(self.out, _AGAIN):
+            self._require_rows(self.progress)
+            publish(self.path, self.out)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove part and state."""
+        self.path.unlink(missing_ok=True)
+        self._log.unlink(missing_ok=True)
+
+    def _resumed(self) -> Progress:
+        """Cut an interrupted output back to what is known to be complete; start a new one where there is none."""
+        if self._key is None or not self._log.exists() or not self.path.exists():
+            self.path.write_bytes(b"")
+            self._log.unlink(missing_ok=True)
+            return Progress(0, 0, {})
+        progress = self._read()
+        if self.path.stat().st_size > progress.size:
+            with self.path.open("r+b") as file:
+                file.truncate(progress.size)
+        self._require_rows(progress)
+        return progress
+
+    def _read(self) -> Progress:
+        """The state, every field checked: a wrong count would lose or repeat rows."""
+        try:
+            if self._log.stat().st_size > _LARGEST_STATE:
+                raise ValueError("too large")
+            state = json.loads(self._log.read_text(encoding="utf-8"))
+            known, flags = state["key"], {str(name): _whole(n) for name, n in dict(state["flags"]).items()}
+            progress = Progress(_whole(state["rows"]), _whole(state["size"]), flags)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ConfigError(
+                f"{str(self._log)!r}, the state of an unfinished output, is damaged. {self._delete()}."
+            ) from error
+        if known != self._key:
+            raise ConfigError(
+                f"{str(self.path)!r} is the unfinished output of another input, model or setting. {self._delete()}, or"
+                " choose another `out`."
+            )
+        return progress
+
+    def _require_rows(self, wanted: Progress) -> None:
+        """Count the rows by reading them, a second way than the one they were written by."""
+        size = self.path.stat().st_size
+        if size != wanted.size:
+            raise ConfigError(
+                f"{str(self.path)!r} is {'shorter' if size < wanted.size else 'longer'} than the {wanted.size} bytes that"
+                f" were written to it. {self._delete()}."
+            )
+        try:
+            rows = self._count(self.path) if size else 0
+        except DataError as error:
+            raise ConfigError(f"{str(self.path)!r} is damaged: {error} {self._delete()}.") from error
+        if rows != wanted.rows:
+            raise ConfigError(f"{str(self.path)!r} holds {rows} rows instead of {wanted.rows}. {self._delete()}.")
+
+    def _delete(self) -> str:
+        """How to start again."""
+        return f"Delete {str(self.path)!r} and {str(self._log)!r} to start again"
+
+
+def _whole(value: Any) -> int:  # noqa: ANN401
+    """A count.
+
+    Raises:
+        ValueError: If it is not a whole number of at least 0.
+    """
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def no_longer_the_same(source: Path, before: os.stat_result) -> bool:
+    """Whether a file was changed or exchanged since: rows read from it may belong to neither version."""
+    try:
+        now = source.stat()
+    except OSError:
+        return True
+    facts = ("st_size", "st_mtime_ns", "st_ino", "st_dev")
+    return any(getattr(now, name) != getattr(before, name) for name in facts)
