@@ -20,7 +20,7 @@ from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.inference.batching import predict_encoded
-from predgen.inference.manifest import MANIFEST
+from predgen.inference.exchange import MANIFEST
 from predgen.models.base import ModelSetup
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import apply_peft

@@ -6,18 +6,17 @@ is complete and on the disk, and what a full disk or a missing permission says b
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from predgen.errors import BusyError, StorageError
+from predgen.errors import BusyError, ConfigError, StorageError
 
 _WAIT_S = 10.0  # for another process to finish a small file: it takes milliseconds
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNFIT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
+_UNFIT = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 @contextmanager
@@ -56,6 +55,35 @@ def locked(place: Path, *, wait_s: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, if need be, and hold it; one that was made and stayed empty is removed again.
+
+    Raises:
+        ConfigError: If it is a file.
+        BusyError: If somebody else is writing there.
+        StorageError: If it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
+    is_new = not folder.exists()
+    with told_in_words(folder, only_writes=True):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+
+
+def holdings(folder: Path) -> list[Path]:
+    """What is in a folder, without the locks and drafts that a killed process left."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(p for p in found if not (p.name.startswith(".") and p.name.endswith((".lock", ".new"))))
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a draft beside `path`, which takes its place when the block has ended well; a kill leaves the old file.
 
@@ -69,7 +97,7 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.new")
     with locked(path, wait_s=_WAIT_S):
         try:
-            with told_in_words(path):
+            with told_in_words(path, only_writes=True):
                 yield draft
                 sync(draft)
                 os.replace(draft, path)
@@ -94,7 +122,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def told_in_words(place: Path, then: str = "") -> Iterator[None]:
+def told_in_words(place: Path, then: str = "", *, only_writes: bool = False) -> Iterator[None]:
     """Turn what the system says where `place` cannot be written into an error with a remedy.
 
     torch and safetensors hide the system's error number behind errors of their own; what they raise while they write is
@@ -103,26 +131,31 @@ def told_in_words(place: Path, then: str = "") -> Iterator[None]:
     Args:
         place: What is written in the block.
         then: What to do once the place can be written, e.g. "go on with --resume".
+        only_writes: The block does nothing but write there, so that every error of the system is about that.
 
     Raises:
         StorageError: If the disk is full, or the place may not be written or is gone.
     """
     try:
         yield
-    except (OSError, RuntimeError, *_safetensors_errors()) as error:
-        reason = _reason(error)
-        if reason is None or isinstance(error, StorageError):
+    except Exception as error:
+        reason = _reason(error, only_writes)
+        if reason is None:
             raise
-        raise StorageError(f"cannot write {str(place)!r}: {reason}{f'; then {then}' if then else ''}.") from error
+        raise StorageError(f"{str(place)!r} cannot be written: {reason}{f'; then {then}' if then else ''}.") from error
 
 
-def _reason(error: Exception) -> str | None:
+def _reason(error: Exception, only_writes: bool) -> str | None:
     """Why something could not be written, with the remedy; None for an error that is about something else."""
+    if not isinstance(error, OSError | RuntimeError) and type(error).__name__ != "SafetensorError":
+        return None
     number = error.errno if isinstance(error, OSError) else _hidden_number(str(error))
     if number in _FULL:
         return f"disk full ({os.strerror(number)}). Make room, or choose another place"
     if number in _UNFIT:
         return f"{os.strerror(number)}. Choose a place that you may write to"
+    if only_writes and isinstance(error, OSError):
+        return f"{error.strerror or error}. Check that the place is there and may be written"
     return None
 
 
@@ -134,9 +167,3 @@ def _hidden_number(words: str) -> int | None:
     # torch.save says no more than this, and at its end that fewer bytes were written than it thought.
     is_torch = "PytorchStreamWriter failed writing" in words or "unexpected pos" in words
     return errno.ENOSPC if is_torch else None
-
-
-def _safetensors_errors() -> tuple[type[Exception], ...]:
-    """The error of safetensors, which is not imported for a program that has not used it."""
-    module = sys.modules.get("safetensors")
-    return () if module is None else (module.SafetensorError,)

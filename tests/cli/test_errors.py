@@ -236,7 +236,7 @@ def test_output_folder_is_a_file(runs: Runs, tmp_path: Path) -> None:
     message = refused(runs.train(*given, "--out", tmp_path / "file"))
     assert message == f"error: `out` {str(tmp_path / 'file')!r} is a file; give a folder."
     message = refused(runs.train(*given, "--out", tmp_path / "file" / "run"))
-    assert message.startswith(f"error: `out` {str(tmp_path / 'file' / 'run')!r} cannot be written: Not a directory.")
+    assert message.startswith(f"error: {str(tmp_path / 'file' / 'run')!r} cannot be written: Not a directory.")
     message = refused(predgen("predict", runs.label, runs.data, "-o", tmp_path / "file" / "out.csv"))
     assert message == (
         f"error: `out` {str(tmp_path / 'file' / 'out.csv')!r} lies in a folder that does not exist;"

@@ -21,6 +21,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 from predgen.compare.plan import Cell
 from predgen.compare.records import Record, write_record
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 for line in sys.stdin:
     cell = Cell.from_dict(json.loads(line)["cell"])
     if cell.variant == "dies":
@@ -78,7 +79,9 @@ def test_worker_that_dies_costs_its_own_run_only(tmp_path: Path) -> None:
     assert {record.status for record in read_records(tmp_path)} == {"done", "failed"}
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_lets_workers_save(tmp_path: Path) -> None:
+
     def interrupt() -> None:
         while not (tmp_path / "slow").exists():
             time.sleep(0.02)

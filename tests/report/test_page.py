@@ -17,7 +17,7 @@ from html_pages import Element, figures, read_page
 from predgen.compare.findings import Estimate
 from predgen.compare.records import FOLDERS, PLAN_FILE, Record
 from predgen.compare.study_tables import study_tables
-from predgen.errors import DataError
+from predgen.errors import DataError, StorageError
 from predgen.report.experiment import load_experiment
 from predgen.report.page import make_page, write_report
 from report.conftest import Made, made, write
@@ -366,8 +366,8 @@ def test_page_is_written_whole_or_not_at_all(single: Made, tmp_path: Path, monke
     def full(*paths: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("predgen.report.page.os.replace", full)
-    with pytest.raises(DataError, match=r"page\.html' cannot be written: No space left on device\. Choose another"):
+    monkeypatch.setattr("predgen.files.os.replace", full)
+    with pytest.raises(StorageError, match=r"page\.html' cannot be written: disk full \(No space left on device\)"):
         write_report(single.folder, target)
     assert target.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

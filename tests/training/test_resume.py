@@ -17,7 +17,8 @@ from transformers import TrainerCallback
 from predgen.errors import ConfigError, TrainingError
 from predgen.inference.trained import TrainedModel
 from predgen.training import callbacks
-from predgen.training.loop import checkpoints, last_checkpoint, trainable_state
+from predgen.training.checkpoints import checkpoints, last_checkpoint
+from predgen.training.loop import trainable_state
 from tiny_runs import RESUMABLE, tiny_base, tiny_config, tiny_data, tiny_run
 
 KILLED = Path(__file__).with_name("killed_run.py")
@@ -185,6 +186,7 @@ def test_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(base: Path, tmp_pa
     assert [line["p"] for line in whole if "loss" in line] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("eval_steps", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_a_checkpoint_and_changes_nothing(base: Path, tmp_path: Path, eval_steps: int | None) -> None:
     settings = {**RESUMABLE, "eval_steps": eval_steps, "epochs": 2.0}
@@ -207,6 +209,7 @@ def test_ctrl_c_saves_a_checkpoint_and_changes_nothing(base: Path, tmp_path: Pat
     assert len(evaluations[0]) == (4 if eval_steps else 2)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_second_ctrl_c_stops_at_once(base: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     twice = {1: lambda: (ctrl_c(), ctrl_c())}

@@ -5,7 +5,6 @@ OUT/results/RUN.ESTIMATOR.json   the settings, and one record per estimate
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predgen.errors import ConfigError
+from predgen.files import replacing, write_text
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -51,11 +51,8 @@ class Store:
 
     def keep_states(self, run: str, settings: Mapping[str, Any], arrays: Arrays) -> None:
         """Keep a run's arrays."""
-        path = self.folder / "states" / f"{run}.npz"
-        draft = path.with_suffix(".new")
-        with draft.open("wb") as file:
+        with replacing(self.folder / "states" / f"{run}.npz") as draft, draft.open("wb") as file:
             np.savez(file, allow_pickle=False, settings=np.array(json.dumps(settings)), **arrays)
-        os.replace(draft, path)
 
     def results(self, run: str, estimator: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the records kept for a run and an estimator.
@@ -84,9 +81,7 @@ class Store:
 
 def write_json(path: Path, data: Any) -> None:  # noqa: ANN401
     """Write plain data; the file is replaced whole."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _require_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """Errors on the command line: one readable message, no traceback."""
 
 import functools
+import signal
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -17,12 +20,12 @@ INTERRUPTED = 130  # what shells report after Ctrl-C
 
 
 def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn errors that a user can repair into `error: ...` and exit status 2, and Ctrl-C into 130."""
+    """Turn errors that a user can repair into `error: ...` and exit status 2, and Ctrl-C and SIGTERM into 130."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _ended_by_sigterm():
                 warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
                 return command(*args, **kwargs)
         except PredgenError as error:
@@ -47,3 +50,19 @@ def _show_warning(others: Callable[..., None], message: Warning | str, category:
         say(f"warning: {message}", err=True)
     else:
         others(message, category, *place)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM, with which schedulers and `kill` end a command, do what Ctrl-C does: finished parts are kept.
+
+    It is also the one way to end a command that a shell runs in the background, where Ctrl-C is ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not arrive here
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

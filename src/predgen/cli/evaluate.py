@@ -1,7 +1,6 @@
 """`predgen evaluate`."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -10,6 +9,7 @@ import typer
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
 from predgen.errors import ConfigError
+from predgen.files import write_text
 
 
 @readable_errors
@@ -60,9 +60,7 @@ def evaluate(
         found = measure(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)
     result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decode, **found.to_dict()}
     if json_file is not None:
-        draft = Path(f"{json_file}.new")
-        draft.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(draft, json_file)
+        write_text(json_file, json.dumps(result, indent=1, allow_nan=False) + "\n")
     _show(result)
 
 

@@ -47,7 +47,12 @@ def train(
     if resume and overwrite:
         raise ConfigError("--resume goes on with the run in the folder, --overwrite replaces it: give one of them.")
     from predgen.figures import number
+    from predgen.files import locked_folder
     from predgen.terminal import PlainConsole
+    from predgen.training.folder import look_at
+
+    with locked_folder(folder):  # a first look, before anything heavy is loaded
+        look_at(folder, run_config, resume=resume, overwrite=overwrite)
     from predgen.threads import use_available_threads
     from predgen.training.run import train as run_training
 

@@ -16,18 +16,29 @@ from predgen import registries
 from predgen.baselines import BaselinePredictions, constant, tfidf
 from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.plan import Cell
-from predgen.compare.records import Measurement, Predictions, Record, read_record, record_path, write_record
+from predgen.compare.records import (
+    Measurement,
+    Predictions,
+    Record,
+    is_cut_off,
+    read_record,
+    record_path,
+    write_record,
+)
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
 from predgen.core import Decoding, Example, Prediction
-from predgen.errors import ConfigError
+from predgen.errors import ConfigError, StorageError
 from predgen.evaluation import counts
-from predgen.inference.manifest import MANIFEST
+from predgen.files import locked, write_text
+from predgen.inference.exchange import MANIFEST
 from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import PRIMARY, evaluate_metrics, primary_metric
 from predgen.metrics.intervals import paired_difference
+from predgen.training.folder import is_run_of
 from predgen.training.run import train, zero_shot
 
+_WAIT_S = 30.0  # for a worker whose `compare` was killed to end
 _MAX_POINTS = 200  # of a curve: more is not seen in a drawing
 _TOP = 5  # answers per row whose probabilities are kept
 _DIGITS = 5  # significant digits of stored probabilities
@@ -44,9 +55,21 @@ def run_cell(cell: Cell, experiment: Path, *, keep_models: bool = False) -> Reco
 
     Raises:
         KeyboardInterrupt: After Ctrl-C; a checkpoint was saved, and the next call goes on from there.
+        BusyError: If another process is making the run.
+        StorageError: If the disk is full; the next call goes on from the last checkpoint.
     """
-    work = experiment / "work" / cell.stage / cell.id
+    path = record_path(experiment, cell.stage, cell.id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path, wait_s=_WAIT_S):
+        made = finished(cell, experiment)  # somebody else may have made it meanwhile
+        return made if made is not None else _run_cell(cell, experiment, keep_models)
+
+
+def _run_cell(cell: Cell, experiment: Path, keep_models: bool) -> Record:
+    """Make a run that nobody else makes."""
+    work, kept = experiment / "work" / cell.stage / cell.id, experiment / "models" / cell.id
     work.mkdir(parents=True, exist_ok=True)
+    _take_back(kept, work / "model", cell)
     record = Record(
         id=cell.id,
         task=cell.task,
@@ -62,20 +85,22 @@ def run_cell(cell: Cell, experiment: Path, *, keep_models: bool = False) -> Reco
     try:
         forget_peak()
         record = _made(cell, record, work, experiment)
+    except StorageError:  # says nothing about the run, which goes on once there is room
+        raise
     except ConfigError as error:
         record = replace(record, status="refused", error=_told(error))
     except Exception as error:  # a run that fails is reported in its place; the others go on
         record = replace(record, status="failed", error=_told(error))
     record = replace(record, environment=environment())
-    write_record(record, experiment)
     if keep_models and cell.stage == "final" and (work / "model" / MANIFEST).is_file():
-        _keep(work / "model", experiment / "models" / cell.id)
+        _keep(work / "model", kept)
+    write_record(record, experiment)  # last: a run with a record is never looked at again
     shutil.rmtree(work)
     return record
 
 
 def finished(cell: Cell, experiment: Path) -> Record | None:
-    """The record of a run, if it is there and was made as the plan says.
+    """The record of a run, if it is there and was made as the plan says; None also for a run whose process died.
 
     Raises:
         ConfigError: If it was made with other settings.
@@ -86,14 +111,14 @@ def finished(cell: Cell, experiment: Path) -> Record | None:
         return None
     record, wanted = read_record(path), cell.to_dict()
     if record.cell != wanted:
-        if record.status == "refused":  # nothing was made
+        if record.status == "refused" or is_cut_off(record):  # nothing was made
             return None
         told = _differences(record.cell, wanted)
         raise ConfigError(
             f"run {cell.id!r} in {str(experiment)!r} was made with other settings ({told}). Choose another folder, or ask for"
             " the same."
         )
-    return record
+    return None if is_cut_off(record) else record
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -108,6 +133,12 @@ def _told(error: Exception) -> dict[str, str]:
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     where = "\n".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
     return {"type": type(error).__name__, "message": str(error), "traceback": where}
+
+
+def _take_back(kept: Path, model: Path, cell: Cell) -> None:
+    """Go on with a model that was moved to where it is kept, by a process that died before it wrote the record."""
+    if not model.exists() and (kept / MANIFEST).is_file() and is_run_of(kept, cell.config()):
+        os.replace(kept, model)
 
 
 def _keep(model: Path, place: Path) -> None:
@@ -316,7 +347,5 @@ def _write_texts(rows: CellRows, experiment: Path) -> None:
         path = experiment / "rows" / f"{name}.jsonl"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
             lines = (json.dumps({"row_id": e.row_id, "fields": dict(e.fields)}, ensure_ascii=False) for e in examples)
-            draft.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
-            os.replace(draft, path)
+            write_text(path, "\n".join(lines) + "\n", errors="surrogatepass")

@@ -9,16 +9,17 @@ EXP/work/ID/           a run that is under way; it is gone once its record is th
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from predgen.errors import DataError
+from predgen.files import write_text
 
 FORMAT_VERSION = 1
 PLAN_FILE = "experiment.yaml"
+WORKER_DIED = "WorkerDied"
 FOLDERS = {"final": "runs", "trial": "trials"}
 
 Stage = Literal["final", "trial"]
@@ -125,11 +126,14 @@ def write_record(record: Record, experiment: Path) -> Path:
     """Write a record; a reader sees the whole file or none."""
     path = record_path(experiment, record.stage, record.id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
     text = json.dumps({"format": FORMAT_VERSION, **asdict(record)}, ensure_ascii=False, allow_nan=False)
-    draft.write_text(text + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, text + "\n")
     return path
+
+
+def is_cut_off(record: Record) -> bool:
+    """Whether a run's process died: its record says so, and the next call goes on with the run."""
+    return record.status == "failed" and (record.error or {}).get("type") == WORKER_DIED
 
 
 def record_path(experiment: Path, stage: Stage, name: str) -> Path:

@@ -1,6 +1,5 @@
 """Run an experiment: check everything that can be checked, tune, make the runs, resume where it stopped."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from predgen.core import TaskSpec
 from predgen.errors import ConfigError, DataError
 from predgen.escaping import in_line
 from predgen.figures import number
+from predgen.files import holdings, locked_folder, write_text
 from predgen.metrics.base import PRIMARY, primary_metric
 from predgen.progress import ProgressBar
 from predgen.terminal import PlainConsole
@@ -53,9 +53,15 @@ class Experiment:
 
         Raises:
             PredgenError: See the class.
+            BusyError: If another process is at work on the experiment.
             KeyboardInterrupt: After Ctrl-C; the same call goes on.
         """
         _check_folder(self.folder)
+        with locked_folder(self.folder):
+            return self._run()
+
+    def _run(self) -> list[Record]:
+        """Make all runs in a folder where nobody else does."""
         self._look_at_rows()
         self._check_grown()
         _write_plan(self.plan, self.folder)
@@ -241,21 +247,13 @@ def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds something else."""
     if folder.is_file():
         raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / PLAN_FILE).is_file():
+    if holdings(folder) and not (folder / PLAN_FILE).is_file():
         raise ConfigError(f"`out` {str(folder)!r} is not empty and holds no experiment. Choose another folder.")
 
 
 def _write_plan(plan: Plan, folder: Path) -> None:
     """Write the plan, whole or not at all."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{PLAN_FILE}.new"
-        draft.write_text(yaml.safe_dump(plan.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        os.replace(draft, folder / PLAN_FILE)
-    except OSError as error:
-        raise ConfigError(
-            f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose another folder."
-        ) from error
+    write_text(folder / PLAN_FILE, yaml.safe_dump(plan.to_dict(), sort_keys=False, allow_unicode=True))
 
 
 def _require_one_metric(source: str, task: TaskSpec, asked: str | None) -> None:

@@ -18,8 +18,8 @@ from typing import Protocol, runtime_checkable
 
 from predgen import registries
 from predgen.compare.plan import Cell
-from predgen.compare.records import Record, read_record, record_path, write_record
-from predgen.errors import ConfigError
+from predgen.compare.records import WORKER_DIED, Record, is_cut_off, read_record, record_path, write_record
+from predgen.errors import ConfigError, StorageError
 from predgen.threads import available_threads
 
 _GRACE_S = 60.0  # for a worker to save a checkpoint after Ctrl-C
@@ -171,19 +171,21 @@ class _Hand(threading.Thread):
             answer = ""
         if self.shared.stopped.is_set():
             return
-        if answer:
-            record = read_record(record_path(self.shared.experiment, cell.stage, cell.id))
-        else:
+        problem = json.loads(answer).get("error") if answer else None
+        if problem is not None:
+            raise StorageError(problem)
+        record = _record(cell, self.shared.experiment) if answer else None
+        if record is None:
             record = _died(cell, process.wait(), self.shared.experiment, self.name)
         with self.shared.lock:
             self.shared.on_done(record)
 
     def interrupt(self) -> None:
-        """Pass Ctrl-C on, and give the worker time to save."""
+        """Have the worker stop, and give it time to save."""
         process = self._process
         if process is None or process.poll() is not None:
             return
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # not SIGINT, which a worker of a background job ignores until it has started
         try:
             process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
@@ -214,12 +216,24 @@ def _start(name: str, experiment: Path, threads: int) -> "subprocess.Popen[str]"
     return process
 
 
+def _record(cell: Cell, experiment: Path) -> Record | None:
+    """The record of a run, if its process has written one."""
+    path = record_path(experiment, cell.stage, cell.id)
+    found = read_record(path) if path.is_file() else None
+    return None if found is None or is_cut_off(found) else found
+
+
 def _died(cell: Cell, status: int, experiment: Path, name: str) -> Record:
-    """The record of a run whose process ended without an answer."""
+    """The record of a run whose process ended without an answer: its own, if it was written before the end."""
+    if (made := _record(cell, experiment)) is not None:
+        return made
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
     hint = "; out of memory is the usual reason" if status == -signal.SIGKILL else ""
-    message = f"its process ended with {how}{hint}. See {Path('work') / (name + '.log')} in the experiment's folder."
-    error = {"type": "WorkerDied", "message": message, "traceback": ""}
+    message = (
+        f"its process ended with {how}{hint}. See {Path('work') / (name + '.log')} in the experiment's folder; the same"
+        " command goes on with the run."
+    )
+    error = {"type": WORKER_DIED, "message": message, "traceback": ""}
     record = Record(
         id=cell.id,
         task=cell.task,

@@ -91,7 +91,7 @@ def format_of(path: Path, given: str | None, flag: str, allowed: Sequence[str]) 
             f"{flag} is {given!r}.{near_matches(given, allowed)} Allowed for {str(path)!r}: {', '.join(allowed)}."
         )
     found = given or SUFFIXES.get(path.suffix.lower())
-    if found not in allowed:
+    if found is None or found not in allowed:
         suffixes = ", ".join(suffix for suffix, name in SUFFIXES.items() if name in allowed)
         raise ConfigError(
             f"`out` {str(path)!r} has the suffix {path.suffix!r}; allowed: {suffixes}, or name the format with {flag}."

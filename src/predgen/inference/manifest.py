@@ -21,10 +21,10 @@ from predgen.config import RunConfig, config_from, peft_setting_owners
 from predgen.core import TaskSpec
 from predgen.data.labels import with_labels
 from predgen.errors import PredgenError, SavedModelError
+from predgen.inference.exchange import MANIFEST
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
 
-MANIFEST = "predgen.json"
 FORMAT_VERSION = 2
 _READS = (1, FORMAT_VERSION)  # 1: without digests, with the permission to run code in `config`
 _IN_MEMORY = "(in memory)"  # what the first version called the file of rows in memory

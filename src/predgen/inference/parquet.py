@@ -39,8 +39,9 @@ class Parquet:
         if done == 0:
             self._schema = pa.schema([self._field(name, lines) for name in self._columns])
         arrays = [self._array(field, lines, done) for field in self._schema]
-        batch = pa.record_batch(arrays, schema=self._schema).serialize().to_pybytes()
-        return batch if done else self._schema.serialize().to_pybytes() + batch
+        batch: bytes = pa.record_batch(arrays, schema=self._schema).serialize().to_pybytes()
+        head: bytes = b"" if done else self._schema.serialize().to_pybytes()
+        return head + batch
 
     def count(self, part: Path) -> int:
         try:

@@ -11,9 +11,7 @@ RUN/README.md           model card
 import copy
 import hashlib
 import json
-import os
 import platform
-import shutil
 import tempfile
 import warnings
 from dataclasses import asdict, replace
@@ -29,9 +27,10 @@ from predgen.config import RunConfig
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
 from predgen.errors import ModelError, PredgenError, SavedModelError, UnverifiedWarning
+from predgen.files import told_in_words
+from predgen.inference.exchange import MANIFEST, TRAINED_ROWS, exchanging
 from predgen.inference.manifest import (
     FORMAT_VERSION,
-    MANIFEST,
     Manifest,
     codec_data,
     codec_digest,
@@ -55,61 +54,21 @@ from predgen.models.base_model import (
 from predgen.peft_methods.base import load_adapter
 from predgen.weights import read_weights
 
-TRAINED_ROWS = "trained-rows.json"
 _SEALED = ("adapter", "base", "head.safetensors", TRAINED_ROWS)
 _CODEC = f"{MANIFEST}: codec"
-_PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
 
 
 def save(trained: TrainedModel, folder: str | Path) -> Path:
     """Write a trained model into a folder; a reader sees the old model, or the new one, never a mixture.
 
     Raises:
-        SavedModelError: If the folder cannot be written.
+        StorageError: If the folder cannot be written, or the disk is full.
+        BusyError: If another process is writing there.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
-        try:
-            with without_progress_bars():
-                _write_parts(trained, staging)
-            _exchange(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise SavedModelError(
-            f"cannot write the model to {str(folder)!r}: {error}. Choose a folder you may write to."
-        ) from error
+    with told_in_words(folder, only_writes=True), exchanging(folder) as staging, without_progress_bars():
+        _write_parts(trained, staging)
     return folder
-
-
-def _exchange(new: Path, folder: Path) -> None:
-    """Put new files in the place of the old ones, which come back if that fails. The manifest goes first, comes last."""
-    old = new / "old"
-    old.mkdir()
-    before = [name for name in (MANIFEST, *_PARTS) if (folder / name).exists()]
-    try:
-        for name in before:
-            os.replace(folder / name, old / name)
-        for name in (*_PARTS, MANIFEST):
-            if (new / name).exists():
-                os.replace(new / name, folder / name)
-    except BaseException:
-        for name in (*_PARTS, MANIFEST):
-            if (old / name).exists() or name not in before:
-                _remove(folder / name)
-            if (old / name).exists():
-                os.replace(old / name, folder / name)
-        raise
-
-
-def _remove(path: Path) -> None:
-    """Delete a file or folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _write_parts(trained: TrainedModel, folder: Path) -> None:

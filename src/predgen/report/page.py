@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from predgen.compare.findings import Findings
 from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError
 from predgen.figures import p_value
+from predgen.files import write_text
 from predgen.report import words
 from predgen.report.calibration import confusion_matrices, reliability_diagrams, residual_plots
 from predgen.report.cost import cost_section
@@ -41,22 +41,15 @@ def write_report(folder: Path, target: Path | None = None) -> Path:
         The file.
 
     Raises:
-        DataError: If the folder is no experiment, no run is finished, a record is damaged, or the file cannot be written.
+        DataError: If the folder is no experiment, no run is finished, or a record is damaged.
+        StorageError: If the file cannot be written.
     """
     target = folder / FILE if target is None else target
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else "lies in a folder that does not exist; make it first"
         raise DataError(f"the page's file {str(target)!r} {what}. Give a file such as 'report.html'.")
     page = make_page(load_experiment(folder))
-    draft = target.with_name(f".{target.name}.new")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, target)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise DataError(
-            f"the page's file {str(target)!r} cannot be written: {error.strerror or error}. Choose another with -o."
-        ) from error
+    write_text(target, page)
     return target
 
 

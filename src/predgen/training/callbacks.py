@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from predgen.figures import number
+from predgen.files import write_text
 from predgen.progress import ProgressBar, row_progress
 from predgen.terminal import PlainConsole
 
@@ -32,13 +34,15 @@ class RankBudget(TrainerCallback):
 class Interrupt(TrainerCallback):
     """First Ctrl-C: finish the step, save a checkpoint, stop. Second Ctrl-C: stop at once.
 
+    SIGTERM, with which schedulers and shells end a command, is heard in the same way.
+
     Attributes:
         requested: Whether the run was interrupted.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def on_train_begin(
         self,
@@ -47,10 +51,12 @@ class Interrupt(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        try:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-        except ValueError:  # not the main thread: Ctrl-C does not arrive here
-            self._previous = None
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals do not arrive here
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A shell ignores Ctrl-C for what it runs in the background: it is meant for the foreground, and stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -89,10 +95,10 @@ class Interrupt(TrainerCallback):
         self.restore()
 
     def restore(self) -> None:
-        """Give Ctrl-C back to whoever had it."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        """Give the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
 
 
 class EvaluateAtEnd(TrainerCallback):
@@ -127,7 +133,7 @@ class LogFile(TrainerCallback):
         if state.is_world_process_zero and self.path.is_file():  # resumed: steps after the checkpoint come again
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
-            self.path.write_text("".join(kept), encoding="utf-8")
+            write_text(self.path, "".join(kept))
 
     def on_log(
         self,

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import DistributedType
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
@@ -24,14 +22,15 @@ from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.errors import TrainingError
+from predgen.files import sync
 from predgen.models.base import PredictionModel, Reduction, RowLosses
 from predgen.peft_methods.adalora import ORTHOGONALITY_WEIGHT, allocator_state, orthogonality, restore_allocator
 from predgen.peft_methods.base import PeftMethod
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule
+from predgen.training.checkpoints import ADAPTER_STATE, ALLOCATOR, WEIGHTS, checkpoints, last_checkpoint
 
 _INDEPENDENT_FORWARDS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
-WEIGHTS, ADAPTER_STATE, ALLOCATOR = "trainable.safetensors", "adapter_state.json", "rank_allocator.safetensors"
 
 
 class TrainingRows(Dataset[Encoded]):
@@ -82,6 +81,7 @@ class PredictionTrainer(Trainer):
         model: The model.
         args: transformers' arguments.
         rows: Training rows with targets.
+        run_folder: Where checkpoints go.
         pad_id: Any valid token id.
         method: PEFT method of the model.
         schedule: Sampling schedule, in optimizer steps.
@@ -99,6 +99,7 @@ class PredictionTrainer(Trainer):
         args: TrainingArguments,
         rows: Sequence[Encoded],
         *,
+        run_folder: Path,
         pad_id: int,
         method: PeftMethod,
         schedule: SamplingSchedule,
@@ -114,7 +115,7 @@ class PredictionTrainer(Trainer):
         self._checkpoint_root: str | None = None
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
         self.prediction_model = model
-        self.run_folder = Path(str(args.output_dir))
+        self.run_folder = run_folder
         self.data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size)
         super().__init__(
             model=model,
@@ -267,9 +268,11 @@ class PredictionTrainer(Trainer):
             self._checkpoint_root = None
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
+            sync(staging)
             shutil.rmtree(run / name, ignore_errors=True)
             os.replace(staging / name, run / name)
             self._prune(run)
+            shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
     def _prune(self, run: Path) -> None:
@@ -331,28 +334,3 @@ def load_trainable(model: nn.Module, folder: Path) -> None:
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(state[name])
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    found = [p for p in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_complete(p)]
-    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether all files of a checkpoint are there and none is cut off."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        for path in (checkpoint / WEIGHTS, *checkpoint.glob("*.safetensors")):
-            with safe_open(str(path), "pt"):
-                pass
-    except (OSError, ValueError, SafetensorError):
-        return False
-    states = list(checkpoint.glob("*.pt*"))  # optimizer.pt, scheduler.pt, and rng_state.pth or one such file per rank
-    return len(states) >= 3 and all(map(zipfile.is_zipfile, states))
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
-    found = checkpoints(run)
-    return found[-1] if found else None

@@ -1,17 +1,16 @@
 """One training run, from settings to a trained model."""
 
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
@@ -23,18 +22,18 @@ from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
-from predgen.errors import ConfigError
-from predgen.inference.manifest import MANIFEST
+from predgen.files import locked_folder, told_in_words
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import evaluate_metrics, primary_metric
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
-from predgen.plain_data import read_yaml
 from predgen.sampling.schedule import SamplingSchedule
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
-from predgen.training.loop import PredictionTrainer, last_checkpoint
+from predgen.training.checkpoints import last_checkpoint
+from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at
+from predgen.training.loop import PredictionTrainer
 from predgen.training.prepare import (
     TrainingData,
     load_data,
@@ -45,10 +44,10 @@ from predgen.training.prepare import (
     weigh,
 )
 from predgen.training.selection import Selection
+from predgen.training.trackers import trackers
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
 LEAST_EVAL_ROWS = 500  # a share of 0.9 is then known to 0.013 (one standard error), which tells checkpoints apart
-_CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +96,12 @@ def train(
         with tempfile.TemporaryDirectory(prefix="predgen-") as scratch:
             return _Run(config, _folder_of_first_rank(Path(scratch)), data, console).train(None)
     folder = Path(out)
-    if resume:
-        return _Run(config, folder, data, console).train(_resumable(folder, config))
-    if ranks.is_main_process:
-        _check_folder(folder, overwrite=overwrite)
-    ranks.wait_for_everyone()
-    return _Run(config, folder, data, console).train(None, claim=True)
+    with locked_folder(folder) if ranks.is_main_process else nullcontext():
+        if ranks.is_main_process:
+            look_at(folder, config, resume=resume, overwrite=overwrite)
+        ranks.wait_for_everyone()
+        checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
+        return _Run(config, folder, data, console).train(checkpoint, claim=not resume)
 
 
 def zero_shot(config: RunConfig, data: TrainingData) -> TrainedModel:
@@ -123,56 +122,6 @@ def _folder_of_first_rank(folder: Path) -> Path:
     return Path(str(broadcast_object_list([str(folder)])[0]))
 
 
-def _check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds something else, or a run that is not to be overwritten."""
-    if folder.is_file():
-        raise ConfigError(f"`out` {str(folder)!r} is a file; give a folder.")
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise ConfigError(
-                f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite."
-            )
-        if not (folder / _CONFIG).is_file():
-            raise ConfigError(
-                f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder."
-            )
-
-
-def _claim_folder(folder: Path, config: RunConfig) -> None:
-    """Make the run's folder, empty but for its settings and the bad rows that reading has just left out."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif not path.name.startswith("bad-rows."):
-                path.unlink()
-        (folder / _CONFIG).write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"`out` {str(folder)!r} cannot be written: {error.strerror}. Choose a folder you may write to."
-        ) from error
-
-
-def _resumable(folder: Path, config: RunConfig) -> Path | None:
-    """Make sure that a folder holds an unfinished run with the same settings; return its last checkpoint."""
-    stored = folder / _CONFIG
-    if not stored.is_file():
-        raise ConfigError(f"there is no run to resume in {str(folder)!r}.")
-    before = read_yaml(stored, error=ConfigError, repair="Restore it, or give --overwrite to train anew.")
-    now = config.to_dict()
-    changed = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
-    if changed:
-        raise ConfigError(
-            f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones."
-        )
-    if (folder / MANIFEST).is_file():
-        raise ConfigError(
-            f"the run in {str(folder)!r} is finished. Load its model, or give --overwrite to train it anew."
-        )
-    return last_checkpoint(folder / "checkpoints")
-
-
 class _Run:
     """The steps of one run; each method is one of them."""
 
@@ -182,6 +131,7 @@ class _Run:
         self.config = config
         self.folder = folder
         self.console = console or PlainConsole(quiet=True)
+        self.trackers = trackers(config.report_to)
         self.data = data or load_data(config, folder)
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
         self.metric = primary_metric(config.metric, self.data.task)
@@ -199,9 +149,11 @@ class _Run:
         rows = [trained.encoder.encode(example) for example in examples]
         if claim:
             if PartialState().is_main_process:
-                _claim_folder(self.folder, self.config)
+                claim_folder(self.folder, self.config)
             PartialState().wait_for_everyone()
-        self._fit(trained, rows, args, lengths, checkpoint)
+        is_kept = (self.folder / CONFIG).is_file()
+        with told_in_words(self.folder, "go on with --resume" if is_kept else ""):
+            self._fit(trained, rows, args, lengths, checkpoint)
         return trained
 
     def untrained(self) -> TrainedModel:
@@ -245,7 +197,7 @@ class _Run:
         encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
         display = self._display(args)
         trainer = self._trainer(trained, rows, encoded, args, lengths, display)
-        trainer.keeps_checkpoints = (self.folder / _CONFIG).is_file()
+        trainer.keeps_checkpoints = (self.folder / CONFIG).is_file()
         if checkpoint is None or not trainer.take_over_finished(checkpoint):
             _train_quietly(trainer, checkpoint)
         if any(isinstance(c, cb.Interrupt) and c.requested for c in trainer.callback_handler.callbacks):
@@ -266,7 +218,7 @@ class _Run:
         trained.report = {**report, "selection": selection.to_dict(), "trainable_parameters": trainable}
         if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
-            shutil.rmtree(trainer.run_folder, ignore_errors=True)
+            finish(self.folder)
         trainer.accelerator.wait_for_everyone()
 
     def _validation_rows(self) -> list[Example]:
@@ -287,7 +239,9 @@ class _Run:
         by = "steps" if config.eval_steps else "epoch"
         metric = registries.metrics.get(self.metric)
         return TrainingArguments(
-            output_dir=str(self.folder / "checkpoints"),
+            output_dir=str(
+                self.folder / TRACKERS
+            ),  # of trackers; checkpoints, which do not outlive the run, lie beside it
             num_train_epochs=config.epochs,
             max_steps=config.max_steps or -1,
             per_device_train_batch_size=config.batch_size,
@@ -311,7 +265,7 @@ class _Run:
             logging_steps=1,
             logging_nan_inf_filter=False,
             disable_tqdm=True,
-            report_to=[] if config.report_to == "none" else config.report_to.split(","),
+            report_to=[],  # `trackers` has made them
             remove_unused_columns=False,
             label_names=[],
             accelerator_config={"even_batches": False, "use_seedable_sampler": False},
@@ -335,7 +289,7 @@ class _Run:
         """Bring the trainer's parts together."""
         config = self.config
         steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
-        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / "log.jsonl"), display]
+        hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / LOG), display, *self.trackers]
         if config.eval_steps and validation:
             hooks.append(cb.EvaluateAtEnd())
         if self.method.has_rank_allocator:
@@ -346,6 +300,7 @@ class _Run:
             trained.model,
             args,
             rows,
+            run_folder=self.folder / CHECKPOINTS,
             pad_id=trained.pad_id,
             method=self.method,
             schedule=SamplingSchedule(config.sampling_schedule, config.p_min, config.p_max, steps),

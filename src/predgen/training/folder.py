@@ -1,0 +1,128 @@
+"""The folder of a run: whose it is, what may be replaced, where a run goes on. No torch here: this is asked first.
+
+RUN/config.yaml     the settings; `--resume` compares them
+RUN/log.jsonl       one JSON object per log
+RUN/checkpoints/    while the run goes on
+RUN/logs/           what trackers write (`--report-to`)
+"""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from predgen.config import RunConfig
+from predgen.errors import ConfigError
+from predgen.files import holdings, told_in_words, write_text
+from predgen.inference.exchange import MANIFEST, bring_back, holds_old_model, is_staging
+from predgen.plain_data import read_yaml
+from predgen.training.checkpoints import last_checkpoint
+
+CONFIG, LOG, CHECKPOINTS, TRACKERS = "config.yaml", "log.jsonl", "checkpoints", "logs"
+
+
+def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is not what the call takes it for, and put it in order after a kill; the caller holds its lock.
+
+    Raises:
+        ConfigError: Saying what is there and what to do.
+    """
+    if not resume:
+        _require_free(folder, overwrite)
+        return
+    _require_same_settings(folder, config)
+    bring_back(folder)
+    if (folder / MANIFEST).is_file():
+        finish(folder)  # as a killed process had not the time to
+        raise ConfigError(
+            f"the run in {str(folder)!r} is finished. Load its model, or give --overwrite to train it anew."
+        )
+
+
+def finish(folder: Path) -> None:
+    """Remove what a run needs only until its model is saved."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    with suppress(OSError):  # trackers have written something, or there are none
+        (folder / TRACKERS).rmdir()
+
+
+def _require_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else, or a run that is not to be overwritten.
+
+    A run that failed before its first checkpoint has left nothing worth keeping: the corrected command takes it over.
+    """
+    if not holdings(folder) or _has_only_begun(folder):
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"`out` {str(folder)!r} is not empty. Choose another folder, or give --resume or --overwrite."
+        )
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(
+            f"`out` {str(folder)!r} is not a predgen run, so it is not overwritten. Choose another folder."
+        )
+
+
+def claim_folder(folder: Path, config: RunConfig) -> None:
+    """Empty the run's folder but for the bad rows that reading has just left out, and write its settings.
+
+    A model's manifest goes first, so that no half of it loads; the settings come last, and in one step: a folder with
+    settings is a run, which --overwrite may go on to replace after a kill.
+    """
+    with told_in_words(folder):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for path in holdings(folder):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != CONFIG and not _is_bad_rows(path):
+                path.unlink()
+        write_text(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
+
+
+def is_run_of(folder: Path, config: RunConfig) -> bool:
+    """Whether a folder holds a run with these settings."""
+    try:
+        return _stored_settings(folder) == config.to_dict()
+    except ConfigError:
+        return False
+
+
+def _stored_settings(folder: Path) -> Mapping[str, Any]:
+    """The settings that a run was started with."""
+    stored = folder / CONFIG
+    if not stored.is_file():
+        raise ConfigError(f"there is no run to resume in {str(folder)!r}.")
+    return read_yaml(stored, error=ConfigError, repair="Restore it, or give --overwrite to train anew.")
+
+
+def _require_same_settings(folder: Path, config: RunConfig) -> None:
+    """Refuse to go on with a run of other settings."""
+    before = _stored_settings(folder)
+    now = config.to_dict()
+    changed = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+    if changed:
+        raise ConfigError(
+            f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones."
+        )
+
+
+def _has_only_begun(folder: Path) -> bool:
+    """Whether all that is there comes from a run without model and checkpoint."""
+    for path in holdings(folder):
+        if is_staging(path):
+            is_worthless = not holds_old_model(path)
+        elif path.name == CHECKPOINTS:
+            is_worthless = last_checkpoint(path) is None
+        else:
+            is_worthless = path.name in (CONFIG, LOG, TRACKERS) or _is_bad_rows(path)
+        if not is_worthless:
+            return False
+    return True
+
+
+def _is_bad_rows(path: Path) -> bool:
+    """Whether a file holds rows that `bad_rows="skip"` left out."""
+    return path.name.startswith("bad-rows.") and path.name.endswith(".jsonl")
