@@ -27,7 +27,11 @@ PEFTS = ["lora", "full"]
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_base(tmp_path_factory.mktemp("base"))
+    """A base model; everything that training imports late is there before the first child is forked."""
+    folder = tmp_path_factory.mktemp("base")
+    made = tiny_base(folder / "base")
+    training(made, folder / "run")()
+    return made
 
 
 def training(base: Path, out: Path, peft: str = "lora", resume: bool = False) -> Callable[[], None]:

@@ -171,6 +171,7 @@ class _Hand(threading.Thread):
             answer = ""
         if self.shared.stopped.is_set():
             return
+        answer = answer if answer.endswith("\n") else ""  # a process that dies may cut its answer off
         problem = json.loads(answer).get("error") if answer else None
         if problem is not None:
             raise StorageError(problem)

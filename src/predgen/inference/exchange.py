@@ -11,9 +11,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from predgen.errors import BusyError, StorageError
 from predgen.files import locked, sync
 
 MANIFEST = "predgen.json"
@@ -42,13 +43,26 @@ def exchanging(folder: Path) -> Iterator[Path]:
 
 
 def is_staging(path: Path) -> bool:
-    """Whether a path is what a killed save left."""
-    return path.name.startswith(_STAGING)
+    """Whether a path is what a killed save left; links are not: nothing is ever moved out of another place."""
+    inside = (path, path / _LEAVING, path / _OLD)
+    return path.name.startswith(_STAGING) and path.is_dir() and not any(p.is_symlink() for p in inside)
 
 
 def holds_old_model(staging: Path) -> bool:
     """Whether a killed save left the older model there."""
     return any((staging / name / MANIFEST).exists() for name in (_LEAVING, _OLD))
+
+
+def bring_back_for_reader(folder: Path) -> None:
+    """Bring an older model back for somebody who wants to load it, if this is possible: nobody saves there, and one may write."""
+    if not (folder / MANIFEST).exists() and folder.is_dir() and any(map(_is_interrupted, folder.iterdir())):
+        with suppress(OSError, BusyError, StorageError), locked(folder):
+            bring_back(folder)
+
+
+def _is_interrupted(path: Path) -> bool:
+    """Whether a killed save left the older model in there."""
+    return is_staging(path) and holds_old_model(path)
 
 
 def bring_back(folder: Path) -> None:
@@ -98,7 +112,7 @@ def _move(names: tuple[str, ...], source: Path, target: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Delete a file or folder, if it is there."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ class RowFormat(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class JsonLines:
+class JsonLines(RowFormat):
     """One JSON object a row; rows may differ in their columns."""
 
     def encoded(self, lines: Sequence[Mapping[str, Any]], done: int) -> bytes:
@@ -56,7 +56,7 @@ class JsonLines:
 
 
 @dataclass(frozen=True, slots=True)
-class Delimited:
+class Delimited(RowFormat):
     """Cells between commas or tabs, quoted where they need it.
 
     Attributes:

@@ -21,7 +21,7 @@ from predgen.config import RunConfig, config_from, peft_setting_owners
 from predgen.core import TaskSpec
 from predgen.data.labels import with_labels
 from predgen.errors import PredgenError, SavedModelError
-from predgen.inference.exchange import MANIFEST
+from predgen.inference.exchange import MANIFEST, bring_back_for_reader
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
 
@@ -93,6 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         SavedModelError: If it is missing, damaged or of a newer format, or a field is not what it should be.
     """
+    bring_back_for_reader(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise SavedModelError(

@@ -36,7 +36,7 @@ class Target(Protocol):
         ...
 
 
-class StandardOutput:
+class StandardOutput(Target):
     """Writes rows to standard output; whoever reads it has them as soon as their window is done."""
 
     def __init__(self) -> None:

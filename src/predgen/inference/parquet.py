@@ -7,7 +7,7 @@ from typing import Any
 from predgen.data.cells import is_missing, plain
 from predgen.errors import DataError
 from predgen.files import replacing
-from predgen.inference.formats import require_known
+from predgen.inference.formats import RowFormat, require_known
 
 try:
     import pyarrow as pa
@@ -18,7 +18,7 @@ except ImportError as missing:
     ) from missing
 
 
-class Parquet:
+class Parquet(RowFormat):
     """One column type for all rows: the input's where it is parquet, else what the first window of rows holds.
 
     Args:

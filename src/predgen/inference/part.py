@@ -10,12 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
 
 from predgen.errors import ConfigError, DataError
 from predgen.files import told_in_words, write_text
+from predgen.plain_data import read_json
 
 _LARGEST_STATE = 1 << 20  # bytes; a real one has some hundred
+_Count = Annotated[int, Field(ge=0)]
 _AGAIN = "give the same command again to go on"
 
 
@@ -32,6 +36,16 @@ class Progress:
     rows: int
     size: int
     flags: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What `out.progress.json` holds: `Progress`, and the key of what it belongs to."""
+
+    key: str
+    rows: _Count
+    size: _Count
+    flags: dict[str, _Count]
 
 
 class PartFile:
@@ -96,22 +110,14 @@ class PartFile:
 
     def _read(self) -> Progress:
         """The state, every field checked: a wrong count would lose or repeat rows."""
-        try:
-            if self._log.stat().st_size > _LARGEST_STATE:
-                raise ValueError("too large")
-            state = json.loads(self._log.read_text(encoding="utf-8"))
-            known, flags = state["key"], {str(name): _whole(n) for name, n in dict(state["flags"]).items()}
-            progress = Progress(_whole(state["rows"]), _whole(state["size"]), flags)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ConfigError(
-                f"{str(self._log)!r}, the state of an unfinished output, is damaged. {self._delete()}."
-            ) from error
-        if known != self._key:
+        again = f"{self._delete()}."
+        state: _State = read_json(self._log, _State, most_bytes=_LARGEST_STATE, error=ConfigError, repair=again)
+        if state.key != self._key:
             raise ConfigError(
                 f"{str(self.path)!r} is the unfinished output of another input, model or setting. {self._delete()}, or"
                 " choose another `out`."
             )
-        return progress
+        return Progress(state.rows, state.size, state.flags)
 
     def _require_rows(self, wanted: Progress) -> None:
         """Count the rows by reading them, a second way than the one they were written by."""
@@ -131,17 +137,6 @@ class PartFile:
     def _delete(self) -> str:
         """How to start again."""
         return f"Delete {str(self.path)!r} and {str(self._log)!r} to start again"
-
-
-def _whole(value: Any) -> int:  # noqa: ANN401
-    """A count.
-
-    Raises:
-        ValueError: If it is not a whole number of at least 0.
-    """
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no count")
-    return value
 
 
 def no_longer_the_same(source: Path, before: os.stat_result) -> bool:

@@ -53,12 +53,12 @@ class Interrupt(TrainerCallback):
     ) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # signals do not arrive here
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for one in (signal.SIGINT, signal.SIGTERM):
             # A shell ignores Ctrl-C for what it runs in the background: it is meant for the foreground, and stays so.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous[number] = signal.signal(number, self._handle)
+            if signal.getsignal(one) is not signal.SIG_IGN:
+                self._previous[one] = signal.signal(one, self._handle)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, signal_number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -96,8 +96,8 @@ class Interrupt(TrainerCallback):
 
     def restore(self) -> None:
         """Give the signals back to whoever had them."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        for one, handler in self._previous.items():
+            signal.signal(one, handler)
         self._previous = {}
 
 

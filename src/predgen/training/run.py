@@ -239,9 +239,7 @@ class _Run:
         by = "steps" if config.eval_steps else "epoch"
         metric = registries.metrics.get(self.metric)
         return TrainingArguments(
-            output_dir=str(
-                self.folder / TRACKERS
-            ),  # of trackers; checkpoints, which do not outlive the run, lie beside it
+            output_dir=str(self.folder / TRACKERS),  # checkpoints, which do not outlive the run, lie beside it
             num_train_epochs=config.epochs,
             max_steps=config.max_steps or -1,
             per_device_train_batch_size=config.batch_size,
