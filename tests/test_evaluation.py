@@ -246,5 +246,24 @@ def test_wrong_choices_are_refused(numbered: TrainedModel) -> None:
     for wrong in ({}, {"split": "test", "data": "x.csv"}):
         with pytest.raises(ConfigError, match=r"give either `split` \(of the run's task\) or `data`"):
             rows_to_measure(numbered, **wrong)
-    with pytest.raises(ConfigError, match=r"`split` is 'test', but this run was trained on a file of yours"):
+    with pytest.raises(ConfigError, match="`split` is 'test', but this run was trained on rows of yours"):
         rows_to_measure(numbered, split="test")
+
+
+def test_rows_without_targets_and_no_rows_are_refused(labelled: TrainedModel) -> None:
+    rows = [*tiny_rows(2, "classification"), Example(2, {"text": "tea"})]
+    with pytest.raises(DataError, match=r"1 of 3 rows have no target .*row 3"):
+        evaluate(labelled, rows)
+    with pytest.raises(DataError, match="no rows"):
+        evaluate(labelled, [])
+
+
+def test_rows_in_memory_are_measured_like_a_file(labelled: TrainedModel) -> None:
+    rows = [{"text": "new wine", "tone": "low"}, {"text": "an old tea", "tone": "high"}]
+    found = rows_to_measure(labelled, data=rows, target="tone")
+    assert [(e.fields["text"], e.target.value) for e in found if e.target] == [
+        ("new wine", "low"),
+        ("an old tea", "high"),
+    ]
+    with pytest.raises(DataError, match="the rows given has no column 'answer'"):
+        rows_to_measure(labelled, data=rows)

@@ -11,6 +11,7 @@ from predgen import registries
 from predgen.codecs.number import NumberCodec
 from predgen.core import Decoding, Example, Prediction, TaskSpec
 from predgen.data.examples import to_examples
+from predgen.data.prompts import prompt_fields
 from predgen.data.sources import rows_of
 from predgen.data.tables import is_published
 from predgen.errors import ConfigError, DataError
@@ -18,6 +19,7 @@ from predgen.inference.trained import TrainedModel, count_flags
 from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import bootstrap_interval
 from predgen.models.base import PLAIN
+from predgen.registry import near_matches
 from predgen.training.prepare import load_data, load_split
 
 
@@ -75,8 +77,15 @@ def evaluate(
         on_batch: Called with the number of rows after each batch.
 
     Raises:
-        DataError: If a label is not one that the model knows.
+        DataError: If there are no rows, one has no target, or a label is not one that the model knows.
     """
+    if not examples:
+        raise DataError("there are no rows to measure on; give at least one.")
+    bare = [example.row_id + 1 for example in examples if example.target is None]
+    if bare:
+        raise DataError(
+            f"{len(bare)} of {len(examples)} rows have no target to compare with, the first is row {bare[0]}."
+        )
     predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
     targets = [example.target.value for example in examples if example.target is not None]
     values = [prediction.value for prediction in predictions]
@@ -121,7 +130,8 @@ def rows_to_measure(
     trained: TrainedModel,
     *,
     split: str | None = None,
-    data: str | None = None,
+    data: Any = None,  # noqa: ANN401
+    target: str | None = None,
     data_dir: str | None = None,
     task: str | None = None,
     with_trained_rows: bool = False,
@@ -131,7 +141,8 @@ def rows_to_measure(
     Args:
         trained: The model.
         split: A split of the run's task, with the run's seed; for a run on a file of the user's: "validation".
-        data: A file with the run's columns; all its rows.
+        data: A file, or rows in memory, with the run's columns; all its rows.
+        target: Column of `data` with the answers; None: the run's.
         data_dir: The task's folder; None: the run's.
         task: Another task, of the same kind and with the same prompt columns, whose split to take instead.
         with_trained_rows: Measure on rows that the run was trained on, too. Not needed for a validation or test split that
@@ -146,14 +157,38 @@ def rows_to_measure(
     if data is not None:
         if task is not None:
             raise ConfigError(f"`task` {task!r} names whose `split` to measure on; a file has the run's own columns.")
-        rows, is_held_out = to_examples(rows_of(data), trained.task, source=f"`data` {data!r}"), False
+        rows, is_held_out = _rows_given(trained, data, target), False
     else:
         assert split is not None, "checked above"
+        if target is not None:
+            raise ConfigError(f"`target` {target!r} names a column of `data`; a `split` has the column of its task.")
         rows, is_held_out = _rows_of_split(trained, split, data_dir, task)
     if not (with_trained_rows or is_held_out):
-        where = repr(data) if data is not None else f"split {split!r}" + (f" of task {task!r}" if task else "")
+        where = _called(data) if data is not None else f"split {split!r}" + (f" of task {task!r}" if task else "")
         _refuse_trained_rows(trained, rows, where)
     return rows
+
+
+def _called(data: Any) -> str:  # noqa: ANN401
+    """What messages call the rows that were given."""
+    return repr(str(data)) if isinstance(data, str | Path) else "the rows given"
+
+
+def _rows_given(trained: TrainedModel, data: Any, target: str | None) -> list[Example]:  # noqa: ANN401
+    """Read rows of the user's, their answers from the column that holds them there."""
+    task = replace(trained.task, target=target or trained.task.target)
+    if task.target in prompt_fields(task.prompt):
+        raise ConfigError(
+            f"`target` {task.target!r} is a column of the run's prompt; name the column with the answers."
+        )
+    rows = list(rows_of(data))
+    if task.target not in rows[0]:
+        raise DataError(
+            f"{_called(data)} has no column {task.target!r}, {'the `target` given' if target else 'the target of this run'}."
+            f"{near_matches(task.target, rows[0])} Its columns: {', '.join(map(repr, rows[0]))}. Name the one with the answers"
+            " with `target` (--target)."
+        )
+    return to_examples(rows, task, source=f"`data` {data!r}" if isinstance(data, str | Path) else "`data`")
 
 
 def _rows_of_split(
@@ -169,7 +204,12 @@ def _rows_of_split(
         if config.task is None and task is None:
             if split != "validation":
                 raise ConfigError(
-                    f"`split` is {split!r}, but this run was trained on a file of yours, which has the split validation only."
+                    f"`split` is {split!r}, but this run was trained on rows of yours, which have the split validation only."
+                )
+            if config.data is None:
+                raise ConfigError(
+                    f"`split` is {split!r}, but this run was trained on rows in memory, which it does not keep. Give rows as"
+                    " `data` (--data FILE), with `target` (--target) where the column of the answers has another name."
                 )
             return load_data(config, Path(scratch)).validation, config.validation_data is not None
         measured, folder = _task_to_measure(trained, task), data_dir or config.data_dir

@@ -16,7 +16,6 @@ from predgen.analysis.runs import Progress, Settings, read_runs, run_labels, sil
 from predgen.analysis.store import Store, write_json
 from predgen.analysis.tables import as_data, as_markdown
 from predgen.errors import ConfigError
-from predgen.evaluation import rows_to_measure
 from predgen.inference.saved import load
 
 
@@ -105,7 +104,7 @@ def draw_heat_maps(
         trained = load(folder, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
         if not writes(trained):
             continue
-        examples = rows_to_measure(trained, split=source.split, data=source.data, data_dir=source.data_dir)
+        examples = source.measured(trained)
         for row in rows:
             if not 1 <= row <= len(examples):
                 raise ConfigError(f"`heatmap` asks for row {row}, but there are rows 1 to {len(examples)}.")

@@ -14,6 +14,8 @@ from predgen.analysis.estimators.base import MIN_CLASS_ROWS
 from predgen.core import Example
 from predgen.data.digests import row_digest
 from predgen.data.encode import Encoded
+from predgen.data.examples import to_examples
+from predgen.data.sources import rows_of
 from predgen.data.splits import limit_rows
 from predgen.errors import DataError
 from predgen.evaluation import rows_to_measure
@@ -34,11 +36,20 @@ class Source:
         split: A split of each run's task.
         data: A file with the runs' columns instead.
         data_dir: Folder of the tasks' files; None: each run's own.
+        target: Column of `data` with the answers; None: the runs' own.
+        training_data: A file that holds the rows the runs were trained on, among others perhaps; None: where each run had
+            them from.
     """
 
     split: str | None = None
     data: str | None = None
     data_dir: str | None = None
+    target: str | None = None
+    training_data: str | None = None
+
+    def measured(self, trained: TrainedModel) -> list[Example]:
+        """Read the rows to measure a run on; see `evaluation.rows_to_measure`."""
+        return rows_to_measure(trained, split=self.split, data=self.data, target=self.target, data_dir=self.data_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +77,32 @@ def read_rows(trained: TrainedModel, source: Source) -> RunRows:
         DataError: If rows cannot be read, some to measure on are rows the run was trained on, or the training rows are
             no longer those of the run.
     """
-    measured = rows_to_measure(trained, split=source.split, data=source.data, data_dir=source.data_dir)
+    measured = source.measured(trained)
     test = [trained.encoder.encode(example, with_answer=False) for example in measured]
-    train = [trained.encoder.encode(example, with_answer=False) for example in training_rows(trained, source.data_dir)]
+    fitted = training_rows(trained, source.data_dir, source.training_data)
+    train = [trained.encoder.encode(example, with_answer=False) for example in fitted]
     digest = hashlib.blake2b(digest_size=8)
     for example, row in zip(measured, test, strict=True):
         digest.update(f"{row_digest(example)} {row.target!r}\n".encode())
     return RunRows(train, test, outcomes(trained, test), digest.hexdigest())
 
 
-def training_rows(trained: TrainedModel, data_dir: str | None = None) -> list[Example]:
+def training_rows(
+    trained: TrainedModel, data_dir: str | None = None, training_data: str | None = None
+) -> list[Example]:
     """Read the rows that a run was trained on, at most `FIT_ROWS` of them.
 
     Raises:
         DataError: If they cannot be read, or are not those that the run remembers.
     """
     config = trained.config
+    if training_data is not None:
+        return limit_rows(_remembered(trained, training_data), FIT_ROWS, config.seed)
+    if config.task is None and config.data is None:
+        raise DataError(
+            "this run was trained on rows in memory, which it does not keep, but PCA is fitted on training rows. Give a file"
+            " that holds them as `training_data` (--training-data)."
+        )
     if data_dir is not None and config.task is not None:
         config = replace(config, data_dir=data_dir)
     with tempfile.TemporaryDirectory() as scratch:  # bad rows are skipped as in training, and were reported there
@@ -95,6 +116,23 @@ def training_rows(trained: TrainedModel, data_dir: str | None = None) -> list[Ex
                 " have changed since. PCA may see training rows only; put the old files back, or train the run again."
             )
     return limit_rows(rows, FIT_ROWS, config.seed)
+
+
+def _remembered(trained: TrainedModel, path: str) -> list[Example]:
+    """Read the training rows out of a file, which may hold others, too."""
+    if trained.trained_rows is None:
+        raise DataError(
+            f"this run, saved by an older version, does not say which rows of {path!r} it was trained on. Train it again."
+        )
+    rows = list(trained.trained_rows.shared(to_examples(rows_of(path), trained.task, with_target=False)))
+    known = len(trained.trained_rows.digests)
+    found = len({row_digest(row) for row in rows})
+    if found < known:
+        raise DataError(
+            f"{path!r} holds {found} of the {known} different rows that the run was trained on. Give a file with all of them:"
+            " PCA sees training rows only, and has to see the whole of them."
+        )
+    return rows
 
 
 def outcomes(trained: TrainedModel, rows: Sequence[Encoded]) -> Outcomes:

@@ -20,6 +20,7 @@ def evaluate(
         str | None, typer.Option(help="Another task of the same kind, whose split to take instead.")
     ] = None,
     data: Annotated[Optional[str], typer.Option(help="A file with the run's columns instead.")] = None,  # noqa: UP045
+    target: Annotated[str | None, typer.Option(help="Column of --data with the answers; default: the run's.")] = None,
     data_dir: Annotated[Optional[str], typer.Option(help="Folder of the task's files; default: the run's.")] = None,  # noqa: UP045
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,  # noqa: UP045
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
@@ -35,7 +36,7 @@ def evaluate(
 
     `predgen evaluate RUN --split validation --data-dir DIR --json out.json`
 
-    `predgen evaluate RUN --data my.csv`
+    `predgen evaluate RUN --data my.csv --target label`
 
     `predgen evaluate RUN --task svamp --split test --data-dir DIR`
     """
@@ -54,7 +55,13 @@ def evaluate(
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     examples = rows_to_measure(
-        trained, split=split, data=data, data_dir=data_dir, task=task, with_trained_rows=with_trained_rows
+        trained,
+        split=split,
+        data=data,
+        target=target,
+        data_dir=data_dir,
+        task=task,
+        with_trained_rows=with_trained_rows,
     )
     with row_progress(PlainConsole(stderr=True), "evaluate", len(examples)) as advance:
         found = measure(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)

@@ -40,6 +40,11 @@ def mi(
     split: Annotated[Optional[str], typer.Option(help="Split of each run's task to measure on, e.g. test.")] = None,  # noqa: UP045
     data: Annotated[Optional[str], typer.Option(help="A file with the runs' columns instead.")] = None,  # noqa: UP045
     data_dir: Annotated[Optional[str], typer.Option(help="Folder of the tasks' files; default: each run's.")] = None,  # noqa: UP045
+    target: Annotated[str | None, typer.Option(help="Column of --data with the answers; default: the runs'.")] = None,
+    training_data: Annotated[
+        str | None,
+        typer.Option(help="File that holds the runs' training rows, where they came from memory or have moved."),
+    ] = None,
     estimators: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Estimators, comma separated (`predgen ls mi_estimators`); default: all."),
@@ -118,7 +123,7 @@ def mi(
     rows = _numbers("heatmap", heatmap)
     if not compare and not rows:
         raise ConfigError("--no-compare leaves nothing to do without --heatmap; give row numbers, or leave it out.")
-    source = Source(split, data, data_dir)
+    source = Source(split, data, data_dir, target, training_data)
     loading = _Loading(base, trust_remote_code)
     if rows:
         _draw(runs, source, rows, out, loading)

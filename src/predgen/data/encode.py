@@ -101,7 +101,7 @@ class Encoder:
         self._shorten = Shortener(
             Counter(names),
             self._encode_text,
-            lambda text: self._as_text(text).offsets,
+            self._offsets,
             first=truncate_field,
             part=truncate,
         )
@@ -114,6 +114,11 @@ class Encoder:
                 f"an answer needs up to {codec.max_tokens if codec else 0} tokens, so `max_length` {max_length} leaves no"
                 " room for a prompt. Raise `max_length`, or take a base model with a longer context."
             )
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where the tokens of an ordinary text start and end, in characters. A method: estimators are pickled."""
+        offsets: list[tuple[int, int]] = self._as_text(text).offsets
+        return offsets
 
     def encode(self, example: Example, *, with_answer: bool = True) -> Encoded:
         """Return the row's ids.

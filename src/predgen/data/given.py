@@ -86,6 +86,8 @@ def listed(source: Any, name: str) -> list[Any]:  # noqa: ANN401
         if hasattr(source, method):
             found = getattr(source, method)()
             return found if isinstance(found, list) else [found]
+    if hasattr(source, "__array__"):
+        return listed(np.asarray(source), name)
     if not isinstance(source, Iterable):
         raise DataError(f"`{name}` is {shown(source)}, of type {type(source).__name__}; give one value per row.")
     return list(source)

@@ -1,13 +1,13 @@
 """What classifier and regressor share: parameters, rows, training, prediction, saving."""
 
+import dataclasses
 import itertools
 import numbers
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from predgen.config import RunConfig, config_from
-from predgen.core import Decoding, Example, Kind, Prediction, Target, TaskSpec
-from predgen.data.cells import plain, some_labels
+from predgen.core import Decoding, Example, Kind, Prediction, Target
 from predgen.data.examples import custom_task, iter_examples, to_examples
 from predgen.data.given import Given, given_rows
 from predgen.data.prompts import prompt_fields
 from predgen.errors import ConfigError, DataError
+from predgen.estimators.facts import FitFacts, read_facts
+from predgen.estimators.targets import Labels
+from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import PLAIN
+from predgen.registry import near_matches
 from predgen.terminal import PlainConsole
 from predgen.training.prepare import TrainingData, hold_out
 from predgen.training.run import train
@@ -46,26 +49,17 @@ _OWN = (
     "patience",
 )
 """Parameters that are settings of the same name."""
+_NESTED = "settings__"
 _OF_FILES = frozenset(
-    (
-        "task",
-        "data",
-        "data_dir",
-        "validation_data",
-        "target",
-        "kind",
-        "weight_column",
-        "bad_rows",
-        "limit",
-        "form",
-        "normalise_labels",
-    )
+    "task data data_dir validation_data target kind weight_column normalise_labels bad_rows limit form".split()
 )
 """Settings that say where rows come from and what they are: what `fit` gets as `X` and `y`."""
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """What classifier and regressor share. Parameters are documented on the public classes."""
+
+    _kind: ClassVar[Kind]
 
     def __init__(
         self,
@@ -104,6 +98,29 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         self.settings = settings
         self.verbose = verbose
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep`, also each of `settings` as `settings__NAME`."""
+        found: dict[str, Any] = super().get_params(deep)
+        if deep and isinstance(self.settings, Mapping):
+            found |= {f"{_NESTED}{name}": value for name, value in self.settings.items()}
+        return found
+
+    def set_params(self, **params: Any) -> Self:  # noqa: ANN401
+        """Set parameters, and single settings as `settings__NAME`, also those not given before.
+
+        Raises:
+            ConfigError: If no setting has that name.
+        """
+        nested = {name.removeprefix(_NESTED): value for name, value in params.items() if name.startswith(_NESTED)}
+        super().set_params(**{name: value for name, value in params.items() if not name.startswith(_NESTED)})
+        known = [field.name for field in dataclasses.fields(RunConfig)]
+        for name in nested:
+            if name not in known:
+                raise ConfigError(f"`{_NESTED}{name}` names no setting.{near_matches(name, known)} See `RunConfig`.")
+        if nested:
+            self.settings = {**(self.settings or {}), **nested}  # a new mapping: clones may hold the old one
+        return self
+
     def _config(self, prompt: str, target: str, kind: str) -> RunConfig:
         """The run's settings: this estimator's parameters, and `settings` for the rest."""
         own = {name: getattr(self, name) for name in _OWN}
@@ -128,16 +145,20 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _rows_to_fit(self, X: Any) -> Given:  # noqa: ANN401
-        """Rows of `X`; what its columns are is remembered."""
+        """Rows of `X`, enough to train on."""
         given = given_rows(X, prompt_fields(self.prompt) if self.prompt else ())
         if len(given.rows) < 2:
             raise DataError(f"`X` has {len(given.rows)} rows (1 sample or none); training needs at least two.")
-        self.n_features_in_ = len(given.columns)
-        if given.kind == "table":
-            self.feature_names_in_ = np.array(given.columns, dtype=object)
+        return given
+
+    def _adopt(self, trained: TrainedModel, facts: FitFacts) -> None:
+        """Become the estimator of a trained model."""
+        self.trained_ = trained
+        self.n_features_in_ = len(facts.columns)
+        if facts.has_names:
+            self.feature_names_in_ = np.array(facts.columns, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        return given
 
     def _rows_to_predict(self, X: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """Rows of `X`, which may be none; nameless columns are those of `fit`, by position."""
@@ -160,38 +181,30 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         return [dict(zip(names, row.values(), strict=True)) for row in given.rows]
 
     def _train(
-        self,
-        given: Given,
-        targets: Sequence[str | float],
-        weights: Column | None,
-        *,
-        kind: Kind,
-        target: str | None,
-        labels: Mapping[str, Any] = MappingProxyType({}),
+        self, given: Given, targets: Labels | list[float], weights: Column | None, *, target: str | None
     ) -> None:
-        """Train on rows and their targets; rows of weight 0 are left out.
+        """Train on rows and their targets; rows of weight 0 are left out, classes without any other row stay.
 
         Args:
             given: Rows.
-            targets: Label texts or numbers.
+            targets: Labels or numbers.
             weights: Weight per row; None: 1 each.
-            kind: "classification" or "regression".
             target: Name of `y`, where it has one.
-            labels: Text -> label as it stands in `y`, of all classes, those included of which every row has weight 0.
         """
+        kind = self._kind
         prompt = self.prompt or _default_prompt(given, kind)
         name = _target_name(target, given.columns, prompt, kind)
         config = self._config(prompt, name, kind)
-        task = _with_classes(custom_task(prompt=prompt, target=name, kind=kind), labels, config.label_texts)
+        task = custom_task(prompt=prompt, target=name, kind=kind)
+        values: Sequence[str | float] = targets if isinstance(targets, list) else []
+        if isinstance(targets, Labels):
+            texts = targets.written(config.label_texts or {})
+            task = replace(task, labels=dict(zip(targets.texts, texts, strict=True)), values=targets.values(texts))
+            values = [texts[number] for number in targets.rows]
         bare = to_examples(given.rows, task, with_target=False)
         examples = [
-            Example(
-                e.row_id,
-                e.fields,
-                Target(task.labels.get(t, t) if labels else t),
-                1.0 if weights is None else float(weights[e.row_id]),
-            )
-            for e, t in zip(bare, targets, strict=True)
+            Example(e.row_id, e.fields, Target(t), 1.0 if weights is None else float(weights[e.row_id]))
+            for e, t in zip(bare, values, strict=True)
             if weights is None or weights[e.row_id] > 0
         ]
         if kind == "classification" and len(left := {e.target.value for e in examples if e.target}) == 1:
@@ -207,7 +220,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
             by_class = config.stratify and kind == "classification"
             parts = hold_out(examples, config.rows_seed, self.validation_fraction, by_class=by_class)
         data = TrainingData(task, parts["train"], parts["validation"])
-        self.trained_: TrainedModel = train(config, data=data, console=PlainConsole() if self.verbose else None)
+        trained = train(config, data=data, console=PlainConsole() if self.verbose else None)
+        facts = FitFacts(given.columns, given.kind == "table", self.validation_fraction, self._class_weight())
+        trained.report["fit"] = asdict(facts)
+        self._adopt(trained, facts)
 
     def _predict(self, X: Any, decoding: Decoding = PLAIN) -> list[Prediction]:  # noqa: ANN401
         """Predictions of rows; none where there are none."""
@@ -215,32 +231,66 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         return self.trained_.predict_examples(list(iter_examples(rows, self.trained_.task)), decoding=decoding)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the fitted model into a folder that `predgen.load` and `predgen predict` read."""
+        """Write the fitted model into a folder that `load`, `predgen.load` and `predgen predict` read."""
         check_is_fitted(self, "trained_")
         return self.trained_.save(folder)
 
+    @classmethod
+    def load(cls, folder: str | Path, *, base: str | None = None, trust_remote_code: bool = False) -> Self:
+        """Read a saved model back as a fitted estimator: one that was fitted, or one of `predgen train`.
+
+        Its parameters are those of the run, a default prompt written out, the seed as it was drawn.
+
+        Args:
+            folder: What `save` or `predgen train --out` wrote.
+            base: Where the base model lies now, if no longer where it was.
+            trust_remote_code: See `predgen.load`.
+
+        Raises:
+            ConfigError: If the model is of another kind than this estimator.
+            SavedModelError: If the folder is no complete saved model, or is damaged.
+        """
+        trained = load(folder, base=base, trust_remote_code=trust_remote_code)
+        if trained.task.kind != cls._kind:
+            raise ConfigError(
+                f"{str(folder)!r} holds a {trained.task.kind} model, but {cls.__name__} is for {cls._kind}. Use the other"
+                " estimator, or `predgen.load`."
+            )
+        facts = read_facts(trained, folder)
+        fitted = cls(**cls._parameters(trained, facts))
+        fitted._adopt(trained, facts)
+        return fitted
+
+    @classmethod
+    def _parameters(cls, trained: TrainedModel, facts: FitFacts) -> dict[str, Any]:
+        """Parameters with which `fit` would train such a model; settings that are at their default are left out."""
+        config = trained.config
+        own = {name: getattr(config, name) for name in _OWN}
+        shown = {*own, *_OF_FILES, "prompt", "seed", "class_weight"}
+        at_default = RunConfig(prompt=trained.task.prompt, target=trained.task.target, kind=trained.task.kind)
+        rest = {
+            field.name: getattr(config, field.name)
+            for field in dataclasses.fields(config)
+            if field.name not in shown and getattr(config, field.name) != getattr(at_default, field.name)
+        }
+        return {
+            **own,
+            "prompt": trained.task.prompt,
+            "validation_fraction": facts.validation_fraction,
+            "random_state": config.seed,
+            "settings": rest or None,
+        }
+
+    def _class_weight(self) -> Literal["balanced"] | dict[str, float] | None:
+        """Class weights by the texts of labels; None where there are none."""
+        return None
+
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401
         tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
         tags.input_tags.string = True
         tags.input_tags.dict = True
         tags.target_tags.required = True
         return tags
-
-
-def _with_classes(task: TaskSpec, labels: Mapping[str, Any], texts: Mapping[str, str] | None) -> TaskSpec:
-    """Declare the classes of `y`: what is written for each (`label_texts`), and the label that comes back for it."""
-    if texts and (missing := [label for label in labels if label not in texts]):
-        raise ConfigError(
-            f"`label_texts` has no text for {some_labels(missing)} of `y`, only for {some_labels(tuple(texts))}. Give each label"
-            " of `y` a text."
-        )
-    written = {label: (texts or {}).get(label, label) for label in labels}
-    values = {written[label]: plain(value) for label, value in labels.items()}
-    plain_values = {
-        text: value for text, value in values.items() if isinstance(value, str | int | float) and value != text
-    }
-    return replace(task, labels=written, values=plain_values)
 
 
 def _target_name(given: str | None, columns: Sequence[str], prompt: str, kind: Kind) -> str:

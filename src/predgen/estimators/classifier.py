@@ -1,13 +1,15 @@
 """The classifier."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 
 from predgen.estimators.base import Column, Estimator
-from predgen.estimators.targets import class_weights, column_name, read_labels, row_weights
+from predgen.estimators.facts import FitFacts
+from predgen.estimators.targets import class_weights, column_name, label_text, read_labels, row_weights
+from predgen.inference.trained import TrainedModel
 
 
 class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -43,6 +45,8 @@ class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # sc
         >>> model.predict_proba(texts[:3]).shape
         (3, 2)
     """
+
+    _kind = "classification"
 
     def __init__(
         self,
@@ -102,17 +106,27 @@ class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # sc
         if self.class_weight is not None:
             balance = class_weights(self.class_weight, labels)
             weights = balance if weights is None else weights * balance
-        texts = [labels.texts[number] for number in labels.rows]
-        self._train(
-            given,
-            texts,
-            weights,
-            kind="classification",
-            target=column_name(y),
-            labels=dict(zip(labels.texts, labels.classes.tolist(), strict=True)),
-        )
+        self._train(given, labels, weights, target=column_name(y))
         self.classes_ = labels.classes
         return self
+
+    def _class_weight(self) -> Literal["balanced"] | dict[str, float] | None:
+        if not isinstance(self.class_weight, Mapping):
+            return None if self.class_weight is None else "balanced"  # `fit` refuses other words
+        return {label_text(label): float(weight) for label, weight in self.class_weight.items()}
+
+    def _adopt(self, trained: TrainedModel, facts: FitFacts) -> None:
+        super()._adopt(trained, facts)
+        self.classes_ = np.array(trained.classes)
+
+    @classmethod
+    def _parameters(cls, trained: TrainedModel, facts: FitFacts) -> dict[str, Any]:
+        weights = facts.class_weight
+        if isinstance(weights, dict):
+            weights = {label: weights[label_text(label)] for label in trained.classes if label_text(label) in weights}
+        elif weights is None and trained.config.class_weight == "balanced":
+            weights = "balanced"
+        return {**super()._parameters(trained, facts), "class_weight": weights}
 
     def predict(self, X: Any) -> Column:  # noqa: ANN401
         """Return the label of each row."""

@@ -28,6 +28,8 @@ class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scik
         (3,)
     """
 
+    _kind = "regression"
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401
         """Fine-tune on rows and numbers.
 
@@ -42,7 +44,7 @@ class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scik
         given = self._rows_to_fit(X)
         targets = read_numbers(y, len(given.rows))
         weights = row_weights(sample_weight, len(given.rows))
-        self._train(given, targets, weights, kind="regression", target=column_name(y))
+        self._train(given, targets, weights, target=column_name(y))
         return self
 
     def predict(self, X: Any, decode: str | None = None) -> Column:  # noqa: ANN401

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
-from predgen.data.cells import CellError, is_missing, label_of, number_of, plain, shown
+from predgen.data.cells import CellError, is_missing, label_of, number_of, plain, shown, some_labels
 from predgen.data.given import listed
 from predgen.errors import ConfigError, DataError
 
@@ -38,6 +38,25 @@ class Labels:
     texts: tuple[str, ...]
     rows: npt.NDArray[np.int64]
 
+    def written(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        """What a model writes for each class, where a user has chosen the texts of labels.
+
+        Raises:
+            ConfigError: If a text is chosen for some labels, but not for all.
+        """
+        lacking = [text for text in self.texts if text not in chosen] if chosen else []
+        if lacking:
+            raise ConfigError(
+                f"`label_texts` has no text for {some_labels(lacking)} of `y`, only for {some_labels(tuple(chosen))}. Give each"
+                " label of `y` a text."
+            )
+        return tuple(chosen.get(text, text) for text in self.texts)
+
+    def values(self, texts: Sequence[str]) -> dict[str, str | int | float | bool]:
+        """Text written for a class -> its label, where it is plain data and not the text."""
+        pairs = zip(texts, self.classes.tolist(), strict=True)
+        return {text: label for text, label in pairs if not isinstance(label, Enum) and label != text}
+
 
 def read_labels(y: Any, n_rows: int) -> Labels:  # noqa: ANN401
     """Read labels: texts, whole numbers, true and false, or members of one `enum.Enum`.
@@ -50,7 +69,7 @@ def read_labels(y: Any, n_rows: int) -> Labels:  # noqa: ANN401
             one, or if two labels would be written alike.
     """
     values = _of_length(_one_column(y), n_rows)
-    texts = _each(values, _label_text, "labels: texts, whole numbers, true/false, or members of one Enum")
+    texts = _each(values, label_text, "labels: texts, whole numbers, true/false, or members of one Enum")
     _refuse_mixed(values)
     text_of = dict(zip(values, texts, strict=True))
     distinct = sorted(text_of, key=_order)
@@ -185,7 +204,7 @@ def _number(value: Any) -> float:  # noqa: ANN401
     return float(value) if isinstance(value, bool) else number_of(value)
 
 
-def _label_text(value: Any) -> str:  # noqa: ANN401
+def label_text(value: Any) -> str:  # noqa: ANN401
     """What a model writes for a label."""
     if isinstance(value, Enum):
         value = value.value if isinstance(value.value, str) else value.name

@@ -10,6 +10,8 @@ from predgen.core import DECODINGS, Decoding, Example, Prediction, Row, TaskSpec
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded, Encoder
 from predgen.data.examples import iter_examples
+from predgen.data.given import given_rows
+from predgen.data.prompts import prompt_fields
 from predgen.data.sources import rows_of
 from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
@@ -78,10 +80,12 @@ class TrainedModel:
         batch_size: int | None = None,
         decoding: Decoding = PLAIN,
     ) -> list[Prediction]:
-        """Predict rows: a pandas DataFrame, a `datasets.Dataset`, a list of mappings, or the path of a file.
+        """Predict rows: the path of a file, or what estimators take: texts, a data frame, mappings, lists of cells.
 
         Args:
-            rows: Must have the prompt's columns; other columns are ignored.
+            rows: Must have the prompt's columns; other columns are ignored. Texts, and single cells, fill the prompt's only
+                field; several nameless cells are the columns `x0`, `x1`, .. Where there are no rows, there is nothing to
+                predict.
             batch_size: Rows per batch; None: as many as `config.eval_batch_tokens` allow.
             decoding: What to ask for besides the method's own prediction, e.g. `Decoding(distribution=True)`.
 
@@ -89,7 +93,11 @@ class TrainedModel:
             DataError: If a column or a cell of the prompt is missing.
             ConfigError: If the model cannot be asked for what `decoding` says.
         """
-        examples = list(iter_examples(rows_of(rows), self.task))
+        if isinstance(rows, str | Path):
+            found: Iterable[Row] = rows_of(rows)
+        else:
+            found = given_rows(rows, prompt_fields(self.task.prompt), name="rows").rows
+        examples = list(iter_examples(found, self.task))
         return self.in_own_labels(self.predict_examples(examples, batch_size=batch_size, decoding=decoding))
 
     def predict_examples(
