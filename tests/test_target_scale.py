@@ -141,3 +141,11 @@ def test_equal_targets_are_refused(transform: str) -> None:
 def test_damaged_scales_are_refused(damage: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"target_transform|damaged"):
         TargetScale(**damage)
+
+
+@pytest.mark.parametrize("transform", ["none", "log"])
+def test_weights_count_like_repeated_rows(transform: str) -> None:
+    weighted = TargetScale.of([1.0, 4.0, 9.0], transform, weights=[3.0, 1.0, 2.0])
+    repeated = TargetScale.of([1.0, 1.0, 1.0, 4.0, 9.0, 9.0], transform)
+    assert (weighted.mean, weighted.std) == pytest.approx((repeated.mean, repeated.std), rel=1e-12)
+    assert TargetScale.of([1.0, 4.0, 9.0], weights=[0.1] * 3) == TargetScale.of([1.0, 4.0, 9.0])

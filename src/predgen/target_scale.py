@@ -74,8 +74,9 @@ class TargetScale:
         transform: str = "none",
         minimum: float | None = None,
         maximum: float | None = None,
+        weights: Sequence[float] | None = None,
     ) -> "TargetScale":
-        """Fit a scale to training targets.
+        """Fit a scale to training targets; a row of weight 2 counts like two rows.
 
         Where all targets are 0 or more, no prediction is below 0; where all are 0 or less, none is above.
 
@@ -84,6 +85,7 @@ class TargetScale:
             transform: See the class.
             minimum: Declared lowest number, at most the least target; None: not declared.
             maximum: Declared highest number, at least the greatest target; None: not declared.
+            weights: Weight of each target in mean and standard deviation, above 0; None: 1 each.
 
         Raises:
             DataError: If all targets are equal, or a target has no logarithm under "log".
@@ -105,7 +107,7 @@ class TargetScale:
             raise DataError(
                 f"all {len(targets)} training targets are {targets[0]:g}; there is nothing to learn. Check the target column."
             )
-        return cls(statistics.fmean(written), statistics.pstdev(written), transform, low, high, knots)
+        return cls(*_moments(written, weights), transform, low, high, knots)
 
     def written(self, number: float) -> float:
         """Return a raw number as it is written; infinite where it lies where the transform has no values."""
@@ -191,3 +193,11 @@ def _knots(targets: Sequence[float], minimum: float | None, maximum: float | Non
     normal = statistics.NormalDist()
     kept = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_KNOTS)).round().astype(int))
     return tuple((float(values[i]), normal.inv_cdf(float(shares[i]))) for i in kept)
+
+
+def _moments(numbers: Sequence[float], weights: Sequence[float] | None) -> tuple[float, float]:
+    """Mean and standard deviation; the same to the last bit without weights and with equal ones."""
+    if weights is None or len(set(weights)) == 1:
+        return statistics.fmean(numbers), statistics.pstdev(numbers)
+    mean = statistics.fmean(numbers, weights)
+    return mean, math.sqrt(statistics.fmean([(number - mean) ** 2 for number in numbers], weights))

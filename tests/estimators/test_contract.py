@@ -24,7 +24,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", [PredGenClassifier, PredGenRegressor])
 def test_checks_of_scikit_learn_hold_but_for_those_listed(base: str, estimator: type) -> None:
-    model = estimator(base, max_steps=1, validation_fraction=0, batch_size=4, settings={"max_length": 64})
+    model = estimator(base, max_steps=1, validation_fraction=0, batch_size=4, settings={"max_length": 512})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)
         found = check_estimator(model, on_skip=None, on_fail=None)

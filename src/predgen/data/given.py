@@ -125,10 +125,10 @@ def _texts(values: Sequence[Any], fields: Sequence[str], name: str) -> list[dict
         if not isinstance(value, str) and not is_missing(value):
             raise DataError(
                 f"row {number} of `{name}` is {shown(value)}, of type {type(value).__name__}; rows must be texts,"
-                " mappings, or lists of cells, all of one kind. A single column of numbers is"
-                f" `numpy.reshape({name}, (-1, 1))`."
+                " mappings, or lists of cells, all of one kind. Reshape your data if it is a single"
+                f" column of numbers: `numpy.reshape({name}, (-1, 1))`."
             )
-    if len(fields) > 1:
+    if values and len(fields) > 1:
         raise DataError(
             f"`{name}` has one text per row, but the prompt has the fields {', '.join(fields)}; give a data frame or"
             " mappings with these columns."

@@ -272,7 +272,7 @@ def fit_scale(config: RunConfig, task: TaskSpec, examples: Sequence[Example]) ->
             f" {first.row_id + 1}. Correct the rows, or widen `minimum` or `maximum`."
         )
     values = [float(e.target.value) for e in known if e.target is not None]
-    return TargetScale.of(values, config.target_transform, low, high)
+    return TargetScale.of(values, config.target_transform, low, high, [e.weight for e in known])
 
 
 def _refuse_scale(config: RunConfig, task: TaskSpec) -> None:
