@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from predgen.escaping import fenced, for_markdown, for_sheet, for_terminal, in_line, markdown_row
+from predgen.inference.formats import Delimited
 from predgen.terminal import PlainColumn, PlainConsole
 
 BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # PropList.txt, Bidi_Control
@@ -104,6 +105,12 @@ def test_a_fenced_block_ends_where_it_should(text: str) -> None:
 
 
 # Sheets
+
+
+def test_safe_rows_of_a_sheet_hold_no_formula() -> None:
+    rows = [{"=a": "=1+1", "b": -1.5}]
+    assert Delimited("csv", ("=a", "b"), is_safe=True).encoded(rows, 0) == b"'=a,b\n'=1+1,-1.5\n"
+    assert Delimited("csv", ("=a", "b")).encoded(rows, 0) == b"=a,b\n=1+1,-1.5\n"
 
 
 @pytest.mark.parametrize("cell", ["=cmd()", "+1+1", "-1+1", "@SUM(1)", "\t=1", " =1", "\r=1", "\uff1d1", "-", "=-1.5"])

@@ -38,6 +38,9 @@ def predict(
         Optional[str],  # noqa: UP045
         typer.Option("--to", help="Format of the output where no suffix says it. [default for `-`: jsonl]"),
     ] = None,
+    safe_csv: Annotated[
+        bool, typer.Option("--safe-csv", help="Put an apostrophe before cells that a spreadsheet takes for formulas.")
+    ] = False,
     proba: Annotated[bool, typer.Option("--proba", help="Write a probability for each label.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
@@ -101,6 +104,7 @@ def predict(
                 out,
                 source_format=source_format,
                 out_format=out_format,
+                safe_csv=safe_csv,
                 proba=proba,
                 batch_size=batch_size,
                 quantiles=levels,

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from predgen.data.cells import CellError, field_text, is_missing, plain
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError, DataError
+from predgen.escaping import for_sheet
 from predgen.registry import near_matches
 
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -62,16 +63,19 @@ class Delimited(RowFormat):
     Attributes:
         name: "csv" or "tsv".
         columns: Names of the header line.
+        is_safe: Whether cells that a spreadsheet takes for formulas get an apostrophe in front.
     """
 
     name: str
     columns: tuple[str, ...]
+    is_safe: bool = False
 
     def encoded(self, lines: Sequence[Mapping[str, Any]], done: int) -> bytes:
         delimiter = "\t" if self.name == "tsv" else ","
-        header = [] if done else [_delimited(self.columns, delimiter)]
-        rows = [_delimited(_cells(line, self.columns, i), delimiter) for i, line in enumerate(lines, start=done + 1)]
-        return "".join(header + rows).encode()
+        header = [] if done else [self.columns]
+        rows = [_cells(line, self.columns, i) for i, line in enumerate(lines, start=done + 1)]
+        shown = (map(for_sheet, cells) if self.is_safe else cells for cells in (*header, *rows))
+        return "".join(_delimited(list(cells), delimiter) for cells in shown).encode()
 
     def count(self, part: Path) -> int:
         return _count(read_rows(part, reader=self.name))

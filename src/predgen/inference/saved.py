@@ -247,6 +247,11 @@ def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel
     """Build the model and put its weights in."""
     method = registries.peft_methods.get(config.peft)
     _check_tokens(folder, codec, base)
+    if method.trains != "adapter" and (folder / "adapter").exists():
+        raise SavedModelError(
+            f"{str(folder / MANIFEST)!r}: `peft` is {config.peft!r}, which has no adapter, but the folder holds one, and without"
+            " it the model would answer otherwise. The file is damaged: copy the model again."
+        )
     if method.trains == "adapter":
         base.lm = load_adapter(method, base.lm, folder / "adapter", config.peft_settings(), seed=config.seed)
     head = folder / "head.safetensors"

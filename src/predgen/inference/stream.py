@@ -69,6 +69,7 @@ def predict_file(
     *,
     source_format: str | None = None,
     out_format: str | None = None,
+    safe_csv: bool = False,
     proba: bool = False,
     quantiles: Sequence[float] = (),
     batch_size: int | None = None,
@@ -91,6 +92,7 @@ def predict_file(
             JSON). "-" is standard output.
         source_format: Format of the input where its suffix does not say; standard input: "jsonl" unless said.
         out_format: Format of the output where its suffix does not say; standard output: "jsonl" unless said.
+        safe_csv: Put an apostrophe before cells that a spreadsheet takes for formulas (.csv and .tsv).
         proba: Write probabilities (classifiers).
         quantiles: Levels, 0..1, of quantiles to write (regressors).
         batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
@@ -115,12 +117,16 @@ def predict_file(
     with contextlib.nullcontext() if out == STDOUT else locked(out):
         # Once more: another call may have ended between the first look and the lock.
         written = check_output(source, out, overwrite=overwrite, out_format=out_format)
+        if safe_csv and written not in ("csv", "tsv"):
+            raise ConfigError(
+                f"`safe_csv` is for sheets (csv, tsv), but the output is {written}, which none opens; leave it out."
+            )
         before = None if is_stream(source) else source.stat()
         reader = reader_of(source, source_format)
-        options = [asdict(columns), asdict(asked), batch_size, window_rows, reader, written]
+        options = [asdict(columns), asdict(asked), batch_size, window_rows, reader, written, safe_csv]
         key = None if before is None else _key(trained, source, before, options)
         first, rows = _peeked(read_rows(source, reader=reader))
-        rows_format = _format(written, source, tuple(columns.line(first, Prediction(None))), columns, trained)
+        rows_format = _format(written, source, tuple(columns.line(first, Prediction(None))), columns, trained, safe_csv)
         target: Target = StandardOutput() if out == STDOUT else PartFile(out, key, rows_format.count)
         resumed, start = target.progress.rows, time.perf_counter()
         if on_rows is not None:
@@ -150,7 +156,7 @@ def _require_unchanged(source: Path, before: os.stat_result, target: Target) -> 
 
 
 def _format(
-    name: str, source: Path, names: tuple[str, ...], columns: PredictionColumns, trained: TrainedModel
+    name: str, source: Path, names: tuple[str, ...], columns: PredictionColumns, trained: TrainedModel, safe_csv: bool
 ) -> RowFormat:
     """The format of the output."""
     if name == "jsonl":
@@ -160,7 +166,7 @@ def _format(
 
         numbers = columns.numbers() if trained.labels else ("prediction", *columns.numbers())
         return Parquet(source, names, numbers)
-    return Delimited(name, names)
+    return Delimited(name, names, safe_csv)
 
 
 def _peeked(rows: Iterator[_Row]) -> tuple[_Row, Iterator[_Row]]:
