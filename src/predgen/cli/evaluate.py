@@ -6,9 +6,9 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from predgen.cli.early import check_folder_of, check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
-from predgen.errors import ConfigError
 from predgen.files import write_text
 
 
@@ -40,6 +40,8 @@ def evaluate(
 
     `predgen evaluate RUN --task svamp --split test --data-dir DIR`
     """
+    check_saved(run)
+    check_folder_of(json_file, "--json")
     from predgen.core import Decoding
     from predgen.evaluation import evaluate as measure
     from predgen.evaluation import rows_to_measure
@@ -50,8 +52,6 @@ def evaluate(
 
     use_available_threads()
 
-    if json_file is not None and not json_file.parent.is_dir():
-        raise ConfigError(f"--json {str(json_file)!r} lies in a folder that does not exist; make it first.")
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     examples = rows_to_measure(

@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from predgen.cli.early import check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
 from predgen.errors import ConfigError
@@ -77,6 +78,8 @@ def predict(
     """
     from predgen.inference.output import check_output, input_of, is_stream, reader_of
 
+    levels = _levels(quantiles)
+    check_saved(run)
     check_output(source, out, overwrite=overwrite, out_format=out_format)
     reader = reader_of(input_of(source), source_format)
     from predgen.core import Decoding
@@ -90,7 +93,6 @@ def predict(
     use_available_threads()
 
     decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary)
-    levels = _levels(quantiles)
     # Reading is cheap beside predicting, and gives an ETA; a pipe can be read once only.
     rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from predgen.cli.early import check_rows
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, PresetName, settings, with_settings
 from predgen.errors import ConfigError
@@ -51,6 +52,7 @@ def train(
     from predgen.terminal import PlainConsole
     from predgen.training.folder import look_at
 
+    check_rows(run_config)
     with locked_folder(folder):  # a first look, before anything heavy is loaded
         look_at(folder, run_config, resume=resume, overwrite=overwrite)
     from predgen.threads import use_available_threads

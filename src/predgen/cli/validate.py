@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from predgen.cli.early import check_rows
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, settings, with_settings
 from predgen.cli.say import say
@@ -31,6 +32,7 @@ def validate(
     `predgen validate --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression`
     """
     run_config, _ = settings(config, given)
+    check_rows(run_config)
     from predgen.training.validation import validate_data
 
     facts = validate_data(run_config)

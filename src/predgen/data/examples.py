@@ -138,6 +138,15 @@ def to_examples(
     return examples
 
 
+def check_columns(row: Row, task: TaskSpec) -> None:
+    """Check that a row, as its file has it, holds the columns that a task reads.
+
+    Raises:
+        DataError: If one is missing; near matches are named.
+    """
+    _check_columns(row, prompt_fields(task.prompt), task, with_target=True)
+
+
 def extractor(task: TaskSpec) -> Callable[[Row], Row]:
     """Return the task's function from published rows to rows with the task's columns (`TaskSpec.extract`)."""
     if task.extract is None:

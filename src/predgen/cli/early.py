@@ -1,0 +1,51 @@
+"""What can be checked of a command without a model: within a second, before torch is imported for several."""
+
+from pathlib import Path
+
+from predgen import registries
+from predgen.config import RunConfig
+from predgen.data.examples import check_columns, custom_task
+from predgen.data.sources import read_rows
+from predgen.data.tables import available_splits
+from predgen.errors import ConfigError, SavedModelError
+
+
+def check_rows(config: RunConfig) -> None:
+    """Look at the files that a run would read, and at the columns of their first rows.
+
+    Raises:
+        DataError: If a file is missing, cannot be read, or lacks a column.
+    """
+    if config.task is not None:
+        if config.data_dir is not None:
+            available_splits(registries.tasks.get(config.task), config.data_dir)
+        return
+    assert config.prompt is not None, "RunConfig makes sure of it"
+    assert config.target is not None, "RunConfig makes sure of it"
+    assert config.kind is not None, "RunConfig makes sure of it"
+    prompt = config.prompt.replace("\\n", "\n")
+    task = custom_task(prompt=prompt, target=config.target, kind=config.kind, weight=config.weight_column)
+    for path in (config.data, config.validation_data):
+        if path is not None and not Path(path).is_fifo():  # a pipe can be read once only
+            check_columns(next(read_rows(path)), task)
+
+
+def check_saved(run: Path) -> None:
+    """Look for a saved model's folder; what is in it is the reader's to judge.
+
+    Raises:
+        SavedModelError: If there is no such folder.
+    """
+    if not run.is_dir():
+        what = "is a file" if run.exists() else "does not exist"
+        raise SavedModelError(f"{str(run)!r} {what}; give the folder that `predgen train --out` wrote.")
+
+
+def check_folder_of(file: Path | None, flag: str) -> None:
+    """Refuse a file to write that lies in no folder.
+
+    Raises:
+        ConfigError: If its folder does not exist.
+    """
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"{flag} {str(file)!r} lies in a folder that does not exist; make it first.")
