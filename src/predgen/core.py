@@ -13,6 +13,9 @@ Kind = Literal["classification", "regression", "math"]
 Form = Literal["paper", "cloze"]
 Label = str | int | bool
 
+MAX_NODES = 1000
+"""Most nodes of a number grid to expand per row: all of a grid of 4,000 numbers (`codecs.significant.MAX_FIXED_NUMBERS`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -55,6 +58,7 @@ class Decoding:
             written numbers, "free" (written without constraint, then read); None: what the method itself predicts.
         distribution: Give the probabilities of the written numbers.
         max_unexpanded: Most probability mass to leave unexpanded where a grid is too large to be run whole, 0..1.
+        max_nodes: Most trie nodes to expand per row of such a grid; what is left then is reported.
         full_vocabulary: Probabilities of answers under the softmax over the whole vocabulary, renormalised, instead of
             over the legal tokens; the mass they had before goes to `Prediction.legal_mass`.
     """
@@ -63,6 +67,7 @@ class Decoding:
     distribution: bool = False
     max_unexpanded: float = 1e-3
     full_vocabulary: bool = False
+    max_nodes: int = MAX_NODES
 
 
 DECODINGS = ("greedy", "argmax", "mean", "median", "best", "free")
@@ -77,7 +82,7 @@ class Prediction:
         value: The label (its text) or the number; None where freely written text could not be read.
         probabilities: P(label), in the order of the model's labels, summing to 1; None for numbers.
         answer: The text the model wrote; None where the value was not written (Predictor, means and medians).
-        flags: Things to count and report: "out_of_budget", "parse_failure", "truncated".
+        flags: Things to count and report: "out_of_budget", "parse_failure", "partly_expanded", "truncated".
         distribution: Probabilities of the numbers that the model could write, where asked for.
         legal_mass: Full-vocabulary probability of all legal answers together, where asked for.
     """

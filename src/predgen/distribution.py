@@ -16,17 +16,23 @@ _ROUNDING = 1e-12  # cumulated probabilities of 1e6 numbers are off by less
 class Distribution:
     """Probabilities of the numbers of a grid.
 
-    Where the grid is too large to be run whole, the numbers below some prefixes stay unexpanded; their joint probability
-    stands at the number in the middle of their range. Every other probability is exact, the cumulated ones are off by at
-    most `unexpanded`, and the mean by at most `mean_error`.
+    Where the grid is too large to be run whole, the numbers below some prefixes stay unexpanded. Of these only the joint
+    probability is known, and the interval in which they lie; it is spread evenly over the interval, in steps of at most
+    0.001 that stand at numbers of the grid. All other probabilities are exact, and so is the mass below each interval's
+    ends: a quantile lies in the interval in which the exact one does (`quantile_bounds`), and cumulated probabilities are
+    off by at most `unexpanded`, the mean by at most `mean_error`.
 
     Attributes:
         support: Numbers, ascending.
         probabilities: Their probabilities; they sum to 1.
-        unexpanded: Probability mass that stands at such middles; 0: everything is exact.
+        unexpanded: Probability mass that is spread over such intervals; 0: everything is exact.
         mean_error: Bound on the distance between `mean()` and the exact mean.
         nodes: Trie nodes that were run for it, besides the prompt.
         shift: How far the mean was moved from what the model writes to what its head says; 0: it is what is written.
+        is_cut: Whether the budget of nodes was spent before `unexpanded` was as small as asked for, or the mode certain.
+        lowest: Lowest number of the interval over which each probability was spread, the number itself where it is exact;
+            None: everything is exact.
+        highest: The same for the highest.
 
     Example:
         >>> numbers = Distribution(np.array([1.0, 2.0, 4.0]), np.array([0.25, 0.5, 0.25]))
@@ -40,6 +46,9 @@ class Distribution:
     mean_error: float = 0.0
     nodes: int = 0
     shift: float = 0.0
+    is_cut: bool = False
+    lowest: npt.NDArray[np.float64] | None = None
+    highest: npt.NDArray[np.float64] | None = None
 
     def mean(self) -> float:
         """Return sum_a P(a|X) a: the best point under squared error (RAIL, Lukasik et al. 2024, arXiv:2403.04182)."""
@@ -50,8 +59,11 @@ class Distribution:
         return self.quantile(0.5)
 
     def mode(self) -> float:
-        """Return the most probable number, the lowest of several; exact also where some numbers are unexpanded."""
-        return float(self.support[int(self.probabilities.argmax())])
+        """Return the most probable number, the lowest of several; of those expanded, where `is_cut`."""
+        exact = self.probabilities
+        if self.lowest is not None:
+            exact = np.where(self.lowest == self.highest, exact, -1.0)
+        return float(self.support[int(exact.argmax())])
 
     def quantile(self, level: float) -> float:
         """Return the lowest number with at least `level` of the mass at or below it.
@@ -59,9 +71,24 @@ class Distribution:
         Raises:
             ConfigError: If `level` is outside 0..1.
         """
+        return float(self.support[self._place(level)])
+
+    def quantile_bounds(self, level: float) -> tuple[float, float]:
+        """Return two numbers between which the exact quantile lies; both are it where everything is expanded.
+
+        Raises:
+            ConfigError: If `level` is outside 0..1.
+        """
+        place = self._place(level)
+        if self.lowest is None or self.highest is None:
+            return float(self.support[place]), float(self.support[place])
+        return float(self.lowest[place]), float(self.highest[place])
+
+    def _place(self, level: float) -> int:
+        """Place of a quantile in the support."""
         check_levels([level])
         place = int(np.searchsorted(self.probabilities.cumsum(), level - _ROUNDING))
-        return float(self.support[min(place, len(self.support) - 1)])
+        return min(place, len(self.support) - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers, probabilities and what they leave out as plain JSON data."""

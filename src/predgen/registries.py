@@ -57,7 +57,7 @@ peft_methods.register("full", "predgen.peft_methods.full:FULL", "every weight tr
 
 codecs = Registry("codec")
 codecs.register("label", "predgen.codecs.label:LabelCodec", "class labels as token sequences")
-codecs.register("number", "predgen.codecs.number:NumberCodec", "fixed-width decimals, one token per character")
+codecs.register("number", "predgen.codecs.number:NumberCodec", "numbers, one token per character: fixed-width decimals, or significant digits with an exponent")
 codecs.register("option", "predgen.codecs.option:OptionCodec", "options of multiple choice, other texts in every row")
 codecs.register("answer", "predgen.codecs.answer:AnswerCodec", "free rationale, a cue, then a number")
 

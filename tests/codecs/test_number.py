@@ -177,7 +177,7 @@ def test_values_round_trip_to_the_nearest_number(grid: tuple[int, int, int, tupl
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.none() | st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_undeclared_range_holds_the_targets(values: list[float], decimals: int | None) -> None:
-    codec = NumberCodec.fit(values, gpt2_like(), scale=None, decimals=decimals)
+    codec = NumberCodec.fit(values, gpt2_like(), decimals=decimals, number_format="fixed")
     loaded = reload(codec)
     assert loaded.to_dict() == codec.to_dict()
     span = max(values) - min(values)
@@ -263,9 +263,9 @@ def test_no_separator_where_the_tokenizer_has_none() -> None:
 def test_fewest_decimals_that_round_well(values: list[float], decimals: int, rmse: float) -> None:
     if values[0] > 1e15:
         with pytest.raises(CodecError, match="at most 15"):
-            NumberCodec.fit(values, char_level(), scale=None, decimals=None)
+            NumberCodec.fit(values, char_level(), number_format="fixed")
         return
-    codec = NumberCodec.fit(values, char_level(), scale=None, decimals=None)
+    codec = NumberCodec.fit(values, char_level(), number_format="fixed")
     assert codec.decimals == decimals
     assert codec.rounding_rmse == pytest.approx(rmse, abs=1e-12)
 
@@ -279,7 +279,7 @@ def test_decimals_rule_against_a_plain_loop(values: list[float]) -> None:
     limit = 0.01 * statistics.pstdev(values)
     assume(all(abs(rmse(places) - limit) > 1e-12 for places in range(4)))
     expected = next((places for places in range(4) if rmse(places) < limit), 3)
-    codec = NumberCodec.fit(values, char_level(), scale=(0.0, 10.0), decimals=None)
+    codec = NumberCodec.fit(values, char_level(), scale=(0.0, 10.0), number_format="fixed")
     assert codec.decimals == expected
     assert codec.rounding_rmse == pytest.approx(rmse(expected), abs=1e-9)
 

@@ -8,6 +8,7 @@ import typer
 from predgen.cli.early import check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
+from predgen.core import MAX_NODES
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
 
@@ -58,6 +59,10 @@ def predict(
     max_unexpanded: Annotated[
         float, typer.Option(min=0, max=1, help="Large grids: most probability mass to leave unexpanded.")
     ] = 1e-3,
+    max_nodes: Annotated[
+        int,
+        typer.Option(min=1, help="Large grids: most trie nodes to expand per row; what is then left is reported."),
+    ] = MAX_NODES,
     full_vocabulary: Annotated[
         bool,
         typer.Option(
@@ -92,7 +97,7 @@ def predict(
 
     use_available_threads()
 
-    decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary)
+    decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary, max_nodes)
     # Reading is cheap beside predicting, and gives an ETA; a pipe can be read once only.
     rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)

@@ -74,6 +74,8 @@ def train(
         f" {report['best_step'] or report['optimizer_steps']} kept, {report['selection']['choice']}.",
     )
     console.print(f"Answers: {report['engine']}.")
+    if remark := report.get("numbers_written", {}).get("remark"):
+        console.print(f"Warning: {remark}", soft_wrap=True)
     for name, what in (("truncated_rows", "had a prompt field shortened"), ("skipped_rows", "were skipped as bad")):
         if report[name]:
             console.print(f"{report[name]} rows {what}.")

@@ -98,10 +98,21 @@ def widened_bounds(values: Sequence[Decimal], decimals: int) -> tuple[int, int]:
         >>> widened_bounds([Decimal(-10), Decimal(10)], 0), widened_bounds([Decimal(0), Decimal(10)], 1)
         ((-11, 11), (0, 105))
     """
+    low, high = widened_range(values, Decimal(1).scaleb(-decimals))
+    return to_grid(low, decimals, ROUND_FLOOR), to_grid(high, decimals, ROUND_CEILING)
+
+
+def widened_range(values: Sequence[Decimal], least_margin: Decimal = Decimal(0)) -> tuple[Decimal, Decimal]:
+    """Ends of the same range before they are rounded.
+
+    Args:
+        values: Training targets.
+        least_margin: By how much to widen at least where all values are equal.
+    """
     low, high = min(values), max(values)
-    margin = (high - low) * WIDENING or max(abs(high) * WIDENING, Decimal(1).scaleb(-decimals))
-    least, most = to_grid(low - margin, decimals, ROUND_FLOOR), to_grid(high + margin, decimals, ROUND_CEILING)
-    return max(least, 0) if low >= 0 else least, min(most, 0) if low < 0 and high <= 0 else most
+    margin = (high - low) * WIDENING or max(abs(high) * WIDENING, least_margin)
+    least, most = low - margin, high + margin
+    return max(least, Decimal(0)) if low >= 0 else least, min(most, Decimal(0)) if low < 0 and high <= 0 else most
 
 
 def read_plain(whole: str, fraction: str = "", sign: str = "") -> float | None:

@@ -1,13 +1,15 @@
 """The legal fixed-width numbers as an automaton that is computed as needed (SPEC 3, `number`)."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, ClassVar, NamedTuple
 
-from predgen.codecs.base import FiniteSpace
-from predgen.codecs.decimals import MAX_DIGITS
+import numpy as np
+import numpy.typing as npt
+
+from predgen.codecs.decimals import MAX_DIGITS, from_grid, to_grid
+from predgen.codecs.number_grid import DIGITS, NumberGrid, check_characters
 from predgen.errors import CodecError
-
-DIGITS = "0123456789"
 
 
 class NumberState(NamedTuple):
@@ -24,7 +26,7 @@ class NumberState(NamedTuple):
     digits: int
 
 
-class NumberSpace(FiniteSpace):
+class NumberSpace(NumberGrid):
     """All grid numbers low/10^d .. high/10^d in steps of 10^-d. Computed as needed: a billion answers cost nothing.
 
     A state belongs to one prefix only, as a trie's node does. Zero is written with a plus, never with a minus.
@@ -47,6 +49,8 @@ class NumberSpace(FiniteSpace):
         ((10, 11), 3)
     """
 
+    format: ClassVar[str] = "fixed"
+
     def __init__(
         self, low: int, high: int, decimals: int, characters: Mapping[str, int], separator: Sequence[int], stop: int
     ) -> None:
@@ -64,51 +68,31 @@ class NumberSpace(FiniteSpace):
                 "`decimals`, narrow `minimum` and `maximum`, or rescale the targets."
             )
         self._picture = "s" * len(self.separator) + self._paint(low if low < 0 else high)
-        self._check_characters()
-
-    def _check_characters(self) -> None:
-        """Every character that some answer uses needs a token of its own."""
-        needed = DIGITS + ("." if self.decimals else "") + ("+-" if self.low < 0 else "")
-        ids = [self.characters.get(character) for character in needed]
-        if None in ids or len({*ids, self.stop}) <= len(needed):
-            raise CodecError(
-                f"characters {self.characters} with stop {self.stop} must give each of {needed!r} a token of its own. "
-                "Save the model again, or copy it anew."
-            )
-
-    @property
-    def size(self) -> int:
-        """Number of legal answers."""
-        return self.high - self.low + 1
-
-    @property
-    def length(self) -> int:
-        """Content tokens of every answer."""
-        return len(self._picture)
+        self.length = len(self._picture)
+        self.levels = self.width + (low < 0)
+        needed = DIGITS + ("." if decimals else "") + ("+-" if low < 0 else "")
+        check_characters(self.characters, needed, stop)
 
     @property
     def start(self) -> NumberState:
         return NumberState(0, False, 0)
 
-    def legal(self, state: Hashable) -> tuple[int, ...]:
-        assert isinstance(state, NumberState)
-        return tuple(sorted(self._next(state))) or (self.stop,)
+    def number(self, k: int) -> float:
+        return from_grid(k, self.decimals)
 
-    def advance(self, state: Hashable, token: int) -> NumberState:
-        assert isinstance(state, NumberState)
-        try:
-            return self._next(state)[token]
-        except KeyError:
-            raise CodecError(
-                f"token {token} is not legal after {state.position} tokens of a number; legal are {self.legal(state)}."
-            ) from None
+    def numbers(self, ks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        # Both are whole numbers that a float holds, so that the quotient is the float nearest to the decimal notation.
+        return np.asarray(ks / 10.0**self.decimals, dtype=np.float64)
 
-    def answer_at(self, state: Hashable) -> int | None:
+    def place(self, value: Decimal, rounding: str = ROUND_HALF_EVEN) -> int:
+        return to_grid(value, self.decimals, rounding)
+
+    def _position(self, state: Hashable) -> int:
         assert isinstance(state, NumberState)
-        return self.range_of(state)[0] - self.low if state.position == self.length else None
+        return state.position
 
     def range_of(self, state: Hashable) -> tuple[int, int]:
-        """Lowest and highest grid integer that begin with what was written at `state`.
+        """Return the lowest and highest grid integer that begin with what was written at `state`.
 
         Example:
             >>> space = NumberSpace(-5, 13, 0, {c: 10 + i for i, c in enumerate("0123456789+-")}, (), stop=0)
@@ -127,7 +111,6 @@ class NumberSpace(FiniteSpace):
         return max(self.low, least), min(self.high, most)
 
     def write(self, k: int) -> tuple[int, ...]:
-        """Content tokens of grid integer `k`, low <= k <= high."""
         assert self.low <= k <= self.high
         return (*self.separator, *(self.characters[character] for character in self._paint(k)))
 
@@ -138,8 +121,8 @@ class NumberSpace(FiniteSpace):
         sign = ("-" if k < 0 else "+") if self.low < 0 else ""
         return sign + whole + ("." + fraction if fraction else "")
 
-    def _next(self, state: NumberState) -> dict[int, NumberState]:
-        """Legal tokens and the states they lead to; none after the last token."""
+    def children(self, state: Hashable) -> dict[int, NumberState]:
+        assert isinstance(state, NumberState)
         position, is_negative, digits = state
         if position == self.length:
             return {}
@@ -162,3 +145,13 @@ class NumberSpace(FiniteSpace):
         unit: int = 10 ** len(self._picture[position:].replace(".", ""))
         lowest, highest = (max(1, -self.high), -self.low) if is_negative else (max(0, self.low), self.high)
         return digits * unit <= highest and (digits + 1) * unit > lowest
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "low": self.low,
+            "high": self.high,
+            "decimals": self.decimals,
+            "characters": dict(self.characters),
+            "separator": list(self.separator),
+            "stop": self.stop,
+        }

@@ -213,9 +213,15 @@ def _trained(cell: Cell, rows: CellRows, folder: Path) -> tuple[TrainedModel, li
 
 
 def _decoding(trained: TrainedModel) -> Decoding:
-    """The method's own prediction, with the distribution where numbers are written from a finite grid."""
+    """The method's own prediction, with the distribution where numbers are written from a finite grid.
+
+    It is in memory for all rows at once: a large grid is expanded in as many nodes as one pass takes, and rows for which
+    these do not suffice are counted as "partly_expanded".
+    """
     setup = trained.model.setup
-    return Decoding(distribution=setup.kind == "regression" and setup.method != "predictor")
+    return Decoding(
+        distribution=setup.kind == "regression" and setup.method != "predictor", max_nodes=setup.max_tree_nodes
+    )
 
 
 def _measured(

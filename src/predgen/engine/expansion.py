@@ -1,7 +1,6 @@
 """Distributions over number grids too large for one pass: prefixes are expanded best-first, level by level."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,27 +8,52 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from predgen.codecs.number_space import NumberSpace, NumberState
+from predgen.codecs.number_grid import NumberGrid
 from predgen.engine.answer_tree import shared_head
 from predgen.engine.backbone import Backbone
 from predgen.engine.tree_pass import NodePass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Prefix:
-    """A beginning of numbers that has not been expanded.
+    """A beginning of two or more numbers that has not been expanded.
 
     Attributes:
         mass: Its probability.
-        state: A state with two or more legal continuations.
+        state: A state of the space.
         anchor: Node of the pass from which `tokens` lead there.
         tokens: Tokens to run; none for the root.
     """
 
     mass: float
-    state: NumberState
+    state: Hashable
     anchor: int
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A prefix that is to be expanded now, with the forced tokens after it.
+
+    Attributes:
+        prefix: The prefix.
+        tokens: Its tokens, and those up to the next choice.
+        children: The tokens to choose from, two or more, and the states they lead to.
+    """
+
+    prefix: _Prefix
+    tokens: tuple[int, ...]
+    children: Mapping[int, Hashable]
+
+    @classmethod
+    def of(cls, prefix: _Prefix, space: NumberGrid) -> "_Branch":
+        """Go on from a prefix to the next choice; there is one, since the prefix has two or more numbers."""
+        tokens, children = [*prefix.tokens], space.children(prefix.state)
+        while len(children) == 1:
+            ((token, state),) = children.items()
+            tokens.append(token)
+            children = space.children(state)
+        return cls(prefix, tuple(tokens), children)
 
 
 @dataclass(slots=True)
@@ -40,11 +64,19 @@ class Expansion:
         answers: Index of a number in the grid -> its probability.
         pending: Prefixes that were not expanded.
         nodes: Nodes run.
+        is_cut: Whether the budget of nodes ended the expansion: more is unexpanded than was allowed, or a number behind a
+            prefix may be more probable than the best one found.
     """
 
     answers: dict[int, float] = field(default_factory=dict)
     pending: list[_Prefix] = field(default_factory=list)
     nodes: int = 0
+    is_cut: bool = False
+
+    @property
+    def best(self) -> float:
+        """Probability of the most probable number found; 0 where none is."""
+        return max(self.answers.values(), default=0.0)
 
     def needed(self, allowance: float, *, is_last: bool) -> list[_Prefix]:
         """Prefixes to expand, the most probable first, so that what is left weighs at most `allowance`.
@@ -57,18 +89,42 @@ class Expansion:
         left = masses[::-1].cumsum()[::-1]  # mass of a prefix and all after it
         count = int((left > allowance).sum())
         if is_last and self.pending:
-            best = max(self.answers.values(), default=None)
-            count = max(count, 1 if best is None else int((masses > best).sum()))
+            count = max(count, int((masses > self.best).sum()) if self.answers else 1)
         return self.pending[:count]
+
+    def affordable(self, needed: Sequence[_Prefix], space: NumberGrid, max_nodes: int) -> list[_Branch]:
+        """As many of the needed prefixes, the first ones, as the rest of a budget of nodes allows."""
+        branches, left = [], max_nodes - self.nodes
+        for prefix in needed:
+            branch = _Branch.of(prefix, space)
+            left -= len(branch.tokens)
+            if left < 0:
+                break
+            branches.append(branch)
+        return branches
+
+    def lead(self, prefixes: Sequence[_Prefix]) -> _Prefix | None:
+        """The most probable of some prefixes, if the most probable number of all may be behind it."""
+        heaviest = max(prefixes, key=lambda prefix: prefix.mass, default=None)
+        return heaviest if heaviest is not None and heaviest.mass > self.best else None
 
 
 @torch.no_grad()
 def expand(
-    backbone: Backbone, nodes: NodePass, space: NumberSpace, max_unexpanded: float, nodes_per_pass: int
+    backbone: Backbone,
+    nodes: NodePass,
+    space: NumberGrid,
+    max_unexpanded: float,
+    nodes_per_pass: int,
+    max_nodes: int,
 ) -> list[Expansion]:
-    """Expand each row's numbers until the mass of what is unexpanded is at most `max_unexpanded`.
+    """Expand each row's numbers until the mass of what is unexpanded is at most `max_unexpanded`, or the budget is spent.
 
     After the l-th of L levels, l/L of that mass may be left behind, so that no level uses up the allowance of the others.
+    Where all of it may, only the most probable number is looked for: the best prefix is followed down to a number, then
+    all those are expanded that outweigh it.
+    Where the budget ends it, the most probable prefixes have been expanded; the best of those left is then followed down
+    to a number, always by the best token, so that there is a number to state.
 
     Args:
         backbone: The language model.
@@ -76,65 +132,89 @@ def expand(
         space: The numbers.
         max_unexpanded: Bound on the unexpanded mass, 0..1.
         nodes_per_pass: Most nodes to run at once.
+        max_nodes: Most nodes to run for a row, besides those of the one number at the end.
     """
     _, root = shared_head(space)
-    assert isinstance(root, NumberState), "states of a number space"
     rows = [Expansion(pending=[_Prefix(1.0, root, 0, ())]) for _ in range(len(nodes.parents))]
-    levels, level = _levels(space), 0
     runner = _Runner(backbone, nodes, space, nodes_per_pass)
+    level = 0 if max_unexpanded < 1 else space.levels
     while True:
-        allowance, is_last = max_unexpanded * min(1.0, (level + 1) / levels), level + 1 >= levels
-        chosen = [row.needed(allowance, is_last=is_last) for row in rows]
+        allowance, is_last = max_unexpanded * min(1.0, (level + 1) / space.levels), level + 1 >= space.levels
+        needed = [row.needed(allowance, is_last=is_last) for row in rows]
+        chosen = [row.affordable(n, space, max_nodes) for row, n in zip(rows, needed, strict=True)]
         if any(chosen):
             runner.expand(rows, chosen)
         elif is_last:
-            return rows
+            break
         level += 1
-
-
-def _levels(space: NumberSpace) -> int:
-    """Most choices on the way to a number."""
-    return space.width + (space.low < 0)
+    leads = [row.lead(row.pending) if row.needed(max_unexpanded, is_last=True) else None for row in rows]
+    while any(lead is not None for lead in leads):
+        found = runner.expand(rows, [[_Branch.of(lead, space)] if lead is not None else [] for lead in leads])
+        leads = [row.lead(prefixes) for row, prefixes in zip(rows, found, strict=True)]
+    for row in rows:
+        row.is_cut = bool(row.needed(max_unexpanded, is_last=True))
+    return rows
 
 
 class _Runner:
     """Runs chosen prefixes and spreads their mass over what they lead to."""
 
-    def __init__(self, backbone: Backbone, nodes: NodePass, space: NumberSpace, nodes_per_pass: int) -> None:
+    def __init__(self, backbone: Backbone, nodes: NodePass, space: NumberGrid, nodes_per_pass: int) -> None:
         self.backbone, self.nodes, self.space, self.nodes_per_pass = backbone, nodes, space, nodes_per_pass
         tokens = sorted({*space.characters.values()})
         self.alphabet = torch.tensor(tokens, device=nodes.parents.device)
         self.column = {token: i for i, token in enumerate(tokens)}
 
-    def expand(self, rows: Sequence[Expansion], chosen: Sequence[list[_Prefix]]) -> None:
-        """Expand prefixes of all rows, in as few forwards as `nodes_per_pass` allows."""
+    def expand(self, rows: Sequence[Expansion], chosen: Sequence[list[_Branch]]) -> list[list[_Prefix]]:
+        """Expand prefixes of all rows, in as few forwards as `nodes_per_pass` allows; return each row's new prefixes."""
+        self._forget_finished(rows)
         width = max(map(len, chosen))
-        longest = max(len(prefix.tokens) for prefixes in chosen for prefix in prefixes)
+        longest = max(len(branch.tokens) for branches in chosen for branch in branches)
         step = max(1, self.nodes_per_pass // max(1, longest))
+        found: list[list[_Prefix]] = [[] for _ in rows]
         for start in range(0, width, step):
-            part = [prefixes[start : start + step] for prefixes in chosen]
+            part = [branches[start : start + step] for branches in chosen]
             states, ends = self._run(part)
-            log_probs = self._log_probs(states, part)
-            for row, prefixes, values, anchors in zip(rows, part, log_probs, ends, strict=True):
-                for prefix, choice, anchor in zip(prefixes, values, anchors, strict=False):
-                    self._spread(row, prefix, choice, anchor)
-        for row, prefixes in zip(rows, chosen, strict=True):
-            done = {id(prefix) for prefix in prefixes}
-            row.pending = [prefix for prefix in row.pending if id(prefix) not in done]
+            probabilities = self._probabilities(states, part)
+            for row, branches, values, anchors, new in zip(rows, part, probabilities, ends, found, strict=True):
+                for branch, choice, anchor in zip(branches, values, anchors, strict=False):
+                    new += self._spread(row, branch, choice, anchor)
+        for row, branches, new in zip(rows, chosen, found, strict=True):
+            done = {id(branch.prefix) for branch in branches}
+            row.pending = [prefix for prefix in row.pending if id(prefix) not in done] + new
+        return found
 
-    def _run(self, part: Sequence[list[_Prefix]]) -> tuple[Tensor, list[list[int]]]:
+    def _forget_finished(self, rows: Sequence[Expansion]) -> None:
+        """Drop nodes that no unexpanded prefix hangs on, where they are most of a pass's nodes."""
+        parents = self.nodes.parents.tolist()
+        grown = len(parents[0]) - 1
+        if grown < self.nodes_per_pass:
+            return
+        kept = [
+            sorted(_with_ancestors({prefix.anchor for prefix in row.pending}, above))
+            for row, above in zip(rows, parents, strict=True)
+        ]
+        if 2 * max(map(len, kept)) > grown:
+            return
+        self.nodes.keep(_rectangle(kept).to(self.nodes.parents.device))
+        for row, nodes in zip(rows, kept, strict=True):
+            number = {0: 0} | {node: i for i, node in enumerate(nodes, start=1)}
+            for prefix in row.pending:
+                prefix.anchor = number[prefix.anchor]
+
+    def _run(self, part: Sequence[list[_Branch]]) -> tuple[Tensor, list[list[int]]]:
         """Run the tokens of some prefixes; return the states behind them, and these states' nodes."""
         first = self.nodes.parents.shape[1]
         tokens: list[list[int]] = []
         parents: list[list[int]] = []
         ends: list[list[int]] = []
-        for prefixes in part:
+        for branches in part:
             row_tokens: list[int] = []
             row_parents: list[int] = []
             row_ends: list[int] = []
-            for prefix in prefixes:
-                at = prefix.anchor
-                for token in prefix.tokens:
+            for branch in branches:
+                at = branch.prefix.anchor
+                for token in branch.tokens:
                     row_parents.append(at)
                     at = first + len(row_tokens)
                     row_tokens.append(token)
@@ -150,32 +230,39 @@ class _Runner:
         places = _rectangle([[end - offset if end else 0 for end in row] for row in ends]).to(table.device)
         return table.gather(1, places[..., None].expand(-1, -1, table.shape[2])), ends
 
-    def _log_probs(self, states: Tensor, part: Sequence[list[_Prefix]]) -> npt.NDArray[np.float64]:
-        """Log-softmax over the legal tokens of each prefix, shape (rows, prefixes, alphabet)."""
+    def _probabilities(self, states: Tensor, part: Sequence[list[_Branch]]) -> npt.NDArray[np.float64]:
+        """Softmax over the legal tokens of each prefix, shape (rows, prefixes, alphabet)."""
         legal = torch.ones(*states.shape[:2], len(self.column), dtype=torch.bool)
-        for b, prefixes in enumerate(part):
-            for i, prefix in enumerate(prefixes):
+        for b, branches in enumerate(part):
+            for i, branch in enumerate(branches):
                 legal[b, i] = False
-                legal[b, i, [self.column[token] for token in self.space.legal(prefix.state)]] = True
+                legal[b, i, [self.column[token] for token in branch.children]] = True
         logits = self.backbone.logits_of(states, self.alphabet).masked_fill(~legal.to(states.device), -torch.inf)
-        return logits.double().log_softmax(dim=-1).cpu().numpy()
+        return logits.double().softmax(dim=-1).cpu().numpy()
 
-    def _spread(self, row: Expansion, prefix: _Prefix, choice: npt.NDArray[np.float64], anchor: int) -> None:
-        """Give a prefix's mass to the numbers and prefixes one choice further on."""
-        row.nodes += len(prefix.tokens)
-        for token in self.space.legal(prefix.state):
-            mass = prefix.mass * math.exp(choice[self.column[token]])
-            state, tokens = self.space.advance(prefix.state, token), [token]
-            legal = self.space.legal(state)
-            while len(legal) == 1 and legal[0] != self.space.stop:
-                tokens.append(legal[0])
-                state = self.space.advance(state, legal[0])
-                legal = self.space.legal(state)
-            answer = self.space.answer_at(state)
-            if answer is not None:
-                row.answers[answer] = mass
+    def _spread(self, row: Expansion, branch: _Branch, choice: npt.NDArray[np.float64], anchor: int) -> list[_Prefix]:
+        """Give a prefix's mass to the numbers one choice further on, and to new prefixes, which are returned."""
+        row.nodes += len(branch.tokens)
+        found = []
+        for token, state in branch.children.items():
+            mass = branch.prefix.mass * float(choice[self.column[token]])
+            lowest, highest = self.space.range_of(state)
+            if lowest == highest:  # what is forced has probability 1
+                row.answers[lowest - self.space.low] = mass
             else:
-                row.pending.append(_Prefix(mass, state, anchor, tuple(tokens)))
+                found.append(_Prefix(mass, state, anchor, (token,)))
+        return found
+
+
+def _with_ancestors(nodes: set[int], parents: Sequence[int]) -> set[int]:
+    """Some nodes with all on their ways, without the root."""
+    found: set[int] = set()
+    for node in nodes:
+        at = node
+        while at and at not in found:
+            found.add(at)
+            at = parents[at]
+    return found
 
 
 def _rectangle(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -1,7 +1,7 @@
 """Prompts in a key-value cache: run once, then read by everything that continues them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,15 @@ class CachedPrompts:
 
         layers = [(None, None) if keys is None else (part(keys), part(values)) for keys, values, *_ in self.cache]
         return CachedPrompts(part(self.states), part(self.mask), part(self.tail), full_cache(layers))
+
+    def with_columns(self, columns: Int[Tensor, "B C"]) -> "CachedPrompts":
+        """Return the same prompts on a cache of some columns of this one, which may hold more than the prompts."""
+
+        def part(tensor: Tensor) -> Tensor:  # B heads S width
+            return tensor.gather(2, columns[:, None, :, None].expand(-1, tensor.shape[1], -1, tensor.shape[3]))
+
+        layers = [(None, None) if keys is None else (part(keys), part(values)) for keys, values, *_ in self.cache]
+        return replace(self, cache=full_cache(layers))
 
 
 def run_prompts(

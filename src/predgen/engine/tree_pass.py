@@ -47,6 +47,23 @@ class NodePass(ABC):
             parents: Node it hangs on, among those grown before and the new ones before it.
         """
 
+    @abstractmethod
+    def keep(self, nodes: Int[Tensor, "B K"]) -> None:
+        """Forget all nodes but the root and those named, which must include their parents; they count anew from 1.
+
+        Args:
+            nodes: Nodes to keep, ascending; padded with 0 on the right, where the place is taken by a node nobody sees.
+        """
+
+    def _renumber(self, nodes: Int[Tensor, "B K"]) -> Int[Tensor, "B N"]:
+        """Make `parents` those of kept nodes; return the old number of each new node, the root included."""
+        old = torch.cat([torch.zeros_like(nodes[:, :1]), nodes], dim=1)
+        new = torch.zeros_like(self.parents)
+        new.scatter_(1, nodes, torch.arange(1, old.shape[1], device=nodes.device).expand_as(nodes))
+        new[:, 0] = 0  # padding had named it
+        self.parents = new.gather(1, self.parents.gather(1, old))
+        return old
+
     def _lineage(self, parents: Int[Tensor, "B M"]) -> tuple[Bool[Tensor, "B M N"], Int[Tensor, "B M"]]:
         """Take in new nodes; return their ancestors (themselves included, the root left out) and their depth."""
         first = self.parents.shape[1]
@@ -87,6 +104,15 @@ class TreePass(NodePass):
         self._key_positions = torch.cat([self._key_positions, positions], dim=1)
         visible = torch.cat([mask[:, None].expand(-1, tokens.shape[1], -1), seen], dim=2)  # B M S+N
         return self.backbone.masked_states(tokens, positions, visible, self._key_positions, cache=self._prompts.cache)
+
+    def keep(self, nodes: Int[Tensor, "B K"]) -> None:
+        self._renumber(nodes)
+        width = self._prompts.mask.shape[1]
+        columns = torch.cat(
+            [torch.arange(width, device=nodes.device).expand(len(nodes), -1), (width + nodes - 1).clamp(min=0)], dim=1
+        )  # B S+K; node i stands in column S + i - 1
+        self._key_positions = self._key_positions.gather(1, columns)
+        self._prompts = self._prompts.with_columns(columns)
 
 
 class JointPass(NodePass):
@@ -148,6 +174,24 @@ class JointPass(NodePass):
         assert self._states is not None, "just run"
         return self._states[:, -new:]
 
+    def keep(self, nodes: Int[Tensor, "B K"]) -> None:
+        self._renumber(nodes)
+        columns = torch.cat(
+            [
+                torch.arange(self._width, device=nodes.device).expand(len(nodes), -1),
+                (self._width + nodes - 1).clamp(min=0),
+            ],
+            dim=1,
+        )
+        self._ids, self._positions = self._ids.gather(1, columns), self._positions.gather(1, columns)
+        rows = self._visible.gather(1, columns[..., None].expand(-1, -1, self._visible.shape[2]))
+        visible = rows.gather(2, columns[:, None].expand(-1, columns.shape[1], -1))
+        # Padding has taken the root's column: nobody else may see it there a second time.
+        is_padding = torch.cat([torch.zeros_like(columns[:, : self._width]), nodes == 0], dim=1).bool()
+        own = torch.eye(columns.shape[1], dtype=torch.bool, device=nodes.device)
+        self._visible = visible & (~is_padding[:, None] | own)
+        self._states = None
+
     def _run(self) -> None:
         """Run everything there is."""
         self._states = self.backbone.masked_states(self._ids, self._positions, self._visible, self._positions)
@@ -189,6 +233,9 @@ class PathPass(NodePass):
         self._tokens = torch.cat([self._tokens, tokens], dim=1)
         first = self.parents.shape[1] - tokens.shape[1]
         return torch.stack([self._state(first + m, depth[:, m]) for m in range(tokens.shape[1])], dim=1)
+
+    def keep(self, nodes: Int[Tensor, "B K"]) -> None:
+        self._tokens = self._tokens.gather(1, self._renumber(nodes))
 
     def _state(self, node: int, depth: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
         """State at one node of every row."""

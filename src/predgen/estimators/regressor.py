@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import RegressorMixin
 
-from predgen.core import Decoding
+from predgen.core import MAX_NODES, Decoding
 from predgen.distribution import Distribution, check_levels
 from predgen.estimators.base import Column, Estimator
 from predgen.estimators.targets import column_name, read_numbers, row_weights
@@ -57,17 +57,23 @@ class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scik
         """
         return np.array([p.value for p in self._predict(X, Decoding(decode))], dtype=float)
 
-    def predict_distribution(self, X: Any, max_unexpanded: float = 1e-3) -> list[Distribution]:  # noqa: ANN401
+    def predict_distribution(
+        self,
+        X: Any,  # noqa: ANN401
+        max_unexpanded: float = 1e-3,
+        max_nodes: int = MAX_NODES,
+    ) -> list[Distribution]:
         """Return, for each row, the numbers the model can write with their probabilities.
 
         Args:
             X: Rows.
             max_unexpanded: Most probability mass to leave unexpanded where the grid is too large to be run whole.
+            max_nodes: Most trie nodes to expand per row of such a grid; where they are spent first, `Distribution.is_cut`.
 
         Raises:
             ConfigError: For a Predictor, which writes nothing.
         """
-        found = self._predict(X, Decoding(distribution=True, max_unexpanded=max_unexpanded))
+        found = self._predict(X, Decoding(distribution=True, max_unexpanded=max_unexpanded, max_nodes=max_nodes))
         return [p.distribution for p in found if p.distribution is not None]
 
     def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Column:  # noqa: ANN401

@@ -19,12 +19,14 @@ class PredictionColumns:
         quantiles: Levels of quantiles.
         distribution: Whether numbers are written with all their probabilities.
         legal_mass: Whether the full-vocabulary mass of the legal answers is written.
+        unexpanded: Whether the mass that quantiles leave unexpanded is written.
     """
 
     labels: tuple[str, ...]
     quantiles: tuple[float, ...]
     distribution: bool
     legal_mass: bool
+    unexpanded: bool
 
     def line(self, row: Mapping[str, Any], prediction: Prediction) -> dict[str, Any]:
         """One output row.
@@ -44,6 +46,7 @@ class PredictionColumns:
             *(f"p({label})" for label in self.labels),
             *(("legal_mass",) if self.legal_mass else ()),
             *(f"q({level})" for level in self.quantiles),
+            *(("unexpanded",) if self.unexpanded else ()),
         )
 
     def _cells(self, prediction: Prediction) -> dict[str, Any]:
@@ -55,6 +58,8 @@ class PredictionColumns:
             cells["legal_mass"] = prediction.legal_mass
         numbers = prediction.distribution
         cells |= {f"q({level})": None if numbers is None else numbers.quantile(level) for level in self.quantiles}
+        if self.unexpanded:
+            cells["unexpanded"] = None if numbers is None else numbers.unexpanded
         if self.distribution:
             cells["distribution"] = None if numbers is None else numbers.to_dict()
         return cells

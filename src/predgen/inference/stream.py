@@ -39,6 +39,7 @@ from predgen.inference.output import (
 from predgen.inference.part import PartFile, no_longer_the_same
 from predgen.inference.trained import TrainedModel, count_flags
 from predgen.models.base import PLAIN
+from predgen.models.writer import WritingModel
 
 WINDOW_ROWS = 2048
 _Row = dict[str, Any]
@@ -88,8 +89,8 @@ def predict_file(
         trained: The model.
         source: .csv, .tsv, .jsonl, .json or .parquet with the prompt's columns; "-" is standard input; a pipe.
         out: .csv, .tsv, .jsonl or .parquet; all columns of `source`, then `prediction`, then what is asked for: one
-            `p(label)` per label, `legal_mass`, one `q(level)` per level, `distribution` (numbers and probabilities, as
-            JSON). "-" is standard output.
+            `p(label)` per label, `legal_mass`, one `q(level)` per level, with `unexpanded` beside them where a grid is
+            expanded level by level, `distribution` (numbers and probabilities, as JSON). "-" is standard output.
         source_format: Format of the input where its suffix does not say; standard input: "jsonl" unless said.
         out_format: Format of the output where its suffix does not say; standard output: "jsonl" unless said.
         safe_csv: Put an apostrophe before cells that a spreadsheet takes for formulas (.csv and .tsv).
@@ -112,7 +113,10 @@ def predict_file(
     check_levels(quantiles)
     asked = replace(decoding, distribution=decoding.distribution or bool(quantiles))
     labels, levels = labels_to_write(trained, proba, decoding), tuple(dict.fromkeys(quantiles))
-    columns = PredictionColumns(labels, levels, decoding.distribution, decoding.full_vocabulary)
+    is_expanded = isinstance(trained.model, WritingModel) and trained.model.expands(asked)
+    columns = PredictionColumns(
+        labels, levels, decoding.distribution, decoding.full_vocabulary, bool(quantiles) and is_expanded
+    )
     trained.resolved(asked)
     with contextlib.nullcontext() if out == STDOUT else locked(out):
         # Once more: another call may have ended between the first look and the lock.

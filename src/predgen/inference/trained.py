@@ -170,6 +170,8 @@ class TrainedModel:
             raise ConfigError(f"`decode` is {how!r}.{near_matches(how, DECODINGS)} Allowed: {', '.join(DECODINGS)}.")
         if not 0 <= decoding.max_unexpanded < 1:
             raise ConfigError(f"`max_unexpanded` is {decoding.max_unexpanded}, but must be a share in 0..1.")
+        if decoding.max_nodes < 1:
+            raise ConfigError(f"`max_nodes` is {decoding.max_nodes}, but must be a number of nodes, 1 or more.")
         if how == "free":
             if decoding.distribution or decoding.full_vocabulary:
                 raise ConfigError("`decode` 'free' gives a text, which has no distribution; leave one of them out.")

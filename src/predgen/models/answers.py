@@ -1,12 +1,13 @@
 """Answers as predictions: text, points and distributions, back on the raw scale of the targets."""
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from predgen.codecs.decimals import from_grid
 from predgen.codecs.number import NumberCodec
+from predgen.codecs.number_grid import NumberGrid
 from predgen.core import Prediction
 from predgen.distribution import Distribution
 from predgen.engine.expansion import Expansion
@@ -15,6 +16,10 @@ from predgen.target_scale import TargetScale
 _HALVINGS = 64  # of an interval of floats with 53 significant bits
 CLIPPED = "clipped"
 """Flag of a prediction whose head asked for a number outside the range; it stands at the range's end."""
+
+_STEP = 1e-3  # most mass at one number that stands for others
+PARTLY_EXPANDED = "partly_expanded"
+"""Flag of a prediction whose distribution was cut off by the budget of nodes (`Distribution.is_cut`)."""
 
 
 def answer_text(value: str | float) -> str:
@@ -37,28 +42,76 @@ def point(numbers: Distribution, how: str, codec: NumberCodec, scale: TargetScal
     return Prediction(numbers.mode(), answer=answer_text(codec.nearest(scale.written(numbers.mode()))))
 
 
+def beside(stated: Prediction, numbers: Distribution, *, gives: bool) -> Prediction:
+    """A prediction read off, or made beside, an expanded distribution; with `gives`, the distribution goes with it."""
+    flags = stated.flags | {PARTLY_EXPANDED} if numbers.is_cut else stated.flags
+    return replace(stated, distribution=numbers if gives else None, flags=flags)
+
+
 def distribution_of(
     codec: NumberCodec, probabilities: npt.NDArray[np.float64], nodes: int, scale: TargetScale
 ) -> Distribution:
     """Distribution over a whole grid."""
-    return _distribution(scale.raws(codec.grid), probabilities, nodes=nodes)
+    return _distinct(Distribution(scale.raws(codec.grid), probabilities, nodes=nodes))
 
 
 def distribution_of_expansion(codec: NumberCodec, row: Expansion, scale: TargetScale) -> Distribution:
-    """Distribution over the numbers expanded; what is left of the mass stands in the middle of its prefix's range."""
-    masses = {codec.space.low + index: mass for index, mass in row.answers.items()}
-    unexpanded, error = 0.0, 0.0
-    for prefix in row.pending:
-        lowest, highest = codec.space.range_of(prefix.state)
-        middle = (lowest + highest) // 2
-        masses[middle] = masses.get(middle, 0.0) + prefix.mass
-        unexpanded += prefix.mass
-        low, mid, high = (scale.raw(from_grid(k, codec.decimals)) for k in (lowest, middle, highest))
-        error += prefix.mass * max(high - mid, mid - low)
-    keys = sorted(masses)
-    support = scale.raws(np.array([from_grid(k, codec.decimals) for k in keys]))
-    probabilities = np.array([masses[k] for k in keys])
-    return _distribution(support, probabilities / probabilities.sum(), unexpanded, error, row.nodes)
+    """Distribution over the numbers expanded; what is left of the mass is spread over its prefixes' intervals."""
+    space = codec.space
+    known = np.array(list(row.answers), dtype=np.int64) + space.low
+    spread = _Spread.of(space, row, scale)
+    places = np.concatenate([known, spread.places])
+    order = places.argsort()
+    masses = np.concatenate([np.array(list(row.answers.values()), dtype=np.float64), spread.masses])[order]
+    ends = (np.concatenate([known, part])[order] for part in (spread.lowest, spread.highest))
+    lowest, highest = (scale.raws(space.numbers(part)) if row.pending else None for part in ends)
+    return _distinct(
+        Distribution(
+            scale.raws(space.numbers(places[order])),
+            masses / masses.sum(),
+            math.fsum(prefix.mass for prefix in row.pending),
+            spread.mean_error,
+            row.nodes,
+            is_cut=row.is_cut,
+            lowest=lowest,
+            highest=highest,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """The mass of a row's unexpanded prefixes, spread evenly over the numbers that begin so, in steps of at most 0.001.
+
+    Attributes:
+        places: k of the numbers at which a step stands: the middles of equal parts of an interval.
+        masses: Probability of each step.
+        lowest: Least k of the interval that each step belongs to.
+        highest: Greatest k of it.
+        mean_error: How far the mean can be from the exact one.
+    """
+
+    places: npt.NDArray[np.int64]
+    masses: npt.NDArray[np.float64]
+    lowest: npt.NDArray[np.int64]
+    highest: npt.NDArray[np.int64]
+    mean_error: float
+
+    @classmethod
+    def of(cls, space: NumberGrid, row: Expansion, scale: TargetScale) -> "_Spread":
+        """Spread what a row has left unexpanded."""
+        ends = np.array([space.range_of(prefix.state) for prefix in row.pending], dtype=np.int64).reshape(-1, 2)
+        mass = np.array([prefix.mass for prefix in row.pending], dtype=np.float64)
+        counts = ends[:, 1] - ends[:, 0] + 1
+        steps = np.clip(np.ceil(mass / _STEP), 1, counts).astype(np.int64)
+        owner = np.repeat(np.arange(len(steps)), steps)
+        rank = np.arange(len(owner)) - (steps.cumsum() - steps)[owner]
+        # The middle of the rank-th of equal parts; where there are as many steps as numbers, the rank-th number.
+        places = ends[owner, 0] + ((2 * rank + 1) * counts[owner] - 1) // (2 * steps[owner])
+        means = np.bincount(owner, scale.raws(space.numbers(places)), len(steps)) / steps
+        low, high = scale.raws(space.numbers(ends[:, 0])), scale.raws(space.numbers(ends[:, 1]))
+        error = float(mass @ np.maximum(high - means, means - low))
+        return cls(places, (mass / steps)[owner], ends[owner, 0], ends[owner, 1], error)
 
 
 def directed(stated: Prediction, standardised: float, scale: TargetScale) -> Prediction:
@@ -96,20 +149,19 @@ def shifted(numbers: Distribution, mean: float, scale: TargetScale) -> Distribut
             break
         below, above = (step, above) if reached < mean else (below, step)
         step = (below + above) / 2
-    moved = _distribution(scale.raws(written + step), numbers.probabilities, numbers.unexpanded, 0.0, numbers.nodes)
-    return replace(moved, shift=mean - numbers.mean())
+    ends = (e if e is None else scale.raws(scale.writtens(e) + step) for e in (numbers.lowest, numbers.highest))
+    lowest, highest = ends
+    moved = replace(numbers, support=scale.raws(written + step), lowest=lowest, highest=highest, mean_error=0.0)
+    return _distinct(replace(moved, shift=mean - numbers.mean()))
 
 
-def _distribution(
-    support: npt.NDArray[np.float64],
-    probabilities: npt.NDArray[np.float64],
-    unexpanded: float = 0.0,
-    mean_error: float = 0.0,
-    nodes: int = 0,
-) -> Distribution:
+def _distinct(numbers: Distribution) -> Distribution:
     """A distribution whose numbers ascend: those that meet at an end of the range are one."""
-    support = np.maximum.accumulate(support)  # interpolation may fall by a rounding error
-    distinct, place = np.unique(support, return_inverse=True)
-    if len(distinct) < len(support):
-        support, probabilities = distinct, np.bincount(place, weights=probabilities).astype(np.float64)
-    return Distribution(support, probabilities, unexpanded, mean_error, nodes)
+    ascending = np.maximum.accumulate(numbers.support)  # interpolation may fall by a rounding error
+    support, first, place = np.unique(ascending, return_index=True, return_inverse=True)
+    if len(support) == len(ascending):
+        return replace(numbers, support=support)
+    probabilities = np.bincount(place, weights=numbers.probabilities).astype(np.float64)
+    lowest = None if numbers.lowest is None else np.minimum.reduceat(numbers.lowest, first)
+    highest = None if numbers.highest is None else np.maximum.reduceat(numbers.highest, first)
+    return replace(numbers, support=support, probabilities=probabilities, lowest=lowest, highest=highest)

@@ -21,7 +21,7 @@ from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.losses.token_nll import token_nll, writer_loss
-from predgen.models.answers import directed
+from predgen.models.answers import beside, directed
 from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
 from predgen.models.feeding import feed_gold, feed_written
 from predgen.models.marginal import marginal_loss, marginal_output
@@ -172,7 +172,7 @@ class PredGen(WritingModel):
             stated = self.read_back(written)
             if decoding.distribution:
                 numbers = self.expanded(batch, decoding, prefix)
-                stated = [replace(p, distribution=d) for p, d in zip(stated, numbers, strict=True)]
+                stated = [beside(p, d, gives=True) for p, d in zip(stated, numbers, strict=True)]
             return self._directed(stated, self.director.output(written.states.float(), written.mask))
         scores = self.score(batch, everything=self.is_marginal or decoding.full_vocabulary, prefix=prefix)
         stated = self.read_scores(scores, "greedy", decoding)

@@ -25,7 +25,7 @@ from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
-from predgen.models.answers import distribution_of, distribution_of_expansion, point, written_answer
+from predgen.models.answers import beside, distribution_of, distribution_of_expansion, point, written_answer
 from predgen.models.base import PLAIN, ModelSetup, PredictionModel
 from predgen.models.feeding import Fed
 
@@ -73,8 +73,14 @@ class WritingModel(PredictionModel):
 
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
         if self.tree is None:
-            return self.written_by.max_tokens
+            own = self.written_by.max_tokens
+            return max(own, min(self.setup.max_tree_nodes, decoding.max_nodes)) if self.expands(decoding) else own
         return self.tree.n_nodes if decoding.full_vocabulary else self.tree.n_scored
+
+    def expands(self, decoding: Decoding) -> bool:
+        """Whether a grid too large for one pass is expanded for what `decoding` asks for."""
+        reads_numbers = decoding.distribution or (decoding.how or self.own_decoding) not in ("greedy", "director")
+        return self.tree is None and isinstance(self.codec, NumberCodec) and reads_numbers
 
     @property
     def number_codec(self) -> NumberCodec:
@@ -215,14 +221,16 @@ class WritingModel(PredictionModel):
             return self.read_scores(scores, how, decoding)
         numbers: list[Distribution] = []
         if how != "greedy" or decoding.distribution:
-            numbers = self.expanded(batch, decoding, prefix)
+            # The most probable number alone is known long before the rest.
+            is_mode = how == "argmax" and not decoding.distribution
+            numbers = self.expanded(batch, replace(decoding, max_unexpanded=1.0) if is_mode else decoding, prefix)
         if how == "greedy":
             points = self.read_back(self.written(batch, prefix))
         else:
             points = [point(distribution, how, self.number_codec, self.scale) for distribution in numbers]
-        if not decoding.distribution:
+        if not numbers:
             return points
-        return [replace(p, distribution=d) for p, d in zip(points, numbers, strict=True)]
+        return [beside(p, d, gives=decoding.distribution) for p, d in zip(points, numbers, strict=True)]
 
     def read_scores(self, scores: AnswerScores, how: str, decoding: Decoding) -> list[Prediction]:
         """Predictions read off exact probabilities."""
@@ -255,7 +263,9 @@ class WritingModel(PredictionModel):
         """Distributions over a grid that is too large for one pass."""
         space = self.number_codec.space
         nodes = self.node_pass(batch, shared_head(space)[0], prefix)
-        rows = expand(self.backbone, nodes, space, decoding.max_unexpanded, self.setup.max_tree_nodes)
+        rows = expand(
+            self.backbone, nodes, space, decoding.max_unexpanded, self.setup.max_tree_nodes, decoding.max_nodes
+        )
         return [distribution_of_expansion(self.number_codec, row, self.scale) for row in rows]
 
     def read_back(self, written: Written) -> list[Prediction]:

@@ -333,7 +333,9 @@ def make_codec(
     elif task.kind == "regression":
         numbers = [setup.scale.written(float(t.value)) for t in targets]
         written = setup.scale.written_range(*declared_range(config, task))
-        codec = registries.codecs.get("number").fit(numbers, tokenizer, scale=written, decimals=config.decimals)
+        codec = registries.codecs.get("number").fit(
+            numbers, tokenizer, scale=written, decimals=config.decimals, number_format=config.number_format
+        )
     else:
         if not config.rationale:
             targets = [replace(t, rationale=None) for t in targets]

@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from predgen import registries
+from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
 from predgen.data.cells import some_labels
@@ -353,6 +354,7 @@ class _Run:
             "skipped_rows": self.data.skipped,
             "unmeasured_classes": unmeasured_classes(self.data),
             "engine": trained.model.engine,
+            **({"numbers_written": codec.facts()} if isinstance(codec := trained.encoder.codec, NumberCodec) else {}),
             "optimizer_steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,
             "parameters": sum(p.numel() for p in trained.model.parameters()),

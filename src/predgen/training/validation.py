@@ -108,11 +108,8 @@ def _spread(lengths: Sequence[int]) -> dict[str, float]:
 
 
 def _numbers_written(codec: Codec | None) -> dict[str, Any]:
-    """Range and step of a number codec; nothing for others."""
-    if not isinstance(codec, NumberCodec):
-        return {}
-    written = {"low": codec.low, "high": codec.high, "step": codec.step, "rounding_rmse": codec.rounding_rmse}
-    return {"numbers_written": written}
+    """Format, range and rounding of a number codec; nothing for others."""
+    return {"numbers_written": codec.facts()} if isinstance(codec, NumberCodec) else {}
 
 
 def _shared(examples: Sequence[Example], others: Sequence[Example]) -> int:
