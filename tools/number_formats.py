@@ -10,6 +10,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -17,7 +19,7 @@ from predgen.codecs.number import NumberCodec
 from predgen.core import MAX_NODES
 from predgen.engine.answer_tree import shared_head
 from predgen.engine.backbone import Backbone
-from predgen.engine.expansion import Expansion, expand
+from predgen.engine.expansion import expand
 from predgen.engine.prompts import run_prompts
 from predgen.engine.tree_pass import TreePass
 from predgen.errors import CodecError
@@ -25,6 +27,7 @@ from predgen.models.answers import distribution_of_expansion
 from predgen.models.base_model import BaseModel, load_base
 from predgen.target_scale import TargetScale
 
+_T = TypeVar("_T")
 PROMPT_TOKENS = 50
 NODES_PER_PASS = 256  # default of `max_tree_nodes`
 MAX_UNEXPANDED = 1e-3
@@ -69,7 +72,7 @@ class _Cost:
     held: int
 
 
-def _timed(run: Callable[[], Expansion | None]) -> tuple[float, Expansion | None]:
+def _timed(run: Callable[[], _T]) -> tuple[float, _T]:
     """Seconds that a call takes, and what it returns."""
     start = time.perf_counter()
     found = run()
@@ -83,11 +86,10 @@ def _cost(base: BaseModel, backbone: Backbone, codec: NumberCodec, repeats: int)
     for seed in range(repeats):
         ids = torch.randint(5, 200, (1, PROMPT_TOKENS), generator=torch.Generator().manual_seed(seed))
         mask = torch.ones_like(ids, dtype=torch.bool)
-        alone, _ = _timed(lambda ids=ids, mask=mask: run_prompts(backbone, ids, mask) and None)
+        alone, _ = _timed(partial(run_prompts, backbone, ids, mask))
         nodes = TreePass(backbone, run_prompts(backbone, ids, mask, head))
-        seconds, row = _timed(
-            lambda nodes=nodes: expand(backbone, nodes, codec.space, MAX_UNEXPANDED, NODES_PER_PASS, MAX_NODES)[0]
-        )
+        bounds = (MAX_UNEXPANDED, NODES_PER_PASS, MAX_NODES)
+        seconds, (row,) = _timed(partial(expand, backbone, nodes, codec.space, *bounds))
         ratios.append(seconds / alone)
         rows.append(row)
         held = max(held, nodes.parents.shape[1] - 1)

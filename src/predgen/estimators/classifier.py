@@ -121,9 +121,10 @@ class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # sc
 
     @classmethod
     def _parameters(cls, trained: TrainedModel, facts: FitFacts) -> dict[str, Any]:
-        weights = facts.class_weight
+        weights: Any = facts.class_weight
         if isinstance(weights, dict):
-            weights = {label: weights[label_text(label)] for label in trained.classes if label_text(label) in weights}
+            texts = {label: label_text(label) for label in trained.classes}
+            weights = {label: weights[text] for label, text in texts.items() if text in weights}
         elif weights is None and trained.config.class_weight == "balanced":
             weights = "balanced"
         return {**super()._parameters(trained, facts), "class_weight": weights}
