@@ -91,7 +91,7 @@ def predict(
     from predgen.data.sources import read_rows
     from predgen.inference.saved import load
     from predgen.inference.stream import predict_file
-    from predgen.progress import row_progress
+    from predgen.progress import rate_in_words, row_progress
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
@@ -123,7 +123,7 @@ def predict(
         raise KeyboardInterrupt("give the same command again to go on") from None
     resumed = f", {done.resumed_rows} of them from an earlier call" if done.resumed_rows else ""
     where = "" if str(out) == "-" else f" in {in_line(str(out))}"
-    console.print(f"{done.rows} rows{where}{resumed}; {done.rows_per_s:.0f} rows/s", soft_wrap=True)
+    console.print(f"{done.rows} rows{where}{resumed}; {rate_in_words(done.rows_per_s)} rows/s", soft_wrap=True)
     for flag, count in done.flags.items():
         console.print(f"{count} rows {flag.replace('_', ' ')}")
 
