@@ -18,7 +18,8 @@ def test_validation_of_a_file_run_as_measured_in_training(runs: Runs, tmp_path: 
     found = json.loads((tmp_path / "out.json").read_text())
     report = read_manifest(runs.score).report
     assert (found["rows"], found["split"]) == (report["validation_rows"], "validation")
-    assert found["metrics"] == pytest.approx(report["validation"])
+    # `evaluate` folds the adapter into the weights, which rounds in float32; training measured it beside them.
+    assert found["metrics"] == pytest.approx(report["validation"], rel=1e-5)
     assert all(len(ends) == 2 for ends in found["intervals"].values())
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
 
@@ -58,7 +59,8 @@ def test_moved_base_is_found_where_it_is_said_to_be(runs: Runs, tmp_path: Path) 
 def test_split_or_file_is_needed(runs: Runs) -> None:
     assert refused(predgen("evaluate", runs.score)).startswith("error: give either `split`")
     message = refused(predgen("evaluate", runs.score, "--split", "test"))
-    assert message.startswith("error: `split` is 'test', but this run was trained on a file of yours")
+    assert message.startswith("error: `split` is 'test'")
+    assert "validation" in message
 
 
 def test_json_folder_is_checked_before_measuring(runs: Runs, tmp_path: Path) -> None:

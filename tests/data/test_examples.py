@@ -70,7 +70,7 @@ def test_broken_template_is_an_error(template: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "first"), [("classification", "accuracy"), ("regression", "pearson"), ("math", "exact_match")]
+    ("kind", "first"), [("classification", "accuracy"), ("regression", "mse"), ("math", "exact_match")]
 )
 def test_custom_task_has_the_metrics_of_its_kind(kind: str, first: str) -> None:
     task = custom_task(prompt="{a}", target="b", kind=kind, weight="w")

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -91,8 +92,11 @@ def test_a_row_of_weight_two_counts_as_two_rows(base: Path) -> None:
     weighted = tiny_data("regression", 7, weights=[1, 1, 1, 2, 1, 1, 1])
     settings = {"batch_size": 8, "max_steps": 1, "warmup_ratio": 0.0, "sampling": "off", "decimals": 1}
     one, two = (tiny_run(base, "regression", d, **settings) for d in (doubled, weighted))
-    # The doubled row moves mean and standard deviation of the targets; the writer's part alone is comparable.
-    assert one.model.setup.target_mean != two.model.setup.target_mean
+    # Mean and standard deviation of the targets count the weights, so that heads are comparable, too.
+    means = [run.model.setup.target_mean for run in (one, two)]
+    assert means[0] == pytest.approx(means[1], abs=1e-12)
+    assert means[0] != pytest.approx(statistics.fmean(e.target.value for e in data.train), abs=1e-6)  # guard
+    assert_same(weights_of(one), weights_of(two), 1e-5)
     one, two = (tiny_run(base, "regression", d, method="generator", **settings) for d in (doubled, weighted))
     assert_same(weights_of(one), weights_of(two), 1e-6)
     start = tiny_run(base, "regression", weighted, method="generator", **{**settings, "learning_rate": 0.0})
