@@ -153,7 +153,7 @@ def test_long_options_shorten_the_prompt_and_never_the_option(tmp_path: Path) ->
     assert encoded.is_truncated
     assert len(encoded.options[0]) == 42  # blank, forty letters, stop
     assert len(encoded.prompt_ids) + 42 <= 60
-    with pytest.raises(DataError, match=r"emptying field 'goal' is not enough"):
+    with pytest.raises(DataError, match=r"`max_length` 60 leaves -2"):
         encoder.encode(replace(row, options=("x" * 60, "y")))
 
 

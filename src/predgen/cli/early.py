@@ -8,6 +8,7 @@ from predgen.data.examples import check_columns, custom_task
 from predgen.data.sources import read_rows
 from predgen.data.tables import available_splits
 from predgen.errors import ConfigError, SavedModelError
+from predgen.inference.exchange import MANIFEST
 
 
 def check_rows(config: RunConfig) -> None:
@@ -37,8 +38,9 @@ def check_saved(run: Path) -> None:
         SavedModelError: If there is no such folder.
     """
     if not run.is_dir():
-        what = "is a file" if run.exists() else "does not exist"
-        raise SavedModelError(f"{str(run)!r} {what}; give the folder that `predgen train --out` wrote.")
+        raise SavedModelError(
+            f"{str(run)!r} holds no saved model: there is no {MANIFEST}. Give the folder that `predgen train --out` wrote."
+        )
 
 
 def check_folder_of(file: Path | None, flag: str) -> None:

@@ -84,8 +84,8 @@ def predict(
     from predgen.inference.output import check_output, input_of, is_stream, reader_of
 
     levels = _levels(quantiles)
-    check_saved(run)
     check_output(source, out, overwrite=overwrite, out_format=out_format)
+    check_saved(run)
     reader = reader_of(input_of(source), source_format)
     from predgen.core import Decoding
     from predgen.data.sources import read_rows
