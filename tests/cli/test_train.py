@@ -173,6 +173,7 @@ def wait_for(condition: object, process: "subprocess.Popen[str]", seconds: float
         time.sleep(0.02)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_saves_and_resume_completes(runs: Runs, tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", reviews(40))
     flags = f"--model {runs.base} --data {tmp_path / 'data.csv'} --target score --kind regression --batch-size 2 --out {tmp_path / 'run'}"

@@ -22,6 +22,7 @@ from predgen import registries
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import collate
 from predgen.errors import ConfigError, ModelError, SavedModelError, StorageError
+from predgen.figures import number
 from predgen.inference import exchange, saved
 from predgen.inference.trained import TrainedModel
 from predgen.training.run import measure
@@ -450,7 +451,7 @@ def test_card_shows_prompt_metrics_base_and_method(run: Path) -> None:
     assert f"\n{trained.task.prompt}\n" in card
     assert set(trained.report["validation"]) == {"accuracy", "macro_f1", "log_loss"}
     for name, value in trained.report["validation"].items():
-        assert f"| {name} | {value:.4f} |" in card
+        assert f"| {name} | {number(value, 4)} |" in card
     assert "one of: high, low" in card
     assert "| fine-tuning | lora |" in card
     assert "predgen, director linear, loss wdal_shifted, sampling token" in card

@@ -21,7 +21,8 @@ from predgen.weights import TensorFacts, facts_of_file, read_weights, require_sa
 
 _READ_BY_MIXERS = ("x_proj", "dt_proj", "out_proj")
 _WEIGHTS = "adapter_model.safetensors"
-_PLACES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")  # say nothing about the weights
+# These say nothing about the weights. PEFT's AutoPeftModel alone reads `auto_mapping`, which configurations without a task type get.
+_PLACES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping")
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,256}$")]
 
 
