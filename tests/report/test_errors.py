@@ -50,7 +50,7 @@ def test_numbers_are_ordered_by_their_error_in_deviations_of_the_targets(tmp_pat
     assert [row.is_error for row in found.rows] == [True, True, False, False]
     unread, far, *_ = found.rows
     assert (unread.value, unread.error, unread.flags) == (None, "", ["out of budget"])
-    assert (far.error, far.interval, far.top[0]) == ("3.000", "0.5 to 2", ("1.0", 0.7))
+    assert (far.error, far.interval, far.top[0]) == ("3.00", "0.5 to 2", ("1.0", 0.7))
 
 
 def test_word_problems_are_right_within_the_papers_tolerance(tmp_path: Path) -> None:
