@@ -1,9 +1,6 @@
 """Ending a process at every file operation, to see what it leaves.
 
->>> from kills import count_operations, run_child, Kill
->>> total = count_operations(action, folder)          # in a child that runs to its end
->>> run_child(action, folder, Kill(7)).was_killed      # ends before its 7th operation below the folder
-
+`run_child(action, folder, Kill(7))` ends the process before its seventh operation below the folder.
 The child is a fork, so that nothing is imported or built again: one kill costs what the work itself costs. Operations are
 heard by an audit hook (opening for writing, renaming, removing, making and removing folders, truncating) and by a wrapper
 around fsync, which comes between a file's bytes and its name. What native code writes (safetensors, torch) raises no event,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -247,7 +248,6 @@ def test_adapter_as_pickle_is_not_opened(copy: Callable[[str], Path]) -> None:
         ("lora", "modules_to_save", ["lm_head"]),
         ("lora", "layer_replication", [[0, 1000]]),
         ("lora", "rank_pattern", {"(a+)+$": 8}),
-        ("lora", "auto_mapping", {"base_model_class": "Popen", "parent_library": "subprocess"}),
         ("lora", "peft_type", "XLORA"),
         ("lora", "peft_type", ["LORA"]),
         ("lora", "a_later_field", {"on": True}),
@@ -289,6 +289,21 @@ def test_fields_of_another_peft_that_are_not_used_are_passed_over(copy: Callable
     edit_json(run / "adapter" / "adapter_config.json", a_later_field=None, another={}, peft_version="9.9")
     reseal(run)
     assert predgen.load(run).labels
+
+
+def test_class_named_for_an_adapter_is_not_imported(copy: Callable[[str], Path]) -> None:
+    run = copy("lora")
+    mapping = {"base_model_class": "Popen", "parent_library": "a_module_of_its_own"}
+    edit_json(run / "adapter" / "adapter_config.json", auto_mapping=mapping)
+    package = run.parent / "a_module_of_its_own.py"
+    package.write_text("raise SystemExit('code ran')")
+    reseal(run)
+    sys.path.insert(0, str(run.parent))
+    try:
+        assert predgen.load(run).labels
+    finally:
+        sys.path.remove(str(run.parent))
+    assert "a_module_of_its_own" not in sys.modules
 
 
 # The manifest
