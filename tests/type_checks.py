@@ -2,15 +2,40 @@
 
 import ast
 import functools
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from beartype import BeartypeConf, beartype
+from jaxtyping import _import_hook as hook
 
 # PEP 484's numeric tower: an int may stand where a float is expected, as for mypy.
 _checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+
+def check_calls_of(package: str) -> None:
+    """Have every function of a package checked, from its first import on."""
+    hook._JaxtypingLoader.exec_module = _run
+    hook.install_import_hook(package, f"{__name__}.{checked.__name__}")
+
+
+def _run(loader: Any, module: ModuleType) -> None:
+    """Run a module that is being imported.
+
+    jaxtyping's own method keeps other names for compiled files in force while the module runs, and so for everything that it
+    imports: torch, transformers and sympy are compiled anew in every process, which takes half a minute.
+    """
+    external, names = importlib._bootstrap_external, hook._optimized_cache_from_source
+    usual = external.cache_from_source
+    external.cache_from_source = functools.partial(names, loader._typechecker.get_hash())
+    try:
+        code = loader.get_code(module.__name__)
+    finally:
+        external.cache_from_source = usual
+    exec(code, module.__dict__)
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
