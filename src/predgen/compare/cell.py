@@ -20,8 +20,8 @@ from predgen.compare.records import (
     Measurement,
     Predictions,
     Record,
+    find_record,
     is_cut_off,
-    read_record,
     record_path,
     write_record,
 )
@@ -106,10 +106,9 @@ def finished(cell: Cell, experiment: Path) -> Record | None:
         ConfigError: If it was made with other settings.
         DataError: If it is damaged.
     """
-    path = record_path(experiment, cell.stage, cell.id)
-    if not path.is_file():
+    record, wanted = find_record(experiment, cell.stage, cell.id), cell.to_dict()
+    if record is None:
         return None
-    record, wanted = read_record(path), cell.to_dict()
     if record.cell != wanted:
         if record.status == "refused" or is_cut_off(record):  # nothing was made
             return None

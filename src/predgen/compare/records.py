@@ -3,22 +3,27 @@
 EXP/experiment.yaml    the plan: what was asked for
 EXP/runs/ID.json       one record per run
 EXP/trials/ID.json     records of tuning trials; they hold validation figures only
+EXP/records.zip        the same files, packed to be passed on; a file in runs/ or trials/ goes before its packed one
 EXP/rows/TASK.jsonl    the measured rows' texts, for reading errors; may be left out when the folder is passed on
 EXP/models/ID/         saved models, where the plan keeps them
 EXP/work/ID/           a run that is under way; it is gone once its record is there
 """
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from predgen.errors import DataError
-from predgen.files import write_text
+from predgen.files import locked, replacing, write_text
 
 FORMAT_VERSION = 1
 PLAN_FILE = "experiment.yaml"
+PACKED_FILE = "records.zip"
 WORKER_DIED = "WorkerDied"
 FOLDERS = {"final": "runs", "trial": "trials"}
 
@@ -142,26 +147,44 @@ def record_path(experiment: Path, stage: Stage, name: str) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read a record.
+    """Read the file of a record.
 
     Raises:
         DataError: If the file is damaged, or of a newer format.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        version = data.pop("format")
-        if version == FORMAT_VERSION:
-            data["measurements"] = [
-                Measurement(**{**m, "predictions": Predictions(**m["predictions"])}) for m in data["measurements"]
-            ]
-            return Record(**data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"record {str(path)!r} is damaged ({type(error).__name__}: {error}). Delete it and run the experiment again."
-        ) from error
-    raise DataError(
-        f"record {str(path)!r} has format {version}, but this predgen reads {FORMAT_VERSION}; update predgen."
-    )
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error) from error
+    return _record(content, path)
+
+
+def find_record(experiment: Path, stage: Stage, name: str) -> Record | None:
+    """The record of a run, from its own file or the packed one; None where there is none.
+
+    Raises:
+        DataError: If it is damaged, or of a newer format.
+    """
+    path = record_path(experiment, stage, name)
+    if path.is_file():
+        return read_record(path)
+    member = f"{FOLDERS[stage]}/{path.name}"
+    content = _packed(experiment, member.__eq__).get(member)
+    return None if content is None else _record(content, experiment / PACKED_FILE / member)
+
+
+def find_records(experiment: Path, stage: Stage) -> list[Record]:
+    """All records of a stage, from files of their own and the packed one, in the order of their names.
+
+    Raises:
+        DataError: If a record is damaged, or of a newer format.
+    """
+    own = _own(experiment, stage)
+    packed = _packed(experiment, lambda member: member.startswith(f"{FOLDERS[stage]}/"))
+    return [
+        read_record(own[member]) if member in own else _record(packed[member], experiment / PACKED_FILE / member)
+        for member in sorted({*own, *packed})
+    ]
 
 
 def read_records(experiment: Path, stage: Stage = "final") -> list[Record]:
@@ -174,7 +197,78 @@ def read_records(experiment: Path, stage: Stage = "final") -> list[Record]:
         raise DataError(
             f"{str(experiment)!r} is no experiment: it has no {PLAN_FILE}. Give the `out` of `predgen compare`."
         )
-    return [read_record(path) for path in sorted((experiment / FOLDERS[stage]).glob("*.json"))]
+    return find_records(experiment, stage)
+
+
+def pack_records(experiment: Path) -> Path:
+    """Put all records of an experiment into one compressed file and remove their own; equal records make equal bytes.
+
+    Raises:
+        DataError: If the folder is no experiment, or a record is damaged.
+        BusyError: If runs are being made there.
+    """
+    packed = experiment / PACKED_FILE
+    stages: tuple[Stage, ...] = ("final", "trial")
+    with locked(experiment):
+        for stage in stages:
+            read_records(experiment, stage)  # what is damaged is told here, not to whoever gets the folder
+        own = {member: path for stage in stages for member, path in _own(experiment, stage).items()}
+        contents = {
+            **_packed(experiment, lambda _: True),
+            **{member: path.read_bytes() for member, path in own.items()},
+        }
+        with replacing(packed) as draft, ZipFile(draft, "w") as archive:
+            for member in sorted(contents):
+                entry = ZipInfo(member)  # dated 1980, whenever its file was written
+                entry.create_system, entry.external_attr = 3, 0o644 << 16  # on Windows, too
+                archive.writestr(entry, contents[member], ZIP_DEFLATED, 9)
+        for path in own.values():
+            path.unlink()
+        for folder in {path.parent for path in own.values()}:
+            with suppress(OSError):  # there is something else in it
+                folder.rmdir()
+    return packed
+
+
+def _own(experiment: Path, stage: Stage) -> dict[str, Path]:
+    """Name in the packed file, "runs/ID.json" -> the record's own file."""
+    return {f"{FOLDERS[stage]}/{path.name}": path for path in (experiment / FOLDERS[stage]).glob("*.json")}
+
+
+def _packed(experiment: Path, is_wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Name, "runs/ID.json" -> content of the packed records that are wanted; empty where none are packed."""
+    path = experiment / PACKED_FILE
+    if not path.is_file():
+        return {}
+    try:
+        with ZipFile(path) as archive:
+            return {member: archive.read(member) for member in archive.namelist() if is_wanted(member)}
+    except (OSError, EOFError, ValueError, RuntimeError, BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+
+
+def _record(content: bytes, path: Path) -> Record:
+    """Make a record of what its file holds."""
+    try:
+        data = json.loads(content.decode("utf-8"))
+        version = data.pop("format")
+        if version == FORMAT_VERSION:
+            data["measurements"] = [
+                Measurement(**{**m, "predictions": Predictions(**m["predictions"])}) for m in data["measurements"]
+            ]
+            return Record(**data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    raise DataError(
+        f"record {str(path)!r} has format {version}, but this predgen reads {FORMAT_VERSION}; update predgen."
+    )
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    """What is said of a file of records that cannot be read."""
+    return DataError(
+        f"record {str(path)!r} is damaged ({type(error).__name__}: {error}). Delete it and run the experiment again."
+    )
 
 
 def read_rows(experiment: Path, task: str) -> dict[int, Mapping[str, str]]:

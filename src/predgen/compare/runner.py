@@ -12,7 +12,7 @@ import yaml
 from predgen import registries
 from predgen.compare.cell import finished
 from predgen.compare.plan import Cell, Plan
-from predgen.compare.records import FOLDERS, PLAN_FILE, Record, read_record, write_record
+from predgen.compare.records import PLAN_FILE, Record, find_records, write_record
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
 from predgen.core import TaskSpec
@@ -133,8 +133,7 @@ class Experiment:
         }
         for cell in self._trials() or planned.values():
             finished(cell, self.folder)
-        for path in sorted((self.folder / FOLDERS["final"]).glob("*.json")):
-            record = read_record(path)
+        for record in find_records(self.folder, "final"):
             if record.id not in planned:
                 raise ConfigError(
                     f"{str(self.folder)!r} holds the run {record.id!r}, which this plan has not. Give another folder, or the"

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 
 from predgen import registries
 from predgen.compare.plan import Cell
-from predgen.compare.records import WORKER_DIED, Record, is_cut_off, read_record, record_path, write_record
+from predgen.compare.records import WORKER_DIED, Record, find_record, is_cut_off, write_record
 from predgen.errors import ConfigError, StorageError
 from predgen.threads import available_threads
 
@@ -219,8 +219,7 @@ def _start(name: str, experiment: Path, threads: int) -> "subprocess.Popen[str]"
 
 def _record(cell: Cell, experiment: Path) -> Record | None:
     """The record of a run, if its process has written one."""
-    path = record_path(experiment, cell.stage, cell.id)
-    found = read_record(path) if path.is_file() else None
+    found = find_record(experiment, cell.stage, cell.id)
     return None if found is None or is_cut_off(found) else found
 
 
