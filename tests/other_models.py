@@ -84,6 +84,11 @@ def _recurrent_gemma() -> hf.PreTrainedModel:
     return hf.RecurrentGemmaForCausalLM(hf.RecurrentGemmaConfig(**_IDS, **sizes, initializer_range=STD))
 
 
+def _xlstm() -> hf.PreTrainedModel:
+    sizes = {"hidden_size": HIDDEN, "embedding_dim": HIDDEN, "num_heads": HEADS, "num_blocks": LAYERS, "chunk_size": 8}
+    return hf.xLSTMForCausalLM(hf.xLSTMConfig(**_IDS, **sizes, autocast_kernel_dtype="float32"))
+
+
 def _jamba() -> hf.PreTrainedModel:
     sizes = {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8, "mamba_dt_rank": 4, "num_experts": 4}
     return hf.JambaForCausalLM(hf.JambaConfig(**_LLAMA_LIKE, **sizes, use_mamba_kernels=False))
@@ -144,7 +149,7 @@ RECURRENT: dict[str, Callable[[], Any]] = {
 }
 NOT_CAUSAL: dict[str, Callable[[], Any]] = {"xlnet": _xlnet, "bert-generation": _bert}
 LONG: dict[str, Callable[[], Any]] = {"phi3_long": _phi3_long, "llama_dynamic": _llama_dynamic}
-OTHERS = {**CAPABLE, **INCAPABLE, **RECURRENT, **NOT_CAUSAL, **LONG, "llama4": _llama4}
+OTHERS = {**CAPABLE, **INCAPABLE, **RECURRENT, **NOT_CAUSAL, **LONG, "llama4": _llama4, "xlstm": _xlstm}
 
 
 def other_model(name: str, seed: int = 0) -> hf.PreTrainedModel:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from one_by_one import ARCHITECTURES, backbone_of
+from other_models import other_model
 from predgen.engine.backbone import Backbone, eval_state, full_cache, positions_of
 from predgen.errors import ModelError
 from tiny_models import FAMILIES, HIDDEN, SLIDING_WINDOW, tiny_model
@@ -39,7 +40,7 @@ def alone(backbone: Backbone, row: Tensor) -> Tensor:
 def test_logits_of_states_are_the_models_own(family: str) -> None:
     model = tiny_model(family)
     backbone = Backbone(model)
-    backbone.check()
+    backbone.check(torch.arange(2, 8))
     for row in random_rows():
         own = model(input_ids=row[None], use_cache=False).logits[0]
         assert own.std() > 0.1  # flat logits would be equal to anything
@@ -122,7 +123,20 @@ def test_soft_cap_is_applied_as_the_model_does() -> None:
         ours = Backbone(model).logits(alone(Backbone(model), row))
     assert own.abs().max() <= 0.5
     torch.testing.assert_close(ours, own, atol=TOLERANCE, rtol=0)
-    Backbone(model).check()
+    Backbone(model).check(torch.arange(2, 8))
+
+
+@pytest.mark.parametrize("name", ["recurrent_gemma", "xlstm"])
+@torch.no_grad()
+def test_soft_caps_of_other_names_are_applied_as_the_models_do(name: str) -> None:
+    model = other_model(name)
+    ids = random_rows()[0][None]
+    model.get_output_embeddings().weight.mul_(20)
+    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    own = model(input_ids=ids, use_cache=False).logits
+    assert 20 < own.abs().max() <= 30  # guard: the cap is at work
+    torch.testing.assert_close(Backbone(model).logits(states), own, atol=TOLERANCE, rtol=TOLERANCE)
+    Backbone(model).check(ids[0])
 
 
 # --- logits of some tokens --------------------------------------------------------------------------------------------
@@ -239,8 +253,9 @@ def test_a_window_that_no_layer_uses_is_none() -> None:
         lambda logits: 2 * logits,
         lambda logits: logits + torch.arange(logits.shape[-1]) * 0.1,
         lambda logits: logits[..., :50],
+        lambda logits: 30 * torch.tanh(logits / 30),  # which changes logits of 1 by 4e-4
     ],
-    ids=["scaled", "shifted", "cut"],
+    ids=["scaled", "shifted", "cut", "capped"],
 )
 def test_check_refuses_transformed_logits_and_restores_the_state(
     transform: Callable[[Tensor], Tensor], training: bool, monkeypatch: pytest.MonkeyPatch
@@ -253,11 +268,11 @@ def test_check_refuses_transformed_logits_and_restores_the_state(
         output.logits = transform(output.logits)
         return output
 
-    Backbone(model).check()
+    Backbone(model).check(torch.arange(2, 8))
     assert model.training is training
     monkeypatch.setattr(model, "forward", transformed)
     with pytest.raises(
         ModelError, match=r"LlamaForCausalLM computes its logits in a way predgen does not know.*base model"
     ):
-        Backbone(model).check()
+        Backbone(model).check(torch.arange(2, 8))
     assert model.training is training

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
 
 from method_cases import (
     TOLERANCE,
     Case,
+    assert_same_gradients,
     batch_of,
     encoded,
     fed_in,
     fed_tokens,
     gradients_of,
-    largest_difference,
     make,
     plain_log_probs,
     plan,
@@ -76,9 +75,7 @@ def test_probabilities_of_a_batch_are_those_of_plain_forwards(family: str) -> No
     found = model.answer_log_probs(batch_of("classification")).double()
     plain = [plain_log_probs(model, row.prompt_ids, model.finite_codec)[0] for row in encoded("classification")]
     assert found.exp().std(dim=0).max() > 1e-3  # guard
-    # RecurrentGemma takes roots of 1 - exp(2 x) in float32, which lose half of their digits near 0.
-    tolerance = 20 * TOLERANCE if family == "recurrent_gemma" else TOLERANCE
-    torch.testing.assert_close(found, torch.tensor(plain, dtype=torch.float64), atol=tolerance, rtol=0)
+    torch.testing.assert_close(found, torch.tensor(plain, dtype=torch.float64), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean"])
@@ -105,8 +102,7 @@ def test_gradients_of_a_batch_are_those_of_its_rows(family: str, case: Case) -> 
     model = make(case, family)
     together = gradients_of(model, [batch_of(case.kind)])
     alone = gradients_of(model, [batch_of(case.kind, [row]) for row in ROWS])
-    # float32, states of up to 10 after recurrences
-    assert largest_difference(together, alone) < 1e-3
+    assert_same_gradients(together, alone)
 
 
 @every_recurrent
@@ -128,12 +124,8 @@ def test_own_states_are_those_of_plain_forwards(family: str) -> None:
     for i, (row, content) in enumerate(zip(encoded("regression"), sequences(written.ids, written.mask), strict=True)):
         ids = torch.tensor([[*row.prompt_ids, *content]])
         expected = model.lm(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[-1]
-        assert_close(states[i][mask[i]], expected[0, len(row.prompt_ids) :])
-
-
-def assert_close(found: Tensor, expected: Tensor) -> None:
-    """Within rounding of states of any size."""
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        wanted = expected[0, len(row.prompt_ids) :]
+        torch.testing.assert_close(states[i][mask[i]], wanted, atol=TOLERANCE, rtol=TOLERANCE)  # states of up to 10
 
 
 @every_recurrent

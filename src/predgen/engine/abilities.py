@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from predgen.engine.backbone import Abilities, Backbone, eval_state
@@ -54,15 +54,16 @@ def find_abilities(backbone: Backbone) -> Abilities:
     with eval_state(backbone.lm):
         row = torch.arange(2, 2 + checked_width(backbone), device=backbone.device) % backbone.vocabulary_size
         try:
-            backbone.check()
-            alone, _ = backbone.states(row[None], torch.ones_like(row, dtype=torch.bool)[None])
-            batch = _mixes_rows(backbone, row, alone)
+            alone = backbone.check(row)
+            batch = padding = cache = _tried(_differs_on_the_way, backbone, row, alone)
+            if cache is not None:  # which of the three it is, one by one
+                batch = _mixes_rows(backbone, row, alone)
+                padding = batch or _tried(_minds_padding, backbone, row, alone)
+                cache = padding or _tried(_loses_cache, backbone, row, alone)
         except ModelError:
             raise
         except Exception as error:  # whatever a model's code raises: it cannot be used
             raise _refusal(backbone.lm, f"it does not run on plain rows of tokens ({reason_of(error)})") from error
-        padding = batch or _tried(_minds_padding, backbone, row, alone)
-        cache = padding or _tried(_loses_cache, backbone, row, alone)
     return Abilities(batch, padding, cache, cache or find_obstacle(backbone))
 
 
@@ -81,6 +82,50 @@ def _tried(check: Any, backbone: Backbone, row: Tensor, alone: Tensor) -> str | 
     except Exception as refusal:
         return reason_of(refusal)
     return found
+
+
+def _differs_on_the_way(backbone: Backbone, row: Int[Tensor, " L"], alone: Float[Tensor, "1 L H"]) -> str | None:
+    """Say whether anything that checks look for shows on the way that capable models take, which is that of predictions.
+
+    A batch of the row and parts of it, padded on either side, whose last tokens are run one by one on the model's own
+    cache. Each state has to be that of the row alone, in which later tokens stood behind it from the start: neighbours,
+    padding, cache and a look ahead would all change it.
+    """
+    if backbone.cache_name is None:
+        return "it takes none by a known name"
+    ids, mask, expected = _padded_parts(row, alone)
+    found = _stepwise(backbone, ids, mask)
+    return None if relative_error(found[mask], expected) <= tolerance_of(backbone) else "a state differs"
+
+
+def _padded_parts(
+    row: Int[Tensor, " L"], alone: Float[Tensor, "1 L H"]
+) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"], Float[Tensor, "N H"]]:
+    """The row, and beginnings of it with padding before, behind or on both sides: tokens, mask, states of all real ones."""
+    half = len(row) // 2
+    spans = [(0, len(row)), (len(row) - half, len(row)), (0, half), (1, half), (2, len(row) - 1)]
+    ids = row.repeat(len(spans), 1)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for i, (start, end) in enumerate(spans):
+        ids[i, start:end], mask[i, start:end] = row[: end - start], True
+    return ids, mask, torch.cat([alone[0, : end - start] for start, end in spans])
+
+
+def _stepwise(backbone: Backbone, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
+    """States of rows whose last tokens are run one by one behind a cache.
+
+    Raises:
+        ModelError: If the model returns no cache.
+    """
+    width = ids.shape[1] - _STEPS
+    states, cache = backbone.states(ids[:, :width], mask[:, :width], use_cache=True)
+    if cache is None:
+        raise ModelError("it returns none")
+    parts = [states]
+    for end in range(width + 1, ids.shape[1] + 1):
+        states, cache = backbone.states(ids[:, end - 1 : end], mask[:, :end], cache=cache, use_cache=True)
+        parts.append(states)
+    return torch.cat(parts, dim=1)
 
 
 def _mixes_rows(backbone: Backbone, row: Int[Tensor, " L"], alone: Float[Tensor, "1 L H"]) -> str | None:
@@ -104,14 +149,8 @@ def _mixes_rows(backbone: Backbone, row: Int[Tensor, " L"], alone: Float[Tensor,
 
 def _minds_padding(backbone: Backbone, row: Int[Tensor, " L"], alone: Float[Tensor, "1 L H"]) -> str | None:
     """Say whether padding before, behind or on both sides of a row changes it."""
-    half = len(row) // 2
-    spans = [(0, len(row)), (len(row) - half, len(row)), (0, half), (1, half), (2, len(row) - 1)]
-    ids = row.repeat(len(spans), 1)
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    for i, (start, end) in enumerate(spans):
-        ids[i, start:end], mask[i, start:end] = row[: end - start], True
+    ids, mask, expected = _padded_parts(row, alone)
     states, _ = backbone.states(ids, mask)
-    expected = torch.cat([alone[0, : end - start] for start, end in spans])
     error = relative_error(states[mask], expected)
     if error <= tolerance_of(backbone):
         return None
@@ -129,14 +168,7 @@ def _loses_cache(backbone: Backbone, row: Int[Tensor, " L"], alone: Float[Tensor
     ids = torch.stack([row, row.roll(width - short)])
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[1, : width - short] = False
-    states, cache = backbone.states(ids[:, :width], mask[:, :width], use_cache=True)
-    if cache is None:
-        return "it returns none"
-    parts = [states]
-    for end in range(width + 1, len(row) + 1):
-        states, cache = backbone.states(ids[:, end - 1 : end], mask[:, :end], cache=cache, use_cache=True)
-        parts.append(states)
-    found = torch.cat(parts, dim=1)
+    found = _stepwise(backbone, ids, mask)
     expected = torch.cat([alone[0], alone[0, : short + _STEPS]])
     error = relative_error(found[mask], expected)
     if error <= tolerance_of(backbone):

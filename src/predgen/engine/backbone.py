@@ -17,6 +17,8 @@ from predgen.errors import ModelError
 
 _MASKED = ("sdpa", "eager")  # attention implementations that take any 4-D mask
 _CACHES = ("past_key_values", "cache_params", "state")  # by what name decoders take their cache, and return it
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")  # by what name models cap their logits
+_LARGE = 100.0  # a logit beyond every soft cap in use (15 to 50)
 
 
 def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
@@ -280,26 +282,43 @@ class Backbone:
         config = self.lm.config.get_text_config()
         scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         scaled = logits.float() * scale
-        cap = getattr(config, "final_logit_softcapping", None)
+        cap = next((cap for name in _CAPS if (cap := getattr(config, name, None))), None)
         return torch.tanh(scaled / cap) * cap if cap else scaled
 
     @torch.no_grad()
-    def check(self) -> None:
-        """Make sure that `logits(states(x))` are the model's own logits.
+    def check(self, row: Int[Tensor, " L"]) -> Float[Tensor, "1 L H"]:
+        """Return the states of a row, having made sure that `logits` of them are the model's own, however large.
+
+        The later half of the states is enlarged on its way to the output embedding, in the model as here: a soft cap
+        bends small logits, such as untrained models have, by less than rounding may differ.
 
         Raises:
             ModelError: If they differ; such an architecture transforms its states or logits in a way unknown here.
         """
-        ids = torch.arange(2, 8, device=self.device)[None] % self.vocabulary_size
-        mask = torch.ones_like(ids, dtype=torch.bool)
+        mask, head = torch.ones_like(row, dtype=torch.bool)[None], self.lm.get_output_embeddings()
         with eval_state(self.lm):
-            own = self.lm(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits.float()
-            ours = self.logits(self.states(ids, mask)[0])
+            states, _ = self.states(row[None], mask)
+            factors = torch.ones_like(states[..., :1])
+            factors[:, len(row) // 2 :] = max(1.0, _LARGE / max(float(head(states).abs().max()), 1e-3))
+            with _scaled_input(head, factors):
+                own = self.lm(input_ids=row[None], attention_mask=mask.long(), use_cache=False).logits.float()
+            ours = self.logits(states * factors)
         if own.shape != ours.shape or not torch.allclose(own, ours, atol=1e-3, rtol=1e-2):
             raise ModelError(
                 f"{type(self.lm).__name__} computes its logits in a way predgen does not know: they are not its output"
                 " embedding applied to its last hidden state. Use another base model, or report the architecture."
             )
+        return states
+
+
+@contextmanager
+def _scaled_input(head: nn.Module, factors: Float[Tensor, "1 L 1"]) -> Iterator[None]:
+    """Multiply the states that an output embedding is given by a factor for each position."""
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0] * factors, *given[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _decoder_of(lm: Any) -> nn.Module:  # noqa: ANN401

@@ -303,7 +303,8 @@ def relative_error(found: Float[Tensor, "... H"], expected: Float[Tensor, "... H
 
 
 _CHECKED_TREE = (0, 0, 1, 1, 2)  # parent of each node
-_CHECKED_PATHS = ((1,), (2,), (1, 3), (1, 4), (2, 5))  # nodes on the way to each
+_CHECKED_PATHS = ((1, 3), (1, 4), (2, 5))  # nodes on the way to each leaf
+_CHECKED_NODES = ((0, 0), (2, 0), (0, 1), (1, 1), (2, 1))  # path and place in it where each node is found
 
 
 def _tree_error(backbone: Backbone, width: int) -> float:
@@ -318,11 +319,10 @@ def _tree_error(backbone: Backbone, width: int) -> float:
     tree = TreePass(backbone, run_prompts(backbone, ids, mask, head))
     ours = torch.cat([tree.tail, tree.grow(tokens, parents)], dim=1)
     n = len(_CHECKED_PATHS)
-    ways = [[*head, *(tokens[0].tolist()[node - 1] for node in way), *[0] * (2 - len(way))] for way in _CHECKED_PATHS]
-    real = [[True] * (1 + len(way)) + [False] * (2 - len(way)) for way in _CHECKED_PATHS]
-    fed, fed_mask = (torch.tensor(rows, device=device).repeat(2, 1) for rows in (ways, real))
+    ways = [[*head, *(int(tokens[0, node - 1]) for node in way)] for way in _CHECKED_PATHS]
+    fed = torch.tensor(ways, device=device).repeat(2, 1)
     prompt, prompt_mask = ids.repeat_interleave(n, dim=0), mask.repeat_interleave(n, dim=0)
-    paths = answer_states(backbone, prompt, prompt_mask, fed, fed_mask)
-    ends = paths.content[torch.arange(2 * n, device=device), fed_mask.sum(dim=1) - 1]
-    theirs = torch.cat([paths.predicting[::n, :2], ends.view(2, n, -1)], dim=1)
+    paths = answer_states(backbone, prompt, prompt_mask, fed, torch.ones_like(fed, dtype=torch.bool))
+    nodes = [paths.content[path::n, len(head) + place] for path, place in _CHECKED_NODES]  # B H each
+    theirs = torch.cat([paths.predicting[::n, : 1 + len(head)], torch.stack(nodes, dim=1)], dim=1)
     return relative_error(ours, theirs)
