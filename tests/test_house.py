@@ -101,15 +101,19 @@ def forbidden_imports(source: str, module: str, is_package: bool = False) -> lis
     return wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_every_module_has_a_level(path: Path) -> None:
-    assert unit_of(module_name(path)) in LEVEL_OF, "add the new folder or file to LEVELS and to CONTRIBUTING.md"
+def source_of(path: Path) -> str:
+    """Text of a file of the package."""
+    return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_come_from_lower_levels_only(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    assert forbidden_imports(source, module_name(path), path.name == "__init__.py") == []
+def test_every_module_has_a_level() -> None:
+    without = [module_name(path) for path in FILES if unit_of(module_name(path)) not in LEVEL_OF]
+    assert without == [], "add the new folder or file to LEVELS and to CONTRIBUTING.md"
+
+
+def test_imports_come_from_lower_levels_only() -> None:
+    wrong = [forbidden_imports(source_of(path), module_name(path), path.name == "__init__.py") for path in FILES]
+    assert [line for lines in wrong for line in lines] == []
 
 
 @pytest.mark.parametrize(
@@ -130,13 +134,14 @@ def test_import_check_sees_what_it_should(source: str, module: str, n_wrong: int
     assert len(forbidden_imports(source, module, is_package=module == "predgen.models")) == n_wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_file_is_short_and_says_what_it_holds(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= MAX_LINES, "look for the second subject in this file"
-    assert ast.get_docstring(ast.parse(source)), "a module starts with a docstring"
+def test_files_are_short_and_say_what_they_hold() -> None:
+    sources = {module_name(path): source_of(path) for path in FILES}
+    long = [name for name, source in sources.items() if len(source.splitlines()) > MAX_LINES]
+    assert long == [], "look for the second subject in these files"
+    silent = [name for name, source in sources.items() if not ast.get_docstring(ast.parse(source))]
+    assert silent == [], "a module starts with a docstring"
     # jaxtyping and beartype need the annotations themselves.
-    assert "from __future__ import annotations" not in source
+    assert [name for name, source in sources.items() if "from __future__ import annotations" in source] == []
 
 
 def public_members(module: ModuleType) -> Iterator[tuple[str, object]]:
@@ -152,10 +157,11 @@ def public_members(module: ModuleType) -> Iterator[tuple[str, object]]:
                 yield f"{name}.{member}", attribute
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__main__.py"], ids=module_name)
-def test_public_names_have_docstrings_their_own_or_inherited(path: Path) -> None:
-    module = importlib.import_module(module_name(path))
-    assert [name for name, value in public_members(module) if not inspect.getdoc(value)] == []
+def test_public_names_have_docstrings_their_own_or_inherited() -> None:
+    modules = [module_name(path) for path in FILES if path.name != "__main__.py"]
+    members = [(module, *member) for module in modules for member in public_members(importlib.import_module(module))]
+    assert len(members) > 2 * len(modules), "the search finds no names any more"
+    assert [f"{module}.{name}" for module, name, value in members if not inspect.getdoc(value)] == []
 
 
 def test_all_modules_are_found_by_the_import_system() -> None:
@@ -163,13 +169,16 @@ def test_all_modules_are_found_by_the_import_system() -> None:
     assert found == {module_name(path) for path in FILES}, "a folder lacks its __init__.py"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_users_text_reaches_a_terminal_through_one_door(path: Path) -> None:
-    direct = r"rich\.console|rich\.markup|\bTextColumn\b|typer\.echo|\bprint\(|sys\.std(out|err)\.write"
+def test_users_text_reaches_a_terminal_through_one_door() -> None:
+    direct = re.compile(
+        r"(?<!\.)(rich\.console|rich\.markup|\bTextColumn\b|typer\.echo|\bprint\(|sys\.std(out|err)\.write)"
+    )
     doors = {"predgen.terminal", "predgen.cli.say"}
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if ">>>" not in line]
-    found = [line for line in lines if re.search(rf"(?<!\.)({direct})", line)]
-    assert module_name(path) in doors or found == [], "print with `terminal.PlainConsole` or `cli.say.say`"
+    others = {module_name(path): source_of(path).splitlines() for path in FILES if module_name(path) not in doors}
+    found = [
+        (name, line) for name, lines in others.items() for line in lines if ">>>" not in line and direct.search(line)
+    ]
+    assert found == [], "print with `terminal.PlainConsole` or `cli.say.say`"
 
 
 HEAVY = "[name for name in ('torch', 'transformers', 'peft', 'sklearn', 'pandas') if name in sys.modules]"
@@ -192,9 +201,8 @@ def test_light_start_does_not_import_torch(code: str) -> None:
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
-@pytest.mark.parametrize("name", predgen.__all__)
-def test_lazy_exports_resolve(name: str) -> None:
-    assert getattr(predgen, name) is not None
+def test_lazy_exports_resolve() -> None:
+    assert [name for name in predgen.__all__ if getattr(predgen, name, None) is None] == []
 
 
 def test_unknown_attribute_is_an_attribute_error() -> None:
