@@ -64,7 +64,7 @@ def made(folder: Path, found: list[Record]) -> Made:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _few_resamples() -> Iterator[None]:
+def _few_draws() -> Iterator[None]:
     """Intervals are rougher for it, and tests ten times as fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("predgen.report.experiment.findings", partial(findings, n_resamples=200))
@@ -72,13 +72,13 @@ def _few_resamples() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sample(_few_resamples: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def sample(_few_draws: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """An experiment with everything in it."""
     assert SOURCES["multiarith"] == "gsm8k"
     return made(tmp_path_factory.mktemp("report") / "sample", simulated())
 
 
 @pytest.fixture(scope="session")
-def single(_few_resamples: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def single(_few_draws: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One seed, two tasks, no tuning, nothing missing."""
     return made(tmp_path_factory.mktemp("report") / "single", records(("sst2", "sick"), VARIANTS[:5], (0,), n_rows=40))
