@@ -118,10 +118,10 @@ def test_fillers_weigh_nothing() -> None:
     from predgen.data.encode import Encoded
 
     rows = [Encoded(i, (1,), (), (), 0.0, 1.0, False) for i in range(5)]
-    padded = TrainingRows(rows, rows_per_global_batch=4, world_size=2)
+    padded = TrainingRows(rows, rows_per_global_batch=4, world_size=2, seed=0)
     assert len(padded) == 8
     assert [padded[i].weight for i in range(8)] == [1, 1, 1, 1, 1, 0, 0, 0]
-    assert len(TrainingRows(rows, 4, world_size=1)) == 5
+    assert len(TrainingRows(rows, 4, world_size=1, seed=0)) == 5
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from predgen.errors import ConfigError, DataError, PredgenError, TrainingError
 from predgen.losses.base import JointLoss
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks
-from predgen.training.loop import WEIGHTS, PredictionTrainer, checkpoints, trainable_state
+from predgen.training.checkpoints import WEIGHTS, checkpoints
+from predgen.training.loop import PredictionTrainer, trainable_state
 from predgen.training.prepare import TrainingData
 from predgen.training.run import measure, train
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_run

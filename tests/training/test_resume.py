@@ -165,12 +165,14 @@ def test_run_goes_on_before_a_damaged_checkpoint_and_beside_a_half_written_one(b
     cut(base, tmp_path / "cut", 5, **settings)
     run = tmp_path / "cut" / "checkpoints"
     shorten(run / "checkpoint-4" / "trainable.safetensors")
-    (run / ".writing" / "checkpoint-6").mkdir(parents=True)
+    half = tmp_path / "cut" / "logs" / "checkpoint-6"
+    half.mkdir(parents=True)
     resumed = tiny_run(
         base, "classification", tiny_data("classification", 16, 6), tmp_path / "cut", resume=True, **settings
     )
     assert_identical(trainable_state(whole.model), trainable_state(resumed.model))
     assert resumed.report["optimizer_steps"] == 8
+    assert not half.exists()
 
 
 def test_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(base: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ from predgen.models.base_model import (
     runs_own_code,
     without_progress_bars,
 )
-from predgen.peft_methods.base import load_adapter
+from predgen.peft_methods.base import load_adapter, save_adapter
 from predgen.weights import read_weights
 
 _SEALED = ("adapter", "base", "head.safetensors", TRAINED_ROWS)
@@ -75,14 +75,7 @@ def _write_parts(trained: TrainedModel, folder: Path) -> None:
     """Write all files of a saved model."""
     trains = registries.peft_methods.get(trained.config.peft).trains
     if trains == "adapter":
-        with warnings.catch_warnings():  # PEFT takes layers that AdaLoRA pruned to rank 0 for unfinished shards
-            warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
-            # PEFT knows the base by the folder it was read from: of a hub model that is this machine's cache.
-            trained.model.lm.peft_config["default"].base_model_name_or_path = trained.base.name
-            trained.model.lm.save_pretrained(
-                str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False
-            )
-        (folder / "adapter" / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours lies one level up
+        save_adapter(trained.model.lm, folder / "adapter", trained.base.name)
     elif trains == "everything":
         trained.model.lm.save_pretrained(str(folder / "base"), safe_serialization=True)
         trained.base.tokenizer.save_pretrained(str(folder / "base"))

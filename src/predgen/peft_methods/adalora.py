@@ -15,6 +15,8 @@ from predgen.peft_methods.base import PeftMethod, PeftSettings, Recorded
 from predgen.weights import TensorFacts
 
 ORTHOGONALITY_WEIGHT = 0.1  # Zhang et al. (2023): 0.1 to 0.3
+_AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+_PATTERN = "rank_pattern"
 
 
 def adalora_config(settings: PeftSettings) -> PeftConfig:
@@ -61,23 +63,34 @@ def orthogonality(model: torch.nn.Module) -> Tensor:
     return torch.stack(norms).mean()
 
 
+def weighed_orthogonality(model: torch.nn.Module) -> Tensor:
+    """The term of the loss."""
+    return ORTHOGONALITY_WEIGHT * orthogonality(model)
+
+
+def move_budget(model: Any, step: int) -> None:  # noqa: ANN401
+    """Tell the rank allocator of an optimizer step, which PEFT leaves to callers."""
+    model.base_model.update_and_allocate(step)
+
+
 def allocator_state(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """The rank allocator's moving averages, which PEFT does not save; a resumed run needs them."""
+    """The rank allocator's moving averages, which PEFT does not save, and which ranks are kept: "kind/layer" by name."""
     allocator = model.base_model.rankallocator
-    return {
-        f"{kind}/{name}": value.clone()
-        for kind in ("ipt", "exp_avg_ipt", "exp_avg_unc")
-        for name, value in getattr(allocator, kind).items()
-    }
+    state = {f"{kind}/{name}": value.clone() for kind in _AVERAGES for name, value in getattr(allocator, kind).items()}
+    kept = model.peft_config["default"].rank_pattern or {}
+    return state | {f"{_PATTERN}/{name}": torch.tensor(flags, dtype=torch.bool) for name, flags in kept.items()}
 
 
-def restore_allocator(model: Any, state: dict[str, Tensor], rank_pattern: dict[str, list[bool]] | None) -> None:  # noqa: ANN401
-    """Put `allocator_state` and the rank pattern back."""
-    allocator = model.base_model.rankallocator
+def restore_allocator(model: Any, state: Mapping[str, Tensor]) -> None:  # noqa: ANN401
+    """Put `allocator_state` back."""
+    parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*_AVERAGES, _PATTERN)}
     for key, value in state.items():
         kind, name = key.split("/", 1)
-        getattr(allocator, kind)[name] = value.clone()
-    model.peft_config["default"].rank_pattern = rank_pattern
+        parts[kind][name] = value.clone()
+    for kind in _AVERAGES:
+        setattr(model.base_model.rankallocator, kind, parts[kind])
+    kept = {name: flags.tolist() for name, flags in parts[_PATTERN].items()}
+    model.peft_config["default"].rank_pattern = kept or None
 
 
 def prune(model: Any) -> None:  # noqa: ANN401
@@ -146,7 +159,10 @@ ADALORA = PeftMethod(
     "adapter",
     adalora_config,
     after_injection=hold_divisor,
-    has_rank_allocator=True,
+    extra_loss=weighed_orthogonality,
+    after_step=move_budget,
+    state=allocator_state,
+    restore=restore_allocator,
     after_training=prune,
     recorded=AdaLoraRecorded,
     saved_shapes=kept_shapes,

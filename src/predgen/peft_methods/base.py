@@ -46,7 +46,7 @@ class PeftSettings:
     Attributes:
         options: The settings of `RunConfig` that the method's line in the registry names, with their values.
         seed: Seed of the run, for choices that are not drawn from torch's generator.
-        total_optimizer_steps: Length of the run; AdaLoRA plans its budget by it.
+        total_optimizer_steps: Length of the run, for methods that change what trains on the way.
         is_conv1d: Whether the base stores linear layers transposed (GPT-2).
     """
 
@@ -60,13 +60,21 @@ class PeftSettings:
 class PeftMethod:
     """A way to fine-tune the base model.
 
+    All hooks get the model that `apply_peft` returned, and may be None. In the order in which a run calls them:
+    `after_injection`; then `extra_loss` and `after_step` in each step, `state` where a checkpoint is written and `restore`
+    where one is read; `after_training`.
+
     Attributes:
         name: Registry name.
         trains: What of the base trains: an "adapter", "everything" or "nothing".
         adapter: Makes the adapter's configuration; None without an adapter.
         after_injection: Called on the model whenever its adapter was made or loaded.
-        has_rank_allocator: Whether PEFT has to be told of each optimizer step (AdaLoRA).
-        after_training: Called on the model with the weights that the run ends with.
+        extra_loss: A term that is added to the mean loss of each batch, with its weight.
+        after_step: Called with the number of optimizer steps before this one, when the weights were changed and their
+            gradients are still there.
+        state: What a run needs to go on besides the weights that train, as tensors by name.
+        restore: Puts back what `state` returned.
+        after_training: Called with the weights that the run ends with.
         recorded: What a run adds to the adapter's configuration, with its types.
         saved_shapes: From the tensors of a new adapter to those of a saved one; None: they are the same.
     """
@@ -75,7 +83,10 @@ class PeftMethod:
     trains: Literal["adapter", "everything", "nothing"]
     adapter: Callable[[PeftSettings], PeftConfig] | None = None
     after_injection: Callable[[PeftModel], None] | None = None
-    has_rank_allocator: bool = False
+    extra_loss: Callable[[PeftModel], Tensor] | None = None
+    after_step: Callable[[PeftModel, int], None] | None = None
+    state: Callable[[PeftModel], dict[str, Tensor]] | None = None
+    restore: Callable[[PeftModel, Mapping[str, Tensor]], None] | None = None
     after_training: Callable[[PeftModel], None] | None = None
     recorded: type[Recorded] = Recorded
     saved_shapes: Callable[[Mapping[str, TensorFacts], PeftConfig], dict[str, TensorFacts]] | None = None
@@ -110,6 +121,20 @@ def apply_peft(
         return lm
     with _quiet_peft():
         return _finish(method, get_peft_model(lm, _made(method, lm, options, seed, total_optimizer_steps)))
+
+
+def save_adapter(lm: PeftModel, folder: Path, base_name: str) -> None:
+    """Write a model's adapter as PEFT does, for `load_adapter`; safetensors only.
+
+    Args:
+        lm: What `apply_peft` returned.
+        folder: Where to write.
+        base_name: What the base is called. PEFT knows the folder it was read from: of a hub model, this machine's cache.
+    """
+    with _quiet_peft():
+        lm.peft_config["default"].base_model_name_or_path = base_name
+        lm.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card
 
 
 def load_adapter(method: PeftMethod, lm: Any, folder: Path, options: Mapping[str, Any], *, seed: int = 0) -> Any:  # noqa: ANN401
@@ -233,10 +258,14 @@ def _check_choices(model: PeftModel, weights: Mapping[str, Tensor], path: Path) 
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """Silence what users can do nothing about: PEFT 0.21 calls a deprecated name, and doubts AdaLoRA's own ranks."""
+    """Silence what users can do nothing about: PEFT 0.21 calls a deprecated name, and doubts AdaLoRA's own ranks.
+
+    It takes layers that were pruned to rank 0 for unfinished shards.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "The following rank_pattern keys did not match", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".*LoRA tensor.s. have invalid shape")
         yield
 
 

@@ -1,6 +1,8 @@
-"""What happens around training steps: AdaLoRA's budget, interrupts, the log file, the progress display."""
+"""What happens around training steps: the PEFT method's hook, interrupts, the log file, the progress display."""
 
 import json
+import os
+import shutil
 import signal
 import threading
 import time
@@ -10,16 +12,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from predgen.figures import number
-from predgen.files import write_text
+from predgen.files import sync, write_text
 from predgen.progress import ProgressBar, row_progress
 from predgen.terminal import PlainConsole
+from predgen.training.checkpoints import checkpoints
 
 
-class RankBudget(TrainerCallback):
-    """Tells AdaLoRA of each optimizer step, while gradients are still there (PEFT leaves this to callers)."""
+class AfterStep(TrainerCallback):
+    """Calls a PEFT method's hook (`PeftMethod.after_step`) on the language model."""
+
+    def __init__(self, hook: Callable[[Any, int], None]) -> None:
+        self.hook = hook
 
     def on_optimizer_step(
         self,
@@ -28,7 +36,7 @@ class RankBudget(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        kwargs["model"].lm.base_model.update_and_allocate(state.global_step)
+        self.hook(kwargs["model"].lm, state.global_step)
 
 
 class Interrupt(TrainerCallback):
@@ -99,6 +107,49 @@ class Interrupt(TrainerCallback):
         for one, handler in self._previous.items():
             signal.signal(one, handler)
         self._previous = {}
+
+
+class KeptCheckpoints(TrainerCallback):
+    """Moves each checkpoint to its place once it is complete, and keeps the last two and the best.
+
+    Trainer writes into its own folder (`output_dir`), where trackers look for it: a kill leaves the half of a checkpoint
+    there, and never where runs go on from.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        if state.is_world_process_zero:
+            for half in Path(str(args.output_dir)).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+                shutil.rmtree(half)
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        ranks = PartialState()
+        ranks.wait_for_everyone()  # each has written its random state
+        if state.is_world_process_zero:
+            name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            written = Path(str(args.output_dir)) / name
+            sync(written)
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            os.replace(written, self.folder / name)
+            for path in checkpoints(self.folder)[:-2]:
+                if path.name != f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}":
+                    shutil.rmtree(path)
+        ranks.wait_for_everyone()
 
 
 class EvaluateAtEnd(TrainerCallback):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-WEIGHTS, ADAPTER_STATE, ALLOCATOR = "trainable.safetensors", "adapter_state.json", "rank_allocator.safetensors"
+WEIGHTS, PEFT_STATE = "trainable.safetensors", "peft_state.safetensors"
 _PREFIX = "checkpoint-"  # as transformers names them (`trainer_utils.PREFIX_CHECKPOINT_DIR`)
 
 

@@ -1,9 +1,6 @@
 """transformers' Trainer, taught to train prediction models: exact weighting, exact resume, evaluation by prediction."""
 
-import json
 import math
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,60 +11,48 @@ import torch
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.errors import TrainingError
-from predgen.files import sync
 from predgen.models.base import PredictionModel, Reduction, RowLosses
-from predgen.peft_methods.adalora import ORTHOGONALITY_WEIGHT, allocator_state, orthogonality, restore_allocator
 from predgen.peft_methods.base import PeftMethod
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule
-from predgen.training.checkpoints import ADAPTER_STATE, ALLOCATOR, WEIGHTS, checkpoints, last_checkpoint
+from predgen.training.checkpoints import PEFT_STATE, WEIGHTS, last_checkpoint
 
 _INDEPENDENT_FORWARDS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
 class TrainingRows(Dataset[Encoded]):
-    """Training rows, followed by fillers of weight 0 that make every rank's batches equally many.
+    """Training rows in the order of an epoch, followed by fillers of weight 0 that make every rank's batches equally many.
 
-    Duplicated tail rows (accelerate's `even_batches`) would count twice; fillers count nothing.
+    The order depends on (seed, epoch) alone. Duplicated tail rows (accelerate's `even_batches`) would count twice; fillers
+    count nothing.
     """
 
-    def __init__(self, rows: Sequence[Encoded], rows_per_global_batch: int, world_size: int) -> None:
+    def __init__(self, rows: Sequence[Encoded], rows_per_global_batch: int, world_size: int, seed: int) -> None:
         self.rows = rows
+        self.seed = seed
         full = math.ceil(len(rows) / rows_per_global_batch) * rows_per_global_batch
         self.total = full if world_size > 1 else len(rows)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of an epoch; the data loader calls it before each."""
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 0, 1]))
+        self.order: list[int] = generator.permutation(len(self.rows)).tolist()
 
     def __len__(self) -> int:
         return self.total
 
     def __getitem__(self, index: int) -> Encoded:
         if index < len(self.rows):
-            return self.rows[index]
+            return self.rows[self.order[index]]
         return replace(self.rows[index % len(self.rows)], weight=0.0)
-
-
-class EpochSampler(Sampler[int]):
-    """Row order that depends on (seed, epoch) alone; fillers come last."""
-
-    def __init__(self, data: TrainingRows, seed: int, trainer: "PredictionTrainer") -> None:
-        self.data = data
-        self.seed = seed
-        self.trainer = trainer
-
-    def __iter__(self) -> Iterator[int]:
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, self.trainer.epoch], counter=[0, 0, 0, 1]))
-        yield from generator.permutation(len(self.data.rows)).tolist()
-        yield from range(len(self.data.rows), len(self.data))
-
-    def __len__(self) -> int:
-        return len(self.data)
 
 
 class PredictionTrainer(Trainer):
@@ -75,7 +60,8 @@ class PredictionTrainer(Trainer):
 
     Differs from Trainer: the loss is a sum over rows divided by the summed weights of the *global* batch, so that
     accumulation, ranks and batch size leave gradients unchanged; evaluation predicts as users do; checkpoints hold what
-    trains, are written atomically, and resume bit for bit on a CPU; a loss that is not finite stops the run.
+    trains, and resume bit for bit on a CPU (`callbacks.KeptCheckpoints` puts them in their place); a loss that is not finite
+    stops the run. Two of Trainer's private methods are overridden, `_get_grad_norm` and `_load_from_checkpoint`: each says why.
 
     Args:
         model: The model.
@@ -112,15 +98,14 @@ class PredictionTrainer(Trainer):
         self.reduction: Reduction = reduction
         self.evaluator = evaluator
         self.keeps_checkpoints = True
-        self._checkpoint_root: str | None = None
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
         self.prediction_model = model
         self.run_folder = run_folder
-        self.data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size)
+        data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size, args.seed)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=self.data,
+            train_dataset=data,
             eval_dataset=rows if evaluator is not None else None,  # only its presence matters: see `evaluate`
             data_collator=lambda some: collate(some, pad_id).tensors(),
             callbacks=callbacks,
@@ -133,13 +118,16 @@ class PredictionTrainer(Trainer):
         """Passes over the data completed so far."""
         return int((self.state.epoch or 0.0) + 1e-9)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:  # noqa: ANN401
-        return EpochSampler(self.data, self.args.seed, self)
-
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
-        """Summed row weights over all micro-batches and ranks of this optimizer step."""
-        total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
-        return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+    def get_batch_samples(
+        self,
+        epoch_iterator: Iterator[Any],
+        num_batches: int,
+        device: torch.device,
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of an optimizer step, and their summed row weights over all ranks (Trainer counts tokens)."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        total = torch.stack([batch["weight"].sum() for batch in batches]).sum().to(device)
+        return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
@@ -170,8 +158,8 @@ class PredictionTrainer(Trainer):
         plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
         losses = model(batch, plan, self.reduction)
         total = losses.total
-        if self.method.has_rank_allocator:
-            total = total + ORTHOGONALITY_WEIGHT * orthogonality(self.prediction_model.lm) * batch.weight.sum()
+        if self.method.extra_loss is not None:
+            total = total + self.method.extra_loss(self.prediction_model.lm) * batch.weight.sum()
         loss: Tensor = total / num_items_in_batch * self.accelerator.num_processes  # DDP averages over ranks
         if not bool(torch.isfinite(loss)):
             raise TrainingError(self._diagnosis(batch, losses))
@@ -213,7 +201,11 @@ class PredictionTrainer(Trainer):
         )
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:  # noqa: ANN401
-        """Stop before a step would write values that are not finite into the weights."""
+        """Stop before a step would write values that are not finite into the weights.
+
+        Private to Trainer: of its hooks only this one is called between the gradients and the step with the norm in hand;
+        callbacks (`on_pre_optimizer_step`) see gradients that were clipped by it already.
+        """
         norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not math.isfinite(float(norm)):
             raise TrainingError(self._stopped(f"the gradient norm is {float(norm)}"))
@@ -250,49 +242,19 @@ class PredictionTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _get_output_dir(self, trial: Any) -> str:  # noqa: ANN401
-        return self._checkpoint_root or str(self.run_folder)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401
-        """Write a checkpoint beside the others, then move it into place: a kill leaves no half checkpoint."""
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save everything that trains, and what the PEFT method needs to go on; no pickles of arguments."""
         self._require_finite_weights()
-        run, staging = self.run_folder, self.run_folder / ".writing"
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.is_world_process_zero():
-            shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self._checkpoint_root = str(staging)
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._checkpoint_root = None
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            sync(staging)
-            shutil.rmtree(run / name, ignore_errors=True)
-            os.replace(staging / name, run / name)
-            self._prune(run)
-            shutil.rmtree(staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-
-    def _prune(self, run: Path) -> None:
-        """Keep the last two checkpoints and the best."""
-        best = self.state.best_global_step
-        for path in checkpoints(run)[:-2]:
-            if path.name != f"{PREFIX_CHECKPOINT_DIR}-{best}":
-                shutil.rmtree(path)
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401
-        """Save everything that trains, and what AdaLoRA's budget needs to go on; no pickles of arguments."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir) if output_dir else self.run_folder
         folder.mkdir(parents=True, exist_ok=True)
         save_file(trainable_state(self.prediction_model), str(folder / WEIGHTS))
-        if self.method.has_rank_allocator:
-            save_file(allocator_state(self.prediction_model.lm), str(folder / ALLOCATOR))
-            pattern = self.prediction_model.lm.peft_config["default"].rank_pattern
-            (folder / ADAPTER_STATE).write_text(json.dumps({"rank_pattern": pattern}), encoding="utf-8")
+        if self.method.state is not None:
+            save_file(self.method.state(self.prediction_model.lm), str(folder / PEFT_STATE))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Read what `save_model` wrote. Private to Trainer, which has no public way to read weights of another format."""
         self.restore_weights(Path(resume_from_checkpoint))
 
     def take_over_finished(self, checkpoint: Path) -> bool:
@@ -309,11 +271,20 @@ class PredictionTrainer(Trainer):
         return True
 
     def restore_weights(self, folder: Path) -> None:
-        """Put back the weights of a checkpoint, and AdaLoRA's choice of ranks that belongs to them."""
+        """Put back the weights of a checkpoint, and the PEFT method's state that belongs to them.
+
+        Raises:
+            TrainingError: If the checkpoint does not fit the model.
+        """
         load_trainable(self.prediction_model, folder)
-        if self.method.has_rank_allocator:
-            pattern = json.loads((folder / ADAPTER_STATE).read_text(encoding="utf-8"))["rank_pattern"]
-            restore_allocator(self.prediction_model.lm, load_file(str(folder / ALLOCATOR)), pattern)
+        if self.method.restore is None:
+            return
+        if not (folder / PEFT_STATE).is_file():
+            raise TrainingError(
+                f"checkpoint {str(folder)!r} has no {PEFT_STATE}, which peft {self.method.name!r} needs to go on: it was"
+                " written by an earlier version. Finish the run with that one, or give --overwrite to train it anew."
+            )
+        self.method.restore(self.prediction_model.lm, load_file(str(folder / PEFT_STATE)))
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:

@@ -240,7 +240,7 @@ class _Run:
         by = "steps" if config.eval_steps else "epoch"
         metric = registries.metrics.get(self.metric)
         return TrainingArguments(
-            output_dir=str(self.folder / TRACKERS),  # checkpoints, which do not outlive the run, lie beside it
+            output_dir=str(self.folder / TRACKERS),  # checkpoints, which do not outlive the run, are moved beside it
             num_train_epochs=config.epochs,
             max_steps=config.max_steps or -1,
             per_device_train_batch_size=config.batch_size,
@@ -266,6 +266,7 @@ class _Run:
             disable_tqdm=True,
             report_to=[],  # `trackers` has made them
             remove_unused_columns=False,
+            train_sampling_strategy="sequential",  # the data set itself has an order for each epoch
             label_names=[],
             accelerator_config={"even_batches": False, "use_seedable_sampler": False},
             # The Predictor and the loss `director_only` give the output layer no gradient.
@@ -289,10 +290,11 @@ class _Run:
         config = self.config
         steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
         hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / LOG), display, *self.trackers]
+        hooks.append(cb.KeptCheckpoints(self.folder / CHECKPOINTS))  # behind the trackers, which may look at them
         if config.eval_steps and validation:
             hooks.append(cb.EvaluateAtEnd())
-        if self.method.has_rank_allocator:
-            hooks.append(cb.RankBudget())
+        if self.method.after_step is not None:
+            hooks.append(cb.AfterStep(self.method.after_step))
         if config.patience and validation:
             hooks.append(EarlyStoppingCallback(config.patience))
         return PredictionTrainer(
