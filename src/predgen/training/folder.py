@@ -9,12 +9,14 @@ RUN/logs/           what trackers write (`--report-to`)
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from predgen.config import RunConfig
+from predgen import registries
+from predgen.config import RunConfig, setting_fields
 from predgen.errors import ConfigError
 from predgen.files import holdings, told_in_words, write_text
 from predgen.inference.exchange import MANIFEST, bring_back, holds_old_model, is_staging
@@ -22,6 +24,8 @@ from predgen.plain_data import read_yaml
 from predgen.training.checkpoints import last_checkpoint
 
 CONFIG, LOG, CHECKPOINTS, TRACKERS = "config.yaml", "log.jsonl", "checkpoints", "logs"
+_EARLIER: Mapping[str, Any] = {"stratify": False, "number_format": "fixed"}
+"""What version 0.1 did where there is a setting now; what other new settings do by default is what it did."""
 
 
 def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
@@ -98,11 +102,25 @@ def _stored_settings(folder: Path) -> Mapping[str, Any]:
     return read_yaml(stored, error=ConfigError, repair="Restore it, or give --overwrite to train anew.")
 
 
-def _require_same_settings(folder: Path, config: RunConfig) -> None:
-    """Refuse to go on with a run of other settings."""
+def settings_of_start(folder: Path, config: RunConfig) -> RunConfig:
+    """Return the settings with which to go on: as given, but as an earlier version did it what that had no setting for."""
     before = _stored_settings(folder)
-    now = config.to_dict()
-    changed = [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+    earlier = {name: value for name, value in _EARLIER.items() if name not in before}
+    if earlier and config.task is None and config.kind == "regression" and config.metric is None:
+        earlier["metric"] = "pearson"  # its checkpoints carry the best value so far
+    return replace(config, **earlier)
+
+
+def _require_same_settings(folder: Path, config: RunConfig) -> None:
+    """Refuse to go on with a run of other settings; one that the run's version had not may keep its default."""
+    before, now = _stored_settings(folder), config.to_dict()
+    defaults = {f.name: f.default for f in setting_fields()}
+    defaults |= registries.peft_methods.facts(config.peft).get("settings", {})
+    changed = []
+    for key, value in now.items():
+        allowed = [before[key]] if key in before else [defaults.get(key), _EARLIER.get(key, defaults.get(key))]
+        if value not in allowed:
+            changed.append(f"{key} {allowed[-1]!r} -> {value!r}")
     if changed:
         raise ConfigError(
             f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones."

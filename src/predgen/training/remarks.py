@@ -65,7 +65,9 @@ def _on_numbers(data: TrainingData) -> Iterator[str]:
         named = ", ".join(f"{float(e.target.value):g} (row {e.row_id + 1})" for e in far[:3] if e.target is not None)
         yield (
             f"{len(far)} targets stand far apart: {named}{', ...' if len(far) > 3 else ''}, while half of all lie in {first:g} to"
-            f" {third:g}. They stretch the range of written numbers. Correct them if they are mistakes."
+            f" {third:g}. They stretch the range of written numbers, so that all others have fewer of them. Correct such rows"
+            " if they are mistakes; else take --target-transform quantile (or log, where all are above 0), or leave them out"
+            " and declare the range with --minimum and --maximum."
         )
 
 

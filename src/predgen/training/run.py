@@ -33,7 +33,7 @@ from predgen.sampling.schedule import SamplingSchedule
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.checkpoints import last_checkpoint
-from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at
+from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.loop import PredictionTrainer
 from predgen.training.prepare import (
     TrainingData,
@@ -101,6 +101,8 @@ def train(
         if ranks.is_main_process:
             look_at(folder, config, resume=resume, overwrite=overwrite)
         ranks.wait_for_everyone()
+        if resume:
+            config = _as_started(folder, config, console)
         checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
         return _Run(config, folder, data, console).train(checkpoint, claim=not resume)
 
@@ -116,6 +118,20 @@ def zero_shot(config: RunConfig, data: TrainingData) -> TrainedModel:
         PredgenError: If settings, data or base model cannot be used.
     """
     return _Run(config, Path(), data, None).untrained()
+
+
+def _as_started(folder: Path, config: RunConfig, console: PlainConsole | None) -> RunConfig:
+    """The settings with which a run goes on; says where they are those of an earlier version."""
+    started = settings_of_start(folder, config)
+    before, now = config.to_dict(), started.to_dict()
+    if console and (changed := [f"{key} {value!r}" for key, value in now.items() if before[key] != value]):
+        range_of = " Range and standardisation of the numbers are this version's." * (config.kind == "regression")
+        console.print(
+            f"An earlier version started this run; it goes on with {', '.join(changed)}, as that version did.{range_of}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    return started
 
 
 def _folder_of_first_rank(folder: Path) -> Path:
