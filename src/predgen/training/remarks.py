@@ -13,14 +13,16 @@ _GROUPS_NAMED = 5
 _FAR = 10.0  # interquartile ranges beyond the quartiles: in a normal distribution one in 1e42
 
 
-def remarks(data: TrainingData, truncated: int) -> list[str]:
+def remarks(data: TrainingData, truncated: int, transform: str = "none") -> list[str]:
     """Return what should be looked at: each says what there is, what it does, and what can be done.
 
     Args:
         data: The rows; remarks on targets are about the training rows.
         truncated: Training rows that had a field shortened.
+        transform: How numbers are transformed before they are written (`target_transform`).
     """
     found = [*(_on_classes(data) if data.task.kind == "classification" else _on_numbers(data))]
+    found += far_targets(data, transform)
     if truncated:
         found.append(
             f"{truncated} of {len(data.train)} training rows are longer than `max_length` and are shortened. Raise"
@@ -56,19 +58,25 @@ def _on_numbers(data: TrainingData) -> Iterator[str]:
     different = sorted(set(numbers))
     if data.task.kind == "regression" and len(different) == 2:
         yield f"the targets are {different[0]:g} or {different[1]:g} and nothing else. If these are classes, take --kind classification."
-    if len(numbers) < 4:
-        return
+
+
+def far_targets(data: TrainingData, transform: str = "none") -> list[str]:
+    """Say which numbers stand so far from the others that they stretch the range to be written; a transform unbends it."""
+    known = [e for e in data.train if e.target is not None]
+    if data.task.kind != "regression" or transform != "none" or len(known) < 4:
+        return []
+    numbers = [float(e.target.value) for e in known if e.target is not None]
     first, _, third = statistics.quantiles(numbers, n=4)
-    spread = third - first
-    far = [e for e in data.train if e.target is not None and _is_far(float(e.target.value), first, third)]
-    if spread > 0 and far:
-        named = ", ".join(f"{float(e.target.value):g} (row {e.row_id + 1})" for e in far[:3] if e.target is not None)
-        yield (
-            f"{len(far)} targets stand far apart: {named}{', ...' if len(far) > 3 else ''}, while half of all lie in {first:g} to"
-            f" {third:g}. They stretch the range of written numbers, so that all others have fewer of them. Correct such rows"
-            " if they are mistakes; else take --target-transform quantile (or log, where all are above 0), or leave them out"
-            " and declare the range with --minimum and --maximum."
-        )
+    far = [(e.row_id + 1, value) for e, value in zip(known, numbers, strict=True) if _is_far(value, first, third)]
+    if third == first or not far:
+        return []
+    named = ", ".join(f"{value:g} (row {row})" for row, value in far[:3])
+    return [
+        f"{len(far)} targets stand far apart: {named}{', ...' if len(far) > 3 else ''}, while half of all lie in {first:g} to"
+        f" {third:g}. They stretch the range of written numbers, so that little of it is left for the others. Correct such"
+        " rows if they are mistakes; else take --target-transform quantile (or log, where all are above 0), or leave them"
+        " out and declare the range with --minimum and --maximum."
+    ]
 
 
 def _is_far(value: float, first: float, third: float) -> bool:

@@ -44,6 +44,7 @@ from predgen.training.prepare import (
     unmeasured_classes,
     weigh,
 )
+from predgen.training.remarks import far_targets
 from predgen.training.selection import Selection
 from predgen.training.trackers import trackers
 
@@ -160,6 +161,8 @@ class _Run:
         if unmeasured := unmeasured_classes(self.data):
             said = f"No validation row has {some_labels(unmeasured)}: no figure says how well they are predicted."
             self.console.print(said, markup=False, highlight=False)
+        for said in far_targets(self.data, self.config.target_transform) if self.config.task is None else ():
+            self.console.print(f"Warning: {said}", markup=False, highlight=False, soft_wrap=True)
         examples = weigh(self.config, setup, self.data.train)
         lengths = _Lengths.of(self.config, len(examples), args.world_size)
         trained = self._built(setup, examples, lengths)

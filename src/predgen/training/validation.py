@@ -98,7 +98,7 @@ def _training_facts(config: RunConfig, data: TrainingData) -> dict[str, Any]:
         **_duplicates(data.train),
         "validation_prompts_also_in_train": _shared(data.validation, data.train),
         **_numbers_written(codec),
-        "remarks": remarks(data, truncated) if config.task is None else [],
+        "remarks": remarks(data, truncated, config.target_transform) if config.task is None else [],
     }
 
 
