@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 import predgen as predgen_package
-from cli_runs import Runs, predgen, refused, write_csv
+from cli_runs import Runs, flat, predgen, refused, write_csv
 from predgen.data.examples import to_examples
 from predgen.evaluation import evaluate
 from predgen.figures import number
+from tiny_models import save_tiny
+from tokenizers_for_tests import char_level
 
 SHARED = Path(__file__).parents[3] / "shared" / "cases"
 
@@ -302,22 +305,64 @@ def test_figures_are_rounded_for_people_and_exact_for_programs(runs: Runs, tmp_p
 def test_an_outlier_is_remarked_on(runs: Runs, tmp_path: Path) -> None:
     rows = [{"text": f"case {i}", "score": str(i % 50 / 10)} for i in range(60)] + [{"text": "odd", "score": "1e7"}]
     data = write_csv(tmp_path / "a.csv", rows)
-    facts = validated(*own(data, "score", "regression"), "--validation-data", data, "--model", runs.base)
-    assert any("1e+07 (row 61)" in remark for remark in facts["remarks"])
+    few = write_csv(tmp_path / "b.csv", rows[:2])
+    given = (*own(data, "score", "regression"), "--validation-data", few, "--model", runs.base)
+    said = [*validated(*given)["remarks"], flat(runs.train(*given, "--out", tmp_path / "run").output)]
+    for remark in said:
+        assert "1e+07 (row 61)" in remark
+        assert [flag for flag in ("--target-transform", "--minimum", "--maximum") if flag not in remark] == []
+    assert validated(*given, "--target-transform", "quantile")["remarks"] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "prompt", "target", "kind"),
+    ("name", "prompt", "target", "more"),
     [
-        ("outlier_target.csv", r"{text}\nScore:", "score", "regression"),
-        ("micro_targets.csv", r"{text}\nScore:", "score", "regression"),
-        ("prices.csv", r"{title}\nPrice:", "price", "regression"),
-        ("special_labels.csv", r"{t}\nLabel:", "y", "classification"),
+        ("outlier_target.csv", r"{text}\nScore:", "score", ()),
+        ("micro_targets.csv", r"{text}\nScore:", "score", ()),
+        ("prices.csv", r"{title}\nPrice:", "price", ("--decimals", "2")),
     ],
 )
-def test_shared_files_are_checked_without_error(name: str, prompt: str, target: str, kind: str) -> None:
-    facts = validated(*own(shared(name), target, kind, prompt))
-    assert facts["train_rows"] > 0
-    assert any("stand far apart" in remark for remark in facts["remarks"]) == (
-        name in ("outlier_target.csv", "prices.csv")
-    )
+def test_shared_numbers_are_checked_trained_on_and_predicted(
+    runs: Runs, tmp_path: Path, name: str, prompt: str, target: str, more: tuple[str, ...]
+) -> None:
+    lines = shared(name).read_text(encoding="utf-8").splitlines(keepends=True)
+    one, few = tmp_path / "one.csv", tmp_path / "few.csv"
+    one.write_text("".join(lines[:2]), encoding="utf-8")
+    few.write_text("".join(lines[:4]), encoding="utf-8")
+    given = (*own(shared(name), target, "regression", prompt), "--validation-data", one, "--model", runs.base, *more)
+    facts = validated(*given, "--method", "generator")
+    is_far = name != "micro_targets.csv"
+    assert [remark for remark in facts["remarks"] if "stand far apart" in remark] == facts["remarks"][: int(is_far)]
+    result = runs.train(*given, "--method", "generator", "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert ("stand far apart" in flat(result.output)) == is_far
+    written = json.loads((tmp_path / "run" / "predgen.json").read_text(encoding="utf-8"))["report"]["numbers_written"]
+    assert written == facts["numbers_written"]
+    first, _, third = statistics.quantiles([float(line.rsplit(",", 1)[1]) for line in lines[1:]])
+    assert written["rounding_rmse"] < 0.01 * (third - first)  # whatever an outlier makes of the standard deviation
+    table = tmp_path / "out.csv"
+    asked = ("--quantiles", "0.05,0.95", "--max-nodes", "64")
+    result = predgen("predict", tmp_path / "run", few, "-o", table, *asked)
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    answers = [[float(row[column]) for column in ("q(0.05)", "prediction", "q(0.95)")] for row in rows]
+    assert len(answers) == 3
+    assert [row for row in answers if not 0 <= row[0] <= row[1] <= row[2]] == []
+
+
+def test_shared_labels_that_are_tokens_of_their_own_are_trained_on_and_predicted(runs: Runs, tmp_path: Path) -> None:
+    data = shared("special_labels.csv")
+    given = own(data, "y", "classification", r"{t}\nLabel:")
+    tokenizer = char_level()
+    base = save_tiny("llama", tmp_path / "base", tokenizer)
+    tokenizer.add_tokens(["<POS>", "<NEG>"])
+    tokenizer.save_pretrained(base)  # the embedding is as it was
+    message = refused(predgen("train", *given, "--model", base, "--out", tmp_path / "no"))
+    assert str(len(tokenizer)) in message
+    assert str(len(tokenizer) - 2) in message
+    assert not (tmp_path / "no").exists()
+    assert runs.train(*given, "--out", tmp_path / "run").exit_code == 0
+    result = predgen("predict", tmp_path / "run", data, "-o", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output
+    rows = csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines())
+    assert {row["prediction"] for row in rows} <= {"<POS>", "<NEG>"}
