@@ -7,7 +7,7 @@ is complete and on the disk, and what a full disk or a missing permission says b
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -83,19 +83,37 @@ def holdings(folder: Path) -> list[Path]:
     return sorted(p for p in found if not (p.name.startswith(".") and p.name.endswith((".lock", ".new"))))
 
 
+def tidy(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder: drafts, and locks of files that nobody holds any more."""
+    for path in list(folder.glob(".*.lock")) if folder.is_dir() else ():
+        place = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
+        with suppress(BusyError, StorageError), locked(place):  # which removes the lock
+            _draft_of(place).unlink(missing_ok=True)
+
+
+def _draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.new")
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, is_held: bool = False) -> Iterator[Path]:
     """Yield a draft beside `path`, which takes its place when the block has ended well; a kill leaves the old file.
 
     Where `path` is a link, the file it points to is replaced and the link stays.
+
+    Args:
+        path: The file.
+        is_held: The caller holds a lock under which alone this file is written, such as that of its folder: it gets none of
+            its own, and a kill leaves none.
 
     Raises:
         BusyError: If somebody else has been writing it for seconds.
         StorageError: If the disk is full or the folder may not be written; the draft is removed, the old file is untouched.
     """
     path = Path(os.path.realpath(path))
-    draft = path.with_name(f".{path.name}.new")
-    with locked(path, wait_s=_WAIT_S):
+    draft = _draft_of(path)
+    with nullcontext() if is_held else locked(path, wait_s=_WAIT_S):
         try:
             with told_in_words(path, only_writes=True):
                 yield draft
@@ -107,9 +125,9 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
 
 
-def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
+def write_text(path: Path, text: str, *, errors: str = "strict", is_held: bool = False) -> None:
     """Write a UTF-8 text file, whole or not at all; see `replacing`."""
-    with replacing(path) as draft:
+    with replacing(path, is_held=is_held) as draft:
         draft.write_text(text, encoding="utf-8", errors=errors)
 
 

@@ -205,10 +205,14 @@ def test_damaged_state_is_refused(labelled: TrainedModel, source: Path, tmp_path
     with pytest.raises(Killed):
         predict_file(labelled, source, out, window_rows=WINDOW, on_rows=killed_after(3 * WINDOW))
     part, log = Path(f"{out}.part"), Path(f"{out}.progress.json")
-    part.write_bytes(part.read_bytes()[:40])
+    whole = part.read_bytes()
+    part.write_bytes(whole[:40])
     with pytest.raises(
         ConfigError, match=r"out\.csv\.part' is shorter than the \d+ bytes that were written to it\. Delete"
     ):
+        predict_file(labelled, source, out, window_rows=WINDOW)
+    part.write_bytes(whole.replace(b"dull", b"full", 1))
+    with pytest.raises(ConfigError, match=r"out\.csv\.part' holds other bytes than were written to it\. Delete"):
         predict_file(labelled, source, out, window_rows=WINDOW)
     log.write_text("{")
     with pytest.raises(ConfigError, match=r"progress\.json' is damaged.* Delete"):

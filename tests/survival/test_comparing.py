@@ -82,7 +82,7 @@ def statuses(folder: Path) -> dict[str, str]:
     return {path.stem: read_record(path).status for path in sorted((folder / "runs").glob("*.json"))}
 
 
-@pytest.mark.parametrize("most", [5, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [3, pytest.param(None, marks=pytest.mark.slow)])
 def test_an_experiment_killed_at_any_file_operation_goes_on_to_the_same_records(
     files: dict[str, Any], tmp_path: Path, whole: tuple[int, dict[str, Any]], most: int | None
 ) -> None:
@@ -100,6 +100,19 @@ def test_an_experiment_killed_at_any_file_operation_goes_on_to_the_same_records(
         assert {name: (folder / "runs" / f"{name}.json").read_bytes() for name in claimed} == before, number
         shutil.rmtree(folder)
     print(f"compare: {len(places(total, most))} kills at {total} operations")
+
+
+def test_what_a_kill_has_left_in_a_finished_run_is_not_kept(
+    files: dict[str, Any], tmp_path: Path, whole: tuple[int, dict[str, Any]]
+) -> None:
+    experiment(files, tmp_path)()
+    (record,) = (tmp_path / "runs").glob("*predictor*")
+    record.unlink()
+    for name in (".saving-x", "checkpoints/checkpoint-1", "logs"):
+        (tmp_path / "models" / record.stem / name).mkdir(parents=True)
+    (tmp_path / "runs" / f".{record.name}.lock").touch()
+    experiment(files, tmp_path)()
+    assert contents(tmp_path) == whole[1]
 
 
 # One writer

@@ -22,7 +22,7 @@ from tiny_runs import RESUMABLE, tiny_base, tiny_config, tiny_data, tiny_run
 
 SETTINGS = {**RESUMABLE, "epochs": 1.0, "batch_size": 2, "gradient_accumulation": 1, "eval_steps": 1}
 SECONDS = ("time_s", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
-PEFTS = ["lora", "full"]
+PEFTS = ["lora", pytest.param("full", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,9 @@ def contents(run: Path) -> dict[str, Any]:
         name = str(path.relative_to(run))
         if name == "log.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in line.items() if k not in SECONDS} for line in lines]
+            facts = ({k: v for k, v in line.items() if k not in SECONDS} for line in lines)
+            # The last line sums up clocks alone; a run that was killed after its last checkpoint trains no more and has none.
+            found[name] = [fact for fact in facts if fact.keys() != {"step", "epoch"}]
         elif name == "predgen.json":
             data = json.loads(path.read_text())
             data["report"].pop("seconds")
@@ -87,7 +89,7 @@ def require_same(base: Path, out: Path, whole: dict[str, Any], where: object) ->
     assert [p.name for p in out.rglob("*") if p.is_dir() and not any(p.iterdir())] == [], where
 
 
-@pytest.mark.parametrize("most", [6, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [4, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_file_operation_goes_on_to_the_same_bytes(
     base: Path, tmp_path: Path, whole: dict[str, Any], most: int | None
 ) -> None:
@@ -103,7 +105,7 @@ def test_a_run_killed_at_any_file_operation_goes_on_to_the_same_bytes(
     print(f"train --peft {whole['peft']}: {len(wanted)} kills at {whole['operations']} operations")
 
 
-@pytest.mark.parametrize("most", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
 def test_a_disk_that_takes_no_more_costs_nothing(
     base: Path, tmp_path: Path, whole: dict[str, Any], most: int, number: int
@@ -116,10 +118,11 @@ def test_a_disk_that_takes_no_more_costs_nothing(
         assert ended.error == "" or ended.error.startswith("StorageError: "), (at, ended.error, ended.events[-1])
         require_same(base, out, whole, at)
         shutil.rmtree(out)
+    print(f"train --peft {whole['peft']}, {errno.errorcode[number]}: {most} ends")
 
 
 @pytest.mark.parametrize(
-    "size", [0, 2_000, 20_000, *(pytest.param(s, marks=pytest.mark.slow) for s in (500, 60_000, 90_000))]
+    "size", [0, 20_000, *(pytest.param(s, marks=pytest.mark.slow) for s in (500, 2_000, 10_000, 30_000))]
 )
 def test_files_that_may_not_grow_are_told_and_cost_nothing(
     base: Path, tmp_path: Path, whole: dict[str, Any], size: int
@@ -137,7 +140,7 @@ def test_files_that_may_not_grow_are_told_and_cost_nothing(
     require_same(base, out, whole, size)
 
 
-@pytest.mark.parametrize("most", [3, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "numbers",
     [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)],
@@ -153,6 +156,7 @@ def test_a_run_that_is_told_to_stop_goes_on_to_the_same_bytes(
         assert ended.error == "" or ended.error.startswith("KeyboardInterrupt"), (at, ended.error)
         require_same(base, out, whole, at)
         shutil.rmtree(out)
+    print(f"train --peft {whole['peft']}, signals {numbers}: {most} ends")
 
 
 @pytest.mark.parametrize("room", [3 << 20, *(pytest.param(n << 20, marks=pytest.mark.slow) for n in (0, 8, 16))])

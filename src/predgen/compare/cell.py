@@ -7,6 +7,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import PRIMARY, evaluate_metrics, primary_metric
 from predgen.metrics.intervals import paired_difference
-from predgen.training.folder import is_run_of
+from predgen.training.folder import is_run_of, put_in_order
 from predgen.training.run import train, zero_shot
 
 _WAIT_S = 30.0  # for a worker whose `compare` was killed to end
@@ -203,7 +204,9 @@ def _to_measure(cell: Cell, rows: CellRows) -> Mapping[str, list[Example]]:
 def _trained(cell: Cell, rows: CellRows, folder: Path) -> tuple[TrainedModel, list[dict[str, Any]]]:
     """Train, go on with an interrupted training, or load what was trained before the interruption."""
     config = cell.config()
-    if (folder / MANIFEST).is_file():
+    with locked(folder) if folder.is_dir() else nullcontext():
+        is_finished = folder.is_dir() and put_in_order(folder)
+    if is_finished:
         trained = load(folder, trust_remote_code=config.trust_remote_code)
     else:
         trained = train(config, folder, data=rows.training, resume=(folder / "config.yaml").is_file())

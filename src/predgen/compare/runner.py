@@ -12,14 +12,14 @@ import yaml
 from predgen import registries
 from predgen.compare.cell import finished
 from predgen.compare.plan import Cell, Plan
-from predgen.compare.records import PLAN_FILE, Record, find_records, write_record
+from predgen.compare.records import FOLDERS, PLAN_FILE, Record, find_records, write_record
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
 from predgen.core import TaskSpec
 from predgen.errors import ConfigError, DataError
 from predgen.escaping import in_line
 from predgen.figures import number
-from predgen.files import holdings, locked_folder, write_text
+from predgen.files import holdings, locked_folder, tidy, write_text
 from predgen.metrics.base import PRIMARY, primary_metric
 from predgen.progress import ProgressBar
 from predgen.terminal import PlainConsole
@@ -62,6 +62,8 @@ class Experiment:
 
     def _run(self) -> list[Record]:
         """Make all runs in a folder where nobody else does."""
+        for name in ("rows", *FOLDERS.values()):
+            tidy(self.folder / name)
         self._look_at_rows()
         self._check_grown()
         _write_plan(self.plan, self.folder)
@@ -252,7 +254,8 @@ def _check_folder(folder: Path) -> None:
 
 def _write_plan(plan: Plan, folder: Path) -> None:
     """Write the plan, whole or not at all."""
-    write_text(folder / PLAN_FILE, yaml.safe_dump(plan.to_dict(), sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(plan.to_dict(), sort_keys=False, allow_unicode=True)
+    write_text(folder / PLAN_FILE, text, is_held=True)
 
 
 def _require_one_metric(source: str, task: TaskSpec, asked: str | None) -> None:

@@ -4,6 +4,7 @@ OUT.part            rows, as they will stand in OUT
 OUT.progress.json   how many rows, in how many bytes of it, are complete
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -40,9 +41,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What `out.progress.json` holds: `Progress`, and the key of what it belongs to."""
+    """What `out.progress.json` holds: `Progress`, the key of what it belongs to, and the SHA-256 of the rows."""
 
     key: str
+    digest: str
     rows: _Count
     size: _Count
     flags: dict[str, _Count]
@@ -67,6 +69,7 @@ class PartFile:
         self.path, self._log = Path(f"{out}.part"), Path(f"{out}.progress.json")
         self._key = key
         self._count = count
+        self._digest = hashlib.sha256()
         with told_in_words(out):
             self.progress = self._resumed()
 
@@ -77,16 +80,18 @@ class PartFile:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            self._digest.update(data)
             before = self.progress
             counted = dict(Counter(before.flags) + Counter(flags))
             self.progress = Progress(before.rows + rows, before.size + len(data), counted)
             if self._key is not None:
-                write_text(self._log, json.dumps({"key": self._key, **asdict(self.progress)}))
+                state = {"key": self._key, "digest": self._digest.hexdigest(), **asdict(self.progress)}
+                write_text(self._log, json.dumps(state), is_held=True)
 
     def finish(self, publish: Callable[[Path, Path], None]) -> None:
         """Check once more that the part holds what it should, then let `publish` put it into the place of `out`."""
         with told_in_words(self.out, _AGAIN):
-            self._require_rows(self.progress)
+            self._require_rows(self.progress, self._digest.hexdigest())
             publish(self.path, self.out)
             self.discard()
 
@@ -101,14 +106,15 @@ class PartFile:
             self.path.write_bytes(b"")
             self._log.unlink(missing_ok=True)
             return Progress(0, 0, {})
-        progress = self._read()
+        state = self._read()
+        progress = Progress(state.rows, state.size, state.flags)
         if self.path.stat().st_size > progress.size:
             with self.path.open("r+b") as file:
                 file.truncate(progress.size)
-        self._require_rows(progress)
+        self._require_rows(progress, state.digest)
         return progress
 
-    def _read(self) -> Progress:
+    def _read(self) -> _State:
         """The state, every field checked: a wrong count would lose or repeat rows."""
         again = f"{self._delete()}."
         state: _State = read_json(self._log, _State, most_bytes=_LARGEST_STATE, error=ConfigError, repair=again)
@@ -117,10 +123,10 @@ class PartFile:
                 f"{str(self.path)!r} is the unfinished output of another input, model or setting. {self._delete()}, or"
                 " choose another `out`."
             )
-        return Progress(state.rows, state.size, state.flags)
+        return state
 
-    def _require_rows(self, wanted: Progress) -> None:
-        """Count the rows by reading them, a second way than the one they were written by."""
+    def _require_rows(self, wanted: Progress, digest: str) -> None:
+        """Read what was written: it must hold as many rows, and the same bytes; their digest goes on from here."""
         size = self.path.stat().st_size
         if size != wanted.size:
             raise ConfigError(
@@ -133,6 +139,10 @@ class PartFile:
             raise ConfigError(f"{str(self.path)!r} is damaged: {error} {self._delete()}.") from error
         if rows != wanted.rows:
             raise ConfigError(f"{str(self.path)!r} holds {rows} rows instead of {wanted.rows}. {self._delete()}.")
+        with self.path.open("rb") as file:
+            self._digest = hashlib.file_digest(file, "sha256")
+        if self._digest.hexdigest() != digest:
+            raise ConfigError(f"{str(self.path)!r} holds other bytes than were written to it. {self._delete()}.")
 
     def _delete(self) -> str:
         """How to start again."""

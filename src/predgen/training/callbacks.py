@@ -167,6 +167,21 @@ class EvaluateAtEnd(TrainerCallback):
             control.should_save = True
 
 
+def cut_log(path: Path, step: int) -> None:
+    """Leave out of a resumed run's log what comes again, and lines that a kill, a full disk or a hand has damaged."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        write_text(path, "".join(line for line in lines if _is_log_until(line, step)), is_held=True)
+
+
+def _is_log_until(line: str, step: int) -> bool:
+    """Whether a line is whole, and was logged no later than after a step."""
+    try:
+        return line.endswith("\n") and json.loads(line)["step"] <= step
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
 class LogFile(TrainerCallback):
     """Writes every log as one JSON line, with the optimizer step and the time in seconds since the start."""
 
@@ -181,10 +196,8 @@ class LogFile(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        if state.is_world_process_zero and self.path.is_file():  # resumed: steps after the checkpoint come again
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
-            write_text(self.path, "".join(kept))
+        if state.is_world_process_zero:
+            cut_log(self.path, state.global_step)
 
     def on_log(
         self,

@@ -29,7 +29,7 @@ def _is_complete(checkpoint: Path) -> bool:
         for path in (checkpoint / WEIGHTS, *checkpoint.glob("*.safetensors")):
             with safe_open(str(path), "np"):
                 pass
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, ValueError, RecursionError, SafetensorError):
         return False
     states = list(checkpoint.glob("*.pt*"))  # optimizer.pt, scheduler.pt, and rng_state.pth or one such file per rank
     return len(states) >= 3 and all(map(zipfile.is_zipfile, states))

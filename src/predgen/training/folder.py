@@ -38,12 +38,19 @@ def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -
         _require_free(folder, overwrite)
         return
     _require_same_settings(folder, config)
-    bring_back(folder)
-    if (folder / MANIFEST).is_file():
-        finish(folder)  # as a killed process had not the time to
+    if put_in_order(folder):
         raise ConfigError(
             f"the run in {str(folder)!r} is finished. Load its model, or give --overwrite to train it anew."
         )
+
+
+def put_in_order(folder: Path) -> bool:
+    """Do what a killed process had not the time to; returns whether the run's model is saved. The caller holds the lock."""
+    bring_back(folder)
+    is_finished = (folder / MANIFEST).is_file()
+    if is_finished:
+        finish(folder)
+    return is_finished
 
 
 def finish(folder: Path) -> None:
@@ -83,7 +90,7 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
                 shutil.rmtree(path)
             elif path.name != CONFIG and not _is_bad_rows(path):
                 path.unlink()
-        write_text(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
+        write_text(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False), is_held=True)
 
 
 def is_run_of(folder: Path, config: RunConfig) -> bool:

@@ -220,6 +220,8 @@ class _Run:
         trainer.keeps_checkpoints = (self.folder / CONFIG).is_file()
         if checkpoint is None or not trainer.take_over_finished(checkpoint):
             _train_quietly(trainer, checkpoint)
+        elif trainer.is_world_process_zero():
+            cb.cut_log(self.folder / LOG, trainer.state.global_step)
         if any(isinstance(c, cb.Interrupt) and c.requested for c in trainer.callback_handler.callbacks):
             how = "; go on with --resume" if trainer.keeps_checkpoints else ""
             raise KeyboardInterrupt(f"stopped at optimizer step {trainer.state.global_step}{how}")
