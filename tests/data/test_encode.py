@@ -339,6 +339,24 @@ def test_shortening_a_long_row_takes_few_passes_over_it(monkeypatch: pytest.Monk
     assert sum(passes) < 3 * whole
 
 
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", ["gpt2_like", "llama2_like"])
+@pytest.mark.parametrize("sizes", [(0, 900), (700, 900), (900, 900), (20, 2000)])
+def test_a_huge_field_is_cut_before_it_is_tokenised_to_what_all_of_it_gives(
+    name: str, part: str, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = example(" ".join(map(str, range(sizes[0]))), " and ".join(map(str, range(sizes[1]))))
+    encoder = encoder_of(name, max_length=60, truncate=part)
+    whole = encoder.encode(row)
+    monkeypatch.setattr("predgen.data.shorten.MOST_CHARACTERS", 500)
+    monkeypatch.setattr("predgen.data.shorten._LONGEST_TOKEN", 16)
+    longest: list[int] = []
+    original = encoder._ids
+    monkeypatch.setattr(encoder, "_ids", lambda text: longest.append(len(text)) or original(text))
+    assert encoder.encode(row) == whole
+    assert max(longest) < 2 * (500 + 16 * 60) + 50
+
+
 def test_a_template_that_does_not_fit_is_named() -> None:
     encoder = encoder_of("char_level", max_length=30)
     with pytest.raises(DataError, match=r"row 5: `prompt` has 23 tokens .* `max_length` 30 leaves 20"):

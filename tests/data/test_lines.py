@@ -46,3 +46,12 @@ def test_other_encodings_are_named_with_line_and_byte(tmp_path: Path) -> None:
     path.write_bytes("text,label\ncafé,gut\n".encode("cp1252"))
     with pytest.raises(DataError, match=r"line 2 .* \(byte offset 14\).*iconv -f CP1252"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(("text\n" + "x" * 20).encode(encoding))
+    assert [line for _, line in decoded_lines(path, most=30)] == ["text\n", "x" * 20]
+    with pytest.raises(DataError, match=r"line 2 of .*a\.csv' is longer than 10 bytes"):
+        list(decoded_lines(path, most=10))

@@ -8,6 +8,7 @@ from typing import Any
 
 from predgen.registry import near_matches
 
+_BYTES_PER_VALUE = 64  # of a Python object and its place in a dictionary
 _LABELS_NAMED = 10  # in one message
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
@@ -45,6 +46,18 @@ def is_missing(value: Any) -> bool:  # noqa: ANN401
         or type(value).__name__ in ("NAType", "NaTType")
         or (isinstance(value, float) and math.isnan(value))
     )
+
+
+def size_of(row: Mapping[str, Any]) -> int:
+    """About how many bytes a row takes in memory, values inside values included; level by level, for nesting may be deep."""
+    total, level = 0, list(row.values())
+    while level:
+        total += sum(_BYTES_PER_VALUE + (len(value) if isinstance(value, str | bytes) else 0) for value in level)
+        inner = (
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        )
+        level = [value for values in inner for value in values]
+    return total
 
 
 def shown(value: object) -> str:

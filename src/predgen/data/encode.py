@@ -196,10 +196,11 @@ class Encoder:
 
     def _prompt_ids(self, example: Example, limit: int) -> tuple[list[int], bool]:
         """Ids of the rendered prompt, shortened inside its fields where it has more than `limit` tokens."""
-        ids = self._encode_text(example.fields)
+        fields = self._shorten.within_reach(example.fields, limit)
+        ids = self._encode_text(fields)
         if len(ids) <= limit:
-            return ids, False
-        shorter = self._shorten(example.fields, ids, limit)
+            return ids, fields != example.fields
+        shorter = self._shorten(fields, ids, limit)
         if shorter is None:
             empty = len(self._encode_text(dict.fromkeys(example.fields, "")))
             raise DataError(

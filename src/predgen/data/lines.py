@@ -1,19 +1,22 @@
 """Lines of text files: decoding, and the errors that name byte, line and column."""
 
 import codecs
+import itertools
 import os
-from collections.abc import Iterator, Sequence
-from io import BufferedReader
+from collections.abc import Callable, Iterator, Sequence
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import AnyStr, BinaryIO, NoReturn
 
 from predgen.errors import DataError
 
 STDIN = Path("/dev/stdin")
 """Stands for standard input wherever a file is read."""
 
+MOST_BYTES = 2**27
+"""Longest line that is read where each line is a row; it is in memory as a whole, several times over."""
+
 _BOM = codecs.BOM_UTF8
-_CHUNK_BYTES = 2**16
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _WIDE = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -23,15 +26,19 @@ _WIDE = {
 }
 
 
-def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
+def decoded_lines(path: Path, *, most: int | None = MOST_BYTES) -> Iterator[tuple[int, str]]:
     r"""Yield (line number from 1, line with its line break) of a UTF-8 file, or of one that says by its mark what it is.
 
     A byte order mark is dropped. One of UTF-16 or UTF-32 (what Excel calls "Unicode text") is no guess, so it is followed.
 
     Only "\n" ends a line: Python's `str.splitlines` would also cut at form feeds and U+2028, which occur inside texts.
 
+    Args:
+        path: The file.
+        most: Longest line; None: of any length, for files that are read whole.
+
     Raises:
-        DataError: If bytes are not in that encoding, or the file cannot be read.
+        DataError: If bytes are not in that encoding, a line is too long, or the file cannot be read.
     """
     offset = 0
     try:
@@ -39,9 +46,9 @@ def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
             start = file.peek(4)
             wide = next((name for mark, name in _WIDE.items() if start.startswith(mark)), None)
             if wide is not None:
-                yield from _wide_lines(file, wide, path)
+                yield from _wide_lines(file, wide, path, most)
                 return
-            for number, line in enumerate(file, start=1):
+            for number, line in _bounded(file.readline, path, most):
                 try:
                     text = (line.removeprefix(_BOM) if number == 1 else line).decode("utf-8")
                 except UnicodeDecodeError as error:
@@ -63,25 +70,32 @@ def _opened(path: Path) -> BufferedReader:
     return os.fdopen(os.dup(0), "rb") if path == STDIN else path.open("rb")
 
 
-def _wide_lines(file: BinaryIO, encoding: str, path: Path) -> Iterator[tuple[int, str]]:
+def _wide_lines(file: BinaryIO, encoding: str, path: Path, most: int | None) -> Iterator[tuple[int, str]]:
     """Yield the numbered lines of a file in UTF-16 or UTF-32 with byte order mark."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    number, rest, chunk = 0, "", b" "
-    while chunk:
-        chunk = file.read(_CHUNK_BYTES)
-        try:
-            rest += decoder.decode(chunk, final=not chunk)
-        except UnicodeError as error:
+    number = 0
+    try:
+        with TextIOWrapper(file, encoding, newline="\n") as text:
+            for number, line in _bounded(text.readline, path, most):
+                yield number, line
+    except UnicodeError as error:
+        raise DataError(
+            f"{str(path)!r} begins with the byte order mark of {encoding.upper()}, but after line {number} its bytes are"
+            f" not: {error}. Is it cut off? Save it again, as UTF-8."
+        ) from error
+
+
+def _bounded(read: Callable[[int], AnyStr], path: Path, most: int | None) -> Iterator[tuple[int, AnyStr]]:
+    """Yield numbered lines, none longer than `most` bytes or characters: a file without line breaks would fill the memory."""
+    for number in itertools.count(1):
+        line = read(-1 if most is None else most + 1)
+        if not line:
+            return
+        if most is not None and len(line) > most:
             raise DataError(
-                f"{str(path)!r} begins with the byte order mark of {encoding.upper()}, but after line {number} its bytes are"
-                f" not: {error}. Is it cut off? Save it again, as UTF-8."
-            ) from error
-        *lines, rest = rest.split("\n")
-        for line in lines:
-            number += 1
-            yield number, f"{line}\n"
-    if rest:
-        yield number + 1, rest
+                f"line {number} of {str(path)!r} is longer than {most} bytes. Give one row a line; where it is one JSON list"
+                " of rows, name the file .json."
+            )
+        yield number, line
 
 
 def raise_not_utf8(path: Path, number: int, offset: int) -> NoReturn:

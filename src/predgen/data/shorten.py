@@ -3,6 +3,10 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+MOST_CHARACTERS = 1 << 20
+"""A longer field is cut to about this before it is tokenised: tokenizers take some hundred bytes of memory per character."""
+_LONGEST_TOKEN = 128  # characters: the longest runs of blanks that vocabularies have
+
 PARTS = ("tail", "head", "middle")
 """What can be cut from a field: its tail (the head is kept), its head (the tail is kept), or its middle (both ends are)."""
 
@@ -30,6 +34,13 @@ def cut(text: str, offsets: Offsets, keep: int, part: str) -> str:
     return head + (text[offsets[len(offsets) - last][0] :] if last else "")
 
 
+def _ends(text: str, keep: int, part: str) -> str:
+    """A text of more than `keep` characters without some in between; where it joins the template, its tokens stay as they are."""
+    margin = keep // 16
+    first = {"tail": keep - margin, "head": margin, "middle": keep // 2}[part]
+    return text[:first] + text[len(text) - (keep - first) :]
+
+
 class Shortener:
     """Cuts fields until the prompt fits. Only fields are cut, never the template around them.
 
@@ -55,6 +66,15 @@ class Shortener:
         self.offsets = offsets
         self.first = first
         self.part = part
+
+    def within_reach(self, fields: Fields, limit: int) -> dict[str, str]:
+        """Return fields without the characters of huge ones that `limit` tokens cannot reach.
+
+        What is left of a field has more than `limit` tokens still, so it is shortened further, to the tokens that the whole
+        field would have been shortened to; its true length does not matter to the others.
+        """
+        most = MOST_CHARACTERS + _LONGEST_TOKEN * limit
+        return {name: _ends(text, most, self.part) if len(text) > most else text for name, text in fields.items()}
 
     def __call__(self, fields: Fields, ids: list[int], limit: int) -> list[int] | None:
         """Return the tokens of the shortened prompt.

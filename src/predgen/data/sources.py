@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from predgen.data.cells import shown
 from predgen.data.delimited import read_delimited, read_plain
 from predgen.data.frames import as_written, frame_rows, is_frame, is_instance
-from predgen.data.lines import STDIN, decoded_lines, named_columns
+from predgen.data.lines import STDIN, decoded_lines
+from predgen.data.parquet import read_parquet
 from predgen.errors import DataError
 from predgen.registry import near_matches
 
@@ -30,8 +31,6 @@ _CONVERTED = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), _SHEET),
 }
 """Suffixes that ordinary files have and no reader reads, with what to do."""
-
-_PARQUET_BATCH_ROWS = 1024  # bounds memory: a row group may hold a million rows
 
 
 def read_rows(
@@ -188,7 +187,7 @@ def _read_jsonl(path: Path, _header: Sequence[str] | None, _optional: int) -> It
 
 def _read_json(path: Path, _header: Sequence[str] | None, _optional: int) -> Iterator[dict[str, Any]]:
     """Read a JSON list of objects, or an object one of whose values is such a list. Reads the whole file."""
-    data = _parsed("".join(line for _, line in decoded_lines(path)), path, 1)
+    data = _parsed("".join(line for _, line in decoded_lines(path, most=None)), path, 1)
     if isinstance(data, dict):
         lists = [key for key, value in data.items() if isinstance(value, list)]
         if len(lists) != 1:
@@ -228,24 +227,7 @@ def _object(value: Any, path: Path, where: str) -> dict[str, Any]:  # noqa: ANN4
 
 
 def _read_parquet(path: Path, _header: Sequence[str] | None, _optional: int) -> Iterator[dict[str, Any]]:
-    """Read a parquet file batch by batch."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise DataError(
-            f"reading {str(path)!r} needs pyarrow: pip install 'predgen[data]'; or give a .csv or .jsonl file."
-        ) from error
-    try:
-        with pq.ParquetFile(path) as file:
-            named_columns(file.schema_arrow.names, path, 1)
-            singles = {field.name for field in file.schema_arrow if pa.types.is_float32(field.type)}
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                yield from as_written(batch.to_pylist(), singles)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"file {str(path)!r} cannot be read as parquet: {error}. Check that it is one, and whole."
-        ) from error
+    return read_parquet(path)
 
 
 def _read_csv(path: Path, header: Sequence[str] | None, optional: int) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from predgen.core import Decoding, Example, Prediction
+from predgen.data.cells import size_of
 from predgen.data.examples import iter_examples
 from predgen.data.sources import read_rows
 from predgen.distribution import check_levels
@@ -42,6 +43,7 @@ from predgen.models.base import PLAIN
 from predgen.models.writer import WritingModel
 
 WINDOW_ROWS = 2048
+_WINDOW_BYTES = 1 << 26  # about as much memory: fewer rows are in a window where rows are large
 _Row = dict[str, Any]
 _Pair = tuple[_Row, Example]
 
@@ -200,6 +202,14 @@ def _key(trained: TrainedModel, source: Path, stat: os.stat_result, options: lis
 
 
 def _windows(rows: Iterator[_Pair], size: int) -> Iterator[list[_Pair]]:
-    """Cut a stream into lists."""
-    while window := list(islice(rows, size)):
+    """Cut a stream into lists of `size` rows, or of fewer that are as large as a window may be."""
+    window: list[_Pair] = []
+    taken = 0
+    for pair in rows:
+        window.append(pair)
+        taken += size_of(pair[0])
+        if len(window) == size or taken >= _WINDOW_BYTES:
+            yield window
+            window, taken = [], 0
+    if window:
         yield window
