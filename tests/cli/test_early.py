@@ -18,7 +18,6 @@ except SystemExit as end:
     print("torch" in sys.modules, end.code)
 """
 TRAIN = ("train", "--out", "run", "--kind", "regression")
-COMPARE = ("compare", "--out", "run", "--kind", "regression", "--prompt", "{text}", "--target", "score")
 
 
 @pytest.mark.parametrize(
@@ -34,9 +33,6 @@ COMPARE = ("compare", "--out", "run", "--kind", "regression", "--prompt", "{text
         (("predict", ".", "in.csv", "-o", "out.xyz"), ".xyz"),
         (("predict", ".", "in.csv", "-o", "out.csv", "--quantiles", "half"), "half"),
         (("evaluate", "nowhere"), "nowhere"),
-        ((*COMPARE, "--data", "no.csv"), "no.csv"),
-        ((*COMPARE, "--data", "in.csv", "--test-data", "other.csv"), "score"),
-        (("compare", "--tasks", "sick", "--data-dir", "nowhere", "--out", "run"), "nowhere"),
         (("evaluate", ".", "--json", "no/where.json"), "where.json"),
     ],
 )  # fmt: skip

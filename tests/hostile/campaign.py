@@ -10,13 +10,9 @@ TYPE" (a traceback), "hang", "died", "code".
 
 import argparse
 import json
-import os
 import random
-import resource
 import shutil
 import sys
-import time
-import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -28,15 +24,13 @@ import torch
 
 import predgen
 from hostile.folders import MANIFEST, MUTATIONS
-from predgen.errors import PredgenError
+from hostile.forks import outcome_of
 from predgen.inference.manifest import codec_digest
 from predgen.inference.saved import digests_of
 from predgen.models.base_model import fingerprint
 from predgen.training.run import train
 from tiny_runs import tiny_base, tiny_config, tiny_data
 
-CPU_S = 20
-MEMORY = 12 << 30
 ROWS = [{"text": text} for text in ("the room was warm", "no tea and a dull book")]
 
 
@@ -66,7 +60,7 @@ def case(good: Path, seed: int, expected: list[Any], work: Path) -> dict[str, An
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     what = MUTATIONS[kind](folder, rng, canary)
     is_refitted = bool(seed // len(MUTATIONS) % 2) and refit(folder)
-    outcome = _ending(folder, expected)
+    outcome = outcome_of(lambda: "equal" if predictions(folder) == expected else "other predictions", folder)
     if is_refitted and outcome == "other predictions":
         outcome = "author's own"
     if canary.exists():
@@ -88,54 +82,6 @@ def refit(folder: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return True
-
-
-def _ending(folder: Path, expected: list[Any]) -> str:
-    """How loading and predicting end, in a fork."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _in_child(folder, expected, writing)
-    os.close(writing)
-    deadline, said = time.monotonic() + 10 * CPU_S, b""
-    os.set_blocking(reading, False)
-    while True:
-        try:
-            part = os.read(reading, 65536)
-            if not part:
-                break
-            said += part
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.kill(child, 9)
-                break
-            time.sleep(0.01)
-    os.close(reading)
-    status = os.waitpid(child, 0)[1]
-    return said.decode(errors="replace") or ("hang" if status else "died")
-
-
-def _in_child(folder: Path, expected: list[Any], writing: int) -> None:
-    """Load and predict under limits; never returns."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
-    warnings.simplefilter("ignore")
-    os.chdir(folder)  # as a notebook beside it has it
-    sys.path.insert(0, "")
-    try:
-        outcome = "equal" if predictions(folder) == expected else "other predictions"
-    except (PredgenError, OSError) as error:
-        outcome = "refused" if str(error).strip() else "error without a sentence"
-    except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "predgen" in f.filename][-2:]
-        outcome = f"error {type(error).__name__}: {str(error)[:80]} at {' '.join(where)}"
-    os.write(writing, outcome.encode(errors="replace"))
-    os._exit(0)
 
 
 def main() -> None:

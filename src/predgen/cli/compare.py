@@ -126,9 +126,6 @@ def compare(
     if dry_run:
         _list(plan)
         return
-    from predgen.cli.early import check_plan
-
-    check_plan(plan)
     from predgen.compare.runner import Experiment
     from predgen.compare.workers import LocalWorkers
 

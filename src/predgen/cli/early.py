@@ -1,10 +1,8 @@
 """What can be checked of a command without a model: within a second, before torch is imported for several."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from predgen import registries
-from predgen.compare.plan import Plan
 from predgen.config import RunConfig
 from predgen.data.examples import check_columns, custom_task
 from predgen.data.sources import read_rows
@@ -31,19 +29,6 @@ def check_rows(config: RunConfig) -> None:
     for path in (config.data, config.validation_data):
         if path is not None and not Path(path).is_fifo():  # a pipe can be read once only
             check_columns(next(read_rows(path)), task)
-
-
-def check_plan(plan: Plan) -> None:
-    """Look at the files that the runs of a plan would read, once for each source of rows, and at its test file.
-
-    Raises:
-        DataError: If a file is missing, cannot be read, or lacks a column.
-    """
-    for source in plan.sources:
-        config = plan.cells(source, plan.seeds[0], {})[0].config()
-        check_rows(config)
-        if plan.test_data is not None:
-            check_rows(replace(config, validation_data=plan.test_data))
 
 
 def check_saved(run: Path) -> None:
