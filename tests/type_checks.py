@@ -1,57 +1,102 @@
 """The type checker that `conftest.py` puts around every function of predgen while tests run."""
 
 import ast
+import dataclasses
 import functools
-import importlib
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from beartype import BeartypeConf, beartype
-from jaxtyping import _import_hook as hook
+from jaxtyping import jaxtyped
 
-# PEP 484's numeric tower: an int may stand where a float is expected, as for mypy.
-_checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+# PEP 484's numeric tower: an int may stand where a float is expected, as for mypy. A wrong type is what Python calls it.
+_checked = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeError))
+_NAME = "_checked_in_tests_"
 
 
 def check_calls_of(package: str) -> None:
-    """Have every function of a package checked, from its first import on."""
-    hook._JaxtypingLoader.exec_module = _run
-    hook.install_import_hook(package, f"{__name__}.{checked.__name__}")
+    """Have every function and every data class of a package checked, from its first import on."""
+    sys.meta_path.insert(0, _Finder(package))
 
 
-def _run(loader: Any, module: ModuleType) -> None:
-    """Run a module that is being imported.
+class _Finder(MetaPathFinder):
+    """Finds the package's modules.
 
-    jaxtyping's own method keeps other names for compiled files in force while the module runs, and so for everything that it
-    imports: torch, transformers and sympy are compiled anew in every process, which takes half a minute.
+    jaxtyping's own import hook costs more than the tests: it binds the arguments of every call to its signature, also where no
+    array is among them, makes two more functions of each one, and has torch, transformers and all else that a module of the
+    package imports compiled anew in every process.
     """
-    external, names = importlib._bootstrap_external, hook._optimized_cache_from_source
-    usual = external.cache_from_source
-    external.cache_from_source = functools.partial(names, loader._typechecker.get_hash())
-    try:
-        code = loader.get_code(module.__name__)
-    finally:
-        external.cache_from_source = usual
-    exec(code, module.__dict__)
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.split(".")[0] != self.package:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
 
 
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check arguments and result of a function, except in predgen.config.
+class _Loader(SourceFileLoader):
+    """Puts `checked` around every function, next to it, and around every data class, after it was made one."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)  # a compiled file knows nothing of checks
+        return compile(_with_checks(ast.parse(self.get_data(path), path)), path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        setattr(module, _NAME, checked)
+        super().exec_module(module)
+
+
+def _with_checks(tree: ast.Module) -> ast.Module:
+    """A module's code with the decorators."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            decorator = ast.copy_location(ast.Name(_NAME, ast.Load()), node)
+            is_class = isinstance(node, ast.ClassDef)
+            node.decorator_list.insert(0 if is_class else len(node.decorator_list), decorator)
+    return tree
+
+
+def checked(made: Any) -> Any:
+    """Check arguments and result of a function, or of the making of a data class, except in predgen.config.
 
     `RunConfig` takes what users wrote, of any type, and checks it itself with better messages: those are tested.
-    What does not exist while tests run cannot be checked and counts as Any: `Self` outside a decorated class, and
-    names imported for the type checker only.
+    What does not exist while tests run cannot be checked and counts as Any: `Self` outside a decorated class, a class that
+    is being defined, and names imported for the type checker only.
     """
-    if function.__module__ == "predgen.config":
-        return function
+    if made.__module__ == "predgen.config":
+        return made
+    if inspect.isclass(made):
+        if dataclasses.is_dataclass(made) and "__init__" in vars(made):
+            made.__init__ = checked(made.__init__)
+        return made
+    hints = {name: _resolved(hint, made) for name, hint in made.__annotations__.items()}
+    made.__annotations__ = hints
+    has_shapes = any("jaxtyping" in repr(hint) for hint in hints.values())
+    return jaxtyped(_checked(made), typechecker=None) if has_shapes else _checked(made)
+
+
+def _resolved(hint: Any, function: Any) -> Any:
+    """What a hint stands for; Any where that does not exist while tests run."""
+    if isinstance(hint, str):
+        try:
+            hint = eval(hint, function.__globals__)
+        except (NameError, AttributeError, TypeError, SyntaxError):  # of a base class in another file, or not there yet
+            return Any
     missing = ("typing.Self", *_names_for_type_checkers(str(sys.modules[function.__module__].__file__)))
-    for name, hint in function.__annotations__.items():
-        if any(word in (hint if isinstance(hint, str) else repr(hint)) for word in missing):
-            function.__annotations__[name] = Any
-    return _checked(function)
+    return Any if any(word in repr(hint) for word in missing) else hint
 
 
 @functools.cache
