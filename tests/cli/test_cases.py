@@ -59,12 +59,12 @@ def classes_file(path: Path, counts: Mapping[str, int]) -> Path:
 # Rare classes
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "2"])
-def test_classes_with_few_rows_are_trained_on_and_named(runs: Runs, tmp_path: Path, seed: str) -> None:
+def test_classes_with_few_rows_are_trained_on_and_named(runs: Runs, tmp_path: Path) -> None:
     data = classes_file(tmp_path / "a.csv", {"refund": 20, "bill": 14, "parcel": 3, "login": 1, "noise": 1})
-    given = (*own(data, "intent", "classification"), "--model", runs.base, "--seed", seed)
-    unmeasured = validated(*given)["unmeasured_classes"]
-    assert {"login", "noise"} <= set(unmeasured) <= {"login", "noise", "parcel"}
+    given = (*own(data, "intent", "classification"), "--model", runs.base)
+    for seed in ("2", "1", "0"):
+        unmeasured = validated(*given, "--seed", seed)["unmeasured_classes"]
+        assert {"login", "noise"} <= set(unmeasured) <= {"login", "noise", "parcel"}
     result = predgen("train", *given, "--max-steps", "2", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert all(repr(label) in result.output for label in unmeasured)
@@ -73,14 +73,16 @@ def test_classes_with_few_rows_are_trained_on_and_named(runs: Runs, tmp_path: Pa
     assert manifest["report"]["unmeasured_classes"] == unmeasured
 
 
-@pytest.mark.parametrize("seed", ["0", "1", "2", "3", "4"])
-def test_shared_rare_classes(tmp_path: Path, seed: str) -> None:
+def test_shared_rare_classes(runs: Runs, tmp_path: Path) -> None:
     data = shared("rare_classes.csv")
-    given = (*own(data, "intent", "classification", r"Message: {text}\nIntent:"), "--seed", seed)
+    given = (*own(data, "intent", "classification", r"Message: {text}\nIntent:"), "--model", runs.base)
+    rows = Counter(line.rsplit(",", 1)[1] for line in data.read_text(encoding="utf-8").splitlines()[1:])
+    rare = {label for label, n in rows.items() if n == 1}
+    for seed in ("1", "2", "3", "4"):
+        assert rare <= set(validated(*given, "--seed", seed)["unmeasured_classes"])
     manifest = trained(*given, out=tmp_path / "run")
     assert len(manifest["setup"]["labels"]) == 24
-    rows = Counter(line.rsplit(",", 1)[1] for line in data.read_text(encoding="utf-8").splitlines()[1:])
-    assert {label for label, n in rows.items() if n == 1} <= set(manifest["report"]["unmeasured_classes"])
+    assert rare <= set(manifest["report"]["unmeasured_classes"])
 
 
 # Learning curves

@@ -1,9 +1,11 @@
 """The experiments that are part of the project can be read, and hold figures, not texts."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from predgen.compare.paired import sign_flip_p
 from predgen.compare.records import read_records
 from predgen.compare.statistics import findings
 
@@ -12,7 +14,8 @@ EXPERIMENTS = sorted(path.parent for path in ROOT.glob("experiments/*/experiment
 
 
 @pytest.mark.parametrize("folder", EXPERIMENTS, ids=lambda folder: folder.name)
-def test_experiment_of_the_project_is_whole_and_holds_no_texts(folder: Path) -> None:
+def test_experiment_of_the_project_is_whole_and_holds_no_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("predgen.compare.statistics.sign_flip_p", partial(sign_flip_p, n_flips=100))
     found = findings(folder, n_resamples=50)
     assert {entry.task for entry in found.entries} == set(found.tasks)
     assert not any(shortfall.status == "failed" for shortfall in found.shortfalls)

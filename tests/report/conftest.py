@@ -10,6 +10,7 @@ import yaml
 
 from compare.factory import ERROR, REFUSAL, SOURCES, VARIANTS, Simulated, broken, records, trials, write_experiment
 from html_pages import Element, read_page
+from predgen.compare.paired import sign_flip_p
 from predgen.compare.records import PLAN_FILE, Record
 from predgen.compare.statistics import findings
 from predgen.report.experiment import Experiment, load_experiment
@@ -68,6 +69,7 @@ def _few_draws() -> Iterator[None]:
     """Intervals are rougher for it, and tests ten times as fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("predgen.report.experiment.findings", partial(findings, n_resamples=200))
+        patch.setattr("predgen.compare.statistics.sign_flip_p", partial(sign_flip_p, n_flips=2000))
         yield
 
 
