@@ -102,7 +102,8 @@ def _resolved(hint: Any, function: Any) -> Any:
 @functools.cache
 def _names_for_type_checkers(path: str) -> tuple[str, ...]:
     """Names that a file imports under `if TYPE_CHECKING:`."""
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    source = Path(path).read_text(encoding="utf-8")
+    tree = ast.parse(source if "TYPE_CHECKING" in source else "")
     blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test).endswith("TYPE_CHECKING")]
     imports = [n for block in blocks for n in ast.walk(block) if isinstance(n, ast.Import | ast.ImportFrom)]
     return tuple((alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names)

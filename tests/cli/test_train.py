@@ -150,14 +150,13 @@ def test_resume_needs_a_run_with_the_same_settings(runs: Runs, tmp_path: Path) -
     assert "was started with other settings (seed 0 -> 5); resume with the same ones." in message
 
 
-def test_help_shows_every_setting_in_its_group(runs: Runs) -> None:
+def test_help_shows_every_setting_in_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from predgen.config import setting_fields
 
-    done = subprocess.run(
-        [sys.executable, "-m", "predgen", "train", "--help"],
-        env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "200")
+    done = predgen("train", "--help")
+    assert done.exit_code == 0, done.output
     for f in setting_fields():
         assert f"--{f.name.replace('_', '-')} " in done.stdout
         assert f"─ {f.metadata['group']} ─" in done.stdout
@@ -189,10 +188,8 @@ def test_ctrl_c_saves_and_resume_completes(runs: Runs, tmp_path: Path) -> None:
     assert "interrupted: stopped at optimizer step" in flat(said)
     assert "--resume" in said
     assert not (tmp_path / "run" / "predgen.json").exists()
-    done = subprocess.run(
-        [*command, "--resume"], env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = predgen(*command[3:], "--resume")
+    assert done.exit_code == 0, done.output
     assert read_manifest(tmp_path / "run").report["optimizer_steps"] == 30
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines() if "loss" in json.loads(line)]
     assert steps == list(range(1, 31))  # no step was trained twice

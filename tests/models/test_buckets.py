@@ -59,10 +59,8 @@ def trained_weights(model: PredictionModel) -> dict[str, Tensor]:
     "settings",
     [
         {},
-        {"gradient_accumulation": 2},
+        {"method": "predictor", "gradient_accumulation": 2, "gradient_checkpointing": True},
         {"peft": "adalora", "loss": "adaptive"},
-        {"method": "predictor"},
-        {"gradient_checkpointing": True},
         {"reduction": "batch"},
     ],
     ids=str,
