@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from predgen.baselines import STRENGTHS, constant, tfidf
 from predgen.core import Example, Target
 from predgen.errors import ConfigError, DataError
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.measure import measure
 from tiny_runs import tiny_rows
 
 
@@ -50,7 +50,7 @@ def test_tfidf_is_the_best_of_its_strengths_on_validation_rows(kind: str) -> Non
         model = Ridge(1 / strength, tol=1e-8) if kind == "regression" else LogisticRegression(C=strength, max_iter=2000)
         model.fit(vectorizer.transform(texts(train)), targets(train))
         guess = list(model.predict(vectorizer.transform(texts(validation))))
-        scores.append(evaluate_metrics([metric], targets(validation), guess)[metric])
+        scores.append(measure([metric], targets(validation), guess)[metric])
         predictions.append(list(model.predict(vectorizer.transform(texts(test)))))
     best = scores.index(min(scores) if kind == "regression" else max(scores))
     found = tfidf(train, validation, test, kind, metric)

@@ -12,8 +12,8 @@ from predgen.core import Example, Prediction, Target
 from predgen.errors import ConfigError, DataError
 from predgen.evaluation import Evaluation, evaluate, rows_to_measure
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import evaluate_metrics
 from predgen.metrics.intervals import bootstrap_interval
+from predgen.metrics.measure import measure
 from predgen.training.prepare import load_data
 from predgen.training.run import train
 from tiny_runs import tiny_base, tiny_data, tiny_rows, tiny_run
@@ -40,7 +40,7 @@ def test_metrics_are_those_of_the_predictions(labelled: TrainedModel) -> None:
     predictions = labelled.predict_examples(rows)
     targets, values = [r.target.value for r in rows if r.target], [p.value for p in predictions]
     probabilities = [p.probabilities for p in predictions]
-    assert found.metrics == evaluate_metrics(labelled.task.metrics, targets, values, probabilities, labelled.labels)
+    assert found.metrics == measure(labelled.task.metrics, targets, values, probabilities, labelled.labels)
     assert found.metrics["accuracy"] == sum(t == v for t, v in zip(targets, values, strict=True)) / 30
     expected = bootstrap_interval("log_loss", targets, values, probabilities, labelled.labels, n_resamples=50, seed=7)
     assert found.intervals["log_loss"] == expected

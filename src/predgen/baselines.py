@@ -10,7 +10,7 @@ import numpy as np
 
 from predgen.core import Example, Kind
 from predgen.errors import ConfigError, DataError
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.base import metric_of
 
 STRENGTHS = tuple(float(c) for c in np.logspace(-2, 2, 9))
 """Inverse regularisation strengths that are tried."""
@@ -84,13 +84,11 @@ def tfidf(
     except ValueError as error:
         raise DataError(f"the baseline 'tfidf' finds no words in the {len(train)} training rows: {error}.") from error
     held_out, targets = vectorizer.transform(_texts(validation)), _targets(validation)
-    from predgen import registries
-
-    sign = 1 if registries.metrics.get(metric).greater_is_better else -1
+    chooses = metric_of(metric)
     best: tuple[float, Any] | None = None
     for strength in STRENGTHS:
         model = _linear(kind, strength).fit(features, _targets(train))
-        score = sign * evaluate_metrics([metric], targets, list(model.predict(held_out)))[metric]
+        score = chooses.sign * chooses(targets, list(model.predict(held_out)))
         if best is None or score > best[0]:
             best = (score, model)
     assert best is not None

@@ -71,7 +71,7 @@ class Decoding:
 
 
 DECODINGS = ("greedy", "argmax", "mean", "median", "best", "free")
-"""Names that users may give; "best" stands for the mean, or for the median where the metric is the absolute error."""
+"""Names that users may give; "best" stands for the point that the run's metric rewards: the median for the absolute error, else the mean."""
 
 
 @dataclass(frozen=True, slots=True)

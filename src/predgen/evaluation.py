@@ -16,8 +16,8 @@ from predgen.data.sources import rows_of
 from predgen.data.tables import is_published
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel, count_flags
-from predgen.metrics.base import evaluate_metrics
-from predgen.metrics.intervals import bootstrap_interval
+from predgen.metrics.base import metrics_of
+from predgen.metrics.measure import measure, measure_intervals
 from predgen.models.base import PLAIN
 from predgen.registry import near_matches
 from predgen.training.prepare import load_data, load_split
@@ -89,17 +89,12 @@ def evaluate(
     predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
     targets = [example.target.value for example in examples if example.target is not None]
     values = [prediction.value for prediction in predictions]
-    probabilities = [p.probabilities for p in predictions] if trained.labels and predictions else []
-    complete = bool(probabilities) and None not in probabilities
-    labels, known = (trained.labels, probabilities) if complete else (None, None)
-    names = [n for n in trained.task.metrics if complete or not registries.metrics.get(n).needs_probabilities]
+    names = metrics_of(trained.config.metric, trained.task)
+    columns = (targets, values, [p.probabilities for p in predictions], trained.labels)
     return Evaluation(
         len(examples),
-        evaluate_metrics(names, targets, values, known, labels),
-        {
-            name: bootstrap_interval(name, targets, values, known, labels, n_resamples=n_resamples, seed=seed)
-            for name in names
-        },
+        measure(names, *columns),
+        measure_intervals(names, *columns, n_resamples=n_resamples, seed=seed),
         counts(trained, examples, predictions),
     )
 

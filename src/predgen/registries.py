@@ -71,7 +71,7 @@ metrics.register("mae", "predgen.metrics.regression:MAE", "mean absolute error")
 metrics.register("pearson", "predgen.metrics.regression:PEARSON", "linear correlation")
 metrics.register("spearman", "predgen.metrics.regression:SPEARMAN", "rank correlation")
 metrics.register("r2", "predgen.metrics.regression:R2", "share of variance explained")
-metrics.register("exact_match", "predgen.metrics.math:EXACT_MATCH", "share of answers within 1e-4")
+metrics.register("exact_match", "predgen.metrics.exact_match:EXACT_MATCH", "share of answers within 1e-4")
 
 mi_estimators = Registry("mutual information estimator")
 mi_estimators.register("mine", "predgen.analysis.estimators.mine:Mine", "Donsker-Varadhan bound with a statistics network (Belghazi et al. 2018)")

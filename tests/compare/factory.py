@@ -13,7 +13,7 @@ import yaml
 
 from predgen import registries
 from predgen.compare.records import PLAN_FILE, Measurement, Predictions, Record, write_record
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.measure import measure
 
 TASKS = ("sst2", "boolq", "sick", "wassa", "gsm8k")
 SOURCES = {"multiarith": "gsm8k"}
@@ -185,7 +185,7 @@ def measurement(task: str, predictions: Predictions, split: str = "test") -> Mea
     """Measure predictions as the runner does."""
     p = predictions
     names = [n for n in registries.tasks.get(task).metrics if p.probabilities or n != "log_loss"]
-    values = evaluate_metrics(names, p.target, p.value, p.probabilities, p.labels or None)
+    values = measure(names, p.target, p.value, p.probabilities, p.labels)
     digest = hashlib.sha256(repr((p.row_id, p.target)).encode()).hexdigest()[:16]
     return Measurement(
         task,

@@ -16,7 +16,7 @@ from predgen.compare.rows import load_rows
 from predgen.compare.runner import Experiment, read_plan
 from predgen.core import Decoding
 from predgen.errors import ConfigError, DataError
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.measure import measure
 from predgen.training.run import train
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
 
@@ -261,7 +261,7 @@ def test_gain_over_the_constant_has_the_sign_of_better(files: dict[str, Any], tm
     rows = load_rows(plan.cells("data", 0, {})[0], Path()).training
     name = "mse" if target == "score" else "accuracy"
     plain = constant(rows.train, rows.validation, rows.task.kind).values
-    expected = evaluate_metrics([name], [r.target.value for r in rows.validation if r.target], plain)[name]
+    expected = measure([name], [r.target.value for r in rows.validation if r.target], plain)[name]
     better = (record.validation[name] or 0) - expected
     assert gain["gain"] == pytest.approx(-better if target == "score" else better)
 

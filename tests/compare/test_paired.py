@@ -9,7 +9,7 @@ from scipy import stats
 
 from predgen.compare.findings import Difference, Estimate
 from predgen.compare.paired import holm, min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
-from predgen.compare.resampling import Draws
+from predgen.metrics.bootstrap import Draws
 
 
 def test_sign_flips_of_right_and_wrong_are_mcnemars_exact_test() -> None:

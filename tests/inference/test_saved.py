@@ -25,7 +25,7 @@ from predgen.errors import ConfigError, ModelError, SavedModelError, StorageErro
 from predgen.figures import number
 from predgen.inference import exchange, saved
 from predgen.inference.trained import TrainedModel
-from predgen.training.run import measure
+from predgen.metrics.measure import measure
 from tiny_runs import tiny_base, tiny_data, tiny_run
 
 METHODS = ("predictor", "generator", "predgen")

@@ -122,7 +122,7 @@ def test_unparsed_rows_are_left_out(metric: Metric) -> None:
         ([1.0, float("nan")], [1.0, 2.0], "target of row 1 is missing"),
         ([1.0, 2.0], [1.0, float("inf")], "prediction of row 1 is inf"),
         ([1.0, 2.0], [1.0, "many"], "prediction of row 1 is 'many', but this metric compares numbers"),
-        ([1.0, 2.0], [1.0], "metric 'mse' got 2 targets and 1 predictions"),
+        ([1.0, 2.0], [1.0], "got 2 targets and 1 predictions"),
     ],
 )
 def test_bad_columns_are_refused(targets: list[object], predictions: list[object], message: str) -> None:

@@ -11,7 +11,7 @@ from predgen.config import RunConfig
 from predgen.core import Decoding
 from predgen.evaluation import evaluate, rows_to_measure
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.math import EXACT_MATCH
+from predgen.metrics.exact_match import EXACT_MATCH
 from predgen.training.run import train
 from task_files import target_of
 from tiny_models import save_tiny

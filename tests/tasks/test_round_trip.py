@@ -18,7 +18,7 @@ from predgen.data.encode import Encoded, Encoder
 from predgen.data.examples import to_examples
 from predgen.data.tables import available_splits, load_task
 from predgen.inference.batching import predict_encoded
-from predgen.metrics.base import evaluate_metrics
+from predgen.metrics.measure import measure
 from predgen.models.base import PredictionModel
 from predgen.training.prepare import make_codec, make_encoder, make_setup
 from task_files import REAL, needs_real_rows, publish, target_of, task_of
@@ -108,9 +108,7 @@ def check_predictor(encoder: Encoder, examples: list[Example], train: list[Examp
     values = [prediction.value for prediction in predictions]
     assert all(v in setup.labels if setup.labels else math.isfinite(v) for v in values)
     probabilities = [p.probabilities for p in predictions] if setup.labels else None
-    found = evaluate_metrics(
-        task.metrics, [target_of(e) for e in examples], values, probabilities, setup.labels or None
-    )
+    found = measure(task.metrics, [target_of(e) for e in examples], values, probabilities, setup.labels)
     assert set(found) == set(task.metrics)
     assert math.isfinite(found[task.metrics[0]])
 

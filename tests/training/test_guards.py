@@ -15,12 +15,13 @@ from predgen import registries
 from predgen.core import Example, Target
 from predgen.errors import ConfigError, DataError, PredgenError, TrainingError
 from predgen.losses.base import JointLoss
+from predgen.metrics.measure import measure
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks
 from predgen.training.checkpoints import WEIGHTS, checkpoints
 from predgen.training.loop import PredictionTrainer, trainable_state
 from predgen.training.prepare import TrainingData
-from predgen.training.run import measure, train
+from predgen.training.run import train
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_run
 
 
@@ -200,7 +201,9 @@ def test_best_checkpoint_is_what_is_returned_and_reported(
     assert [n for n in state if not torch.equal(state[n], kept[8][n])] == []
     assert any(not torch.equal(kept[8][n], kept[12][n]) for n in state)  # guard: the last steps changed something
     rows = [trained.encoder.encode(e, with_answer=False) for e in data.validation]
-    again = measure(["accuracy", "log_loss"], rows, trained.predict_encoded(rows), trained.labels)
+    predicted, targets = trained.predict_encoded(rows), [e.target.value for e in data.validation if e.target]
+    values, probabilities = [p.value for p in predicted], [p.probabilities for p in predicted]
+    again = measure(["accuracy", "log_loss"], targets, values, probabilities, trained.labels)
     assert {name: trained.report["validation"][name] for name in again} == again
 
 

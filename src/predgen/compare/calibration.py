@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from predgen.compare.findings import Bin, Calibration, Residuals
-from predgen.compare.resampling import Floats, row_scores
 from predgen.compare.runs import Run
+from predgen.metrics.classification import ACCURACY, LOG_LOSS
+from predgen.metrics.weighted import Floats
 
 N_BINS = 10
 """Bins of equal width for reliability diagram and ECE."""
@@ -30,7 +31,7 @@ def calibration(runs: Sequence[Run]) -> Calibration | None:
     return Calibration(
         ece=float(np.mean([_ece(_bins(c, r)) for c, r in zip(confidence, right, strict=True)])),
         brier=float(np.mean([_brier(run) for run in runs])),
-        log_loss=float(np.mean([row_scores("log_loss", run.rows()).mean() for run in runs])),
+        log_loss=float(np.mean([LOG_LOSS.row_scores(run.rows()).mean() for run in runs])),
         bins=_bins(np.concatenate(confidence), np.concatenate(right)),
     )
 
@@ -40,7 +41,7 @@ def _confidence(run: Run) -> tuple[Floats, Floats]:
     rows = run.rows()
     assert rows.probabilities is not None
     said = rows.predictions[:, None] == np.array(rows.labels, dtype=object)
-    return (said * rows.probabilities).sum(axis=1), row_scores("accuracy", rows)
+    return (said * rows.probabilities).sum(axis=1), ACCURACY.row_scores(rows)
 
 
 def _bins(confidence: Floats, right: Floats) -> list[Bin]:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from predgen import registries
 from predgen.baselines import BaselinePredictions, constant, tfidf
 from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.plan import Cell
@@ -34,8 +33,9 @@ from predgen.files import locked, write_text
 from predgen.inference.exchange import MANIFEST
 from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import PRIMARY, evaluate_metrics, primary_metric
+from predgen.metrics.base import PRIMARY, metric_of, metrics_of, primary_metric
 from predgen.metrics.intervals import paired_difference
+from predgen.metrics.measure import measure
 from predgen.training.folder import is_run_of, put_in_order
 from predgen.training.run import train, zero_shot
 
@@ -189,9 +189,9 @@ def _gain(trained: TrainedModel, rows: CellRows) -> dict[str, float | None]:
     data = rows.training
     values = [p.value for p in trained.predict_examples(data.validation)]
     plain = constant(data.train, data.validation, data.task.kind).values
-    metric = PRIMARY[data.task.kind]
+    metric = metric_of(PRIMARY[data.task.kind])
     found = paired_difference(metric, _target_values(data.validation), values, plain)
-    if registries.metrics.get(metric).greater_is_better:
+    if metric.greater_is_better:
         return _defined({"gain": found.difference, "low": found.low, "high": found.high})
     return _defined({"gain": -found.difference, "low": -found.high, "high": -found.low})
 
@@ -233,7 +233,8 @@ def _measured(
     probabilities = None
     if trained.labels and all(p.probabilities is not None for p in predictions):
         probabilities = [[float(v) for v in p.probabilities or ()] for p in predictions]
-    metrics = _metrics(trained.task.metrics, examples, [p.value for p in predictions], probabilities, trained.labels)
+    names, values = metrics_of(trained.config.metric, trained.task), [p.value for p in predictions]
+    metrics = _defined(measure(names, _target_values(examples), values, probabilities, trained.labels))
     spread: dict[str, Any] = {}
     if predictions and all(p.distribution is not None for p in predictions):
         found = [p.distribution for p in predictions if p.distribution is not None]
@@ -248,7 +249,7 @@ def _measured(
     columns = Predictions(
         row_id=[example.row_id for example in examples],
         target=_target_values(examples),
-        value=[p.value for p in predictions],
+        value=values,
         probabilities=_shortened(probabilities),
         labels=list(trained.labels) if probabilities is not None else [],
         flags={flag: [i for i, p in enumerate(predictions) if flag in p.flags] for flag in flags},
@@ -260,7 +261,7 @@ def _measured(
 def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
     """The record of a baseline that needs no language model."""
     data = rows.training
-    names = data.task.metrics
+    names = metrics_of(cell.config().metric, data.task)
 
     def predicted(examples: Sequence[Example]) -> BaselinePredictions:
         if cell.baseline == "constant":
@@ -268,7 +269,7 @@ def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
         return tfidf(data.train, data.validation, examples, data.task.kind, PRIMARY[data.task.kind])
 
     def figures(examples: Sequence[Example], found: BaselinePredictions) -> dict[str, float | None]:
-        return _metrics(names, examples, found.values, found.probabilities, found.labels)
+        return _defined(measure(names, _target_values(examples), found.values, found.probabilities, found.labels))
 
     measurements = []
     for name, examples in rows.tests.items():
@@ -285,19 +286,6 @@ def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
         measurements.append(Measurement(name, rows.split, figures(examples, found), {}, digest, columns))
     validation = figures(data.validation, predicted(data.validation)) if data.validation else {}
     return replace(record, validation=validation, measurements=measurements, cost={"peak_memory_bytes": peak_bytes()})
-
-
-def _metrics(
-    names: Sequence[str],
-    examples: Sequence[Example],
-    values: Sequence[Any],
-    probabilities: Sequence[Sequence[float]] | None,
-    labels: Sequence[str],
-) -> dict[str, float | None]:
-    """All metrics that can be computed from what is there; None where one is not defined."""
-    kept = [n for n in names if probabilities is not None or not registries.metrics.get(n).needs_probabilities]
-    known = (probabilities, labels) if probabilities is not None else (None, None)
-    return _defined(evaluate_metrics(kept, _target_values(examples), values, *known))
 
 
 def _defined(metrics: Mapping[str, float]) -> dict[str, float | None]:

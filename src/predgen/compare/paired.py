@@ -23,7 +23,8 @@ import numpy as np
 from scipy import stats
 
 from predgen.compare.findings import Difference, Verdict
-from predgen.compare.resampling import Draws, Floats, standard_error
+from predgen.metrics.bootstrap import Draws, standard_error
+from predgen.metrics.weighted import Floats
 
 ALPHA = 0.05
 N_FLIPS = 20_000

@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from predgen import registries
 from predgen.compare.cell import finished
 from predgen.compare.plan import Cell, Plan
 from predgen.compare.records import FOLDERS, PLAN_FILE, Record, find_records, write_record
@@ -20,7 +19,7 @@ from predgen.errors import ConfigError, DataError
 from predgen.escaping import in_line
 from predgen.figures import number
 from predgen.files import holdings, locked_folder, tidy, write_text
-from predgen.metrics.base import PRIMARY, primary_metric
+from predgen.metrics.base import PRIMARY, metric_of, primary_metric
 from predgen.progress import ProgressBar
 from predgen.terminal import PlainConsole
 from predgen.training.prepare import make_setup, task_of
@@ -169,7 +168,7 @@ class Experiment:
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for source in self.plan.sources:
             metric = primary_metric(self.plan.settings.get("metric"), self._rows[source].training.task)
-            sign = 1 if registries.metrics.get(metric).greater_is_better else -1
+            sign = metric_of(metric).sign
             for variant in self.plan.variants:
                 own = [t for t in trials if t.task == source and t.variant == variant.name]
                 known = [(t.validation[metric], t) for t in own if t.validation.get(metric) is not None]

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from predgen import registries
 from predgen.compare.findings import RunStatus, Shortfall, VariantFacts
 from predgen.compare.records import Measurement, Record
-from predgen.compare.resampling import row_scores
+from predgen.core import Kind
 from predgen.errors import DataError
-from predgen.metrics.base import PRIMARY, Rows, evaluate_metrics
+from predgen.metrics.base import PRIMARY, metric_of
+from predgen.metrics.measure import measure
+from predgen.metrics.rows import Rows
 
 MEAN = " (mean)"
 """What is added to a variant's name where the mean of its numbers is measured."""
@@ -43,9 +45,7 @@ class Run:
     def rows(self) -> Rows:
         """Return checked columns, with probabilities where there are any."""
         p = self.measurement.predictions
-        metric = registries.metrics.get("log_loss" if p.probabilities else PRIMARY[self.record.kind])
-        found: Rows = metric.rows(p.target, p.value, p.probabilities, p.labels)
-        return found
+        return Rows.checked(cast(Kind, self.record.kind), p.target, p.value, p.probabilities or None, p.labels)
 
     def figure(self, name: str) -> float:
         """Return a metric as the record tells it; the primary one of its predictions where it does not; nan without."""
@@ -56,9 +56,7 @@ class Run:
 
     def primary(self) -> float:
         """Return the primary metric of the predictions; nan where no number could be read."""
-        scores = row_scores(PRIMARY[self.record.kind], self.rows())
-        read = ~np.isnan(scores)
-        return float(scores[read].mean()) if read.any() else float("nan")
+        return metric_of(PRIMARY[self.record.kind]).on(self.rows())
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ def _derived(run: Run) -> Iterator[tuple[str, Run]]:
     if record.kind != "regression" or not is_generator or p.mean is None:
         return
     names = [name for name in measurement.metrics if name in registries.metrics]
-    values = evaluate_metrics(names, p.target, p.mean)
+    values = measure(names, p.target, p.mean)
     metrics = {name: None if math.isnan(value) else value for name, value in values.items()}
     predictions = replace(p, value=list(p.mean))
     yield record.variant + MEAN, Run(record, replace(measurement, metrics=metrics, predictions=predictions))

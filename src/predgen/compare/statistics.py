@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from predgen import registries
 from predgen.compare.calibration import calibration, residuals
+from predgen.compare.estimates import estimate
 from predgen.compare.findings import (
     Cost,
     Difference,
@@ -26,10 +26,11 @@ from predgen.compare.findings import (
 from predgen.compare.notes import notes
 from predgen.compare.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
 from predgen.compare.records import PLAN_FILE, Record, read_records
-from predgen.compare.resampling import CONFIDENCE, RANGES, Draws, Floats, estimate, metric_of_resamples, row_scores
 from predgen.compare.runs import CONSTANT, Run, Runs, gather
 from predgen.errors import ConfigError
-from predgen.metrics.base import PRIMARY
+from predgen.metrics.base import PRIMARY, Metric, metric_of
+from predgen.metrics.bootstrap import CONFIDENCE, Draws
+from predgen.metrics.weighted import Floats, Weights
 from predgen.registry import near_matches
 
 N_RESAMPLES = 2000
@@ -169,7 +170,7 @@ class _Scored:
             variant=variant.name,
             derived_from=variant.derived_from,
             metric=primary,
-            greater_is_better=registries.metrics.get(primary).greater_is_better,
+            greater_is_better=metric_of(primary).greater_is_better,
             seeds=list(found),
             lacking=[seed for seed in expected if seed not in found],
             rows=len(runs[0].measurement.predictions.row_id),
@@ -181,27 +182,23 @@ class _Scored:
         )
 
     def _figures(self, names: Sequence[str], runs: Sequence[Run]) -> dict[str, Estimate]:
-        """Metrics with intervals that are kept inside the metric's range; metrics without a known one have none."""
+        """Metrics with intervals; one that is not registered here has the records' values alone."""
         rows = [run.rows() for run in runs]
         draws = Draws(len(rows[0]), self.n_resamples, self.seed)
         by_seed = {name: [run.figure(name) for run in runs] for name in names}
-        known = [name for name in names if name in RANGES and not np.isnan(by_seed[name]).any()]
+        known = {n: m for n in names if (m := _registered(n)) is not None and not np.isnan(by_seed[n]).any()}
 
-        def resampled(weights: Floats) -> Floats:
-            return np.array([[metric_of_resamples(name, r, weights) for r in rows] for name in known]).T
+        def resampled(weights: Weights) -> Floats:
+            return np.array([[metric.on_resamples(r, weights) for r in rows] for metric in known.values()]).T
 
         values = draws.over_rows(resampled) if known else np.empty(0)  # resamples x seeds x metrics
-        return {
-            name: estimate(
-                by_seed[name], values[..., known.index(name)] if name in known else None, draws, RANGES.get(name)
-            )
-            for name in names
-        }
+        intervals = {name: (values[..., i], draws, metric.bounds) for i, (name, metric) in enumerate(known.items())}
+        return {name: estimate(by_seed[name], *intervals.get(name, (None, draws))) for name in names}
 
     def scores(self, task: str, variant: VariantFacts) -> dict[int, Floats]:
         """Seed -> score of each row in the primary metric."""
-        name = PRIMARY[self.runs.kinds[task]]
-        return {seed: row_scores(name, run.rows()) for seed, run in self.runs.of(task, variant).items()}
+        metric = metric_of(PRIMARY[self.runs.kinds[task]])
+        return {seed: metric.row_scores(run.rows()) for seed, run in self.runs.of(task, variant).items()}
 
     def differences(self, first: VariantFacts, second: VariantFacts, family: str) -> Iterator[Difference]:
         """Yield the difference of two variants on each task where they have seeds in common.
@@ -225,7 +222,7 @@ class _Scored:
         self, task: str, names: tuple[str, str], family: str, seeds: list[int], first: Floats, second: Floats
     ) -> Difference:
         """A difference that is not yet corrected; scores are seeds x rows."""
-        metric = registries.metrics.get(PRIMARY[self.runs.kinds[task]])
+        metric = metric_of(PRIMARY[self.runs.kinds[task]])
         read = np.asarray(~np.isnan(first + second).any(axis=0))
         first, second = first[:, read], second[:, read]
         n_rows, by = int(read.sum()), first - second
@@ -252,6 +249,14 @@ class _Scored:
             verdict="no difference shown",
             standardised=standardised(first, second, metric.greater_is_better) if n_rows else None,
         )
+
+
+def _registered(name: str) -> Metric | None:
+    """The metric that a record names; None where the package that it comes from is not imported here."""
+    try:
+        return metric_of(name)
+    except ConfigError:
+        return None
 
 
 def _verdicts(differences: Sequence[Difference], task: str) -> set[Verdict]:

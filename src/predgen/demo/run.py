@@ -21,8 +21,7 @@ from predgen.escaping import in_line
 from predgen.figures import number
 from predgen.inference.stream import predict_file
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import evaluate_metrics
-from predgen.metrics.intervals import bootstrap_interval
+from predgen.metrics.measure import measure, measure_intervals
 from predgen.terminal import PlainConsole
 from predgen.training.run import train
 
@@ -74,7 +73,7 @@ def run_demo(out: Path, console: PlainConsole) -> list[Measured]:
     console.print("Validation and test rows have nouns, and 10 % adjectives, that no training row has.")
     results: list[Measured] = []
     for task in TASKS:
-        results += _measure(task, "tf-idf", *_baseline(task, splits), splits["test"])
+        results += _measure(task, "tf-idf", _baseline(task, splits), splits["test"])
         for method in METHODS:
             folder = out / f"{task.name}-{method}"
             trained = train(_config(task, method, files), folder, overwrite=folder.exists(), console=console)
@@ -116,34 +115,31 @@ def _config(task: DemoTask, method: str, files: Mapping[str, Path]) -> RunConfig
     )
 
 
-def _baseline(task: DemoTask, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[list[Any], Any, Any]:
+def _baseline(task: DemoTask, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Any]:
     """TF-IDF of words and word pairs with ridge or logistic regression."""
     train, validation, test = (
         [Example(i, {"text": row["text"]}, Target(row[task.name])) for i, row in enumerate(splits[name])]
         for name in ("train", "validation", "test")
     )
-    return tfidf(train, validation, test, task.kind, task.metrics[0]).values, None, None
+    return tfidf(train, validation, test, task.kind, task.metrics[0]).values
 
 
 def _test(task: DemoTask, method: str, trained: TrainedModel, rows: Sequence[Mapping[str, Any]]) -> list[Measured]:
     """Measure a trained model on the test rows."""
     predictions = trained.predict(rows)
-    probabilities = [p.probabilities for p in predictions] if task.kind == "classification" else None
-    return _measure(task, method, [p.value for p in predictions], probabilities, trained.labels or None, rows)
+    return _measure(task, method, [p.value for p in predictions], rows)
 
 
 def _measure(
     task: DemoTask,
     method: str,
     values: Sequence[Any],
-    probabilities: Any,  # noqa: ANN401
-    labels: tuple[str, ...] | None,
     rows: Sequence[Mapping[str, Any]],
 ) -> list[Measured]:
     """Metrics with their intervals."""
     targets = [row[task.name] for row in rows]
-    points = evaluate_metrics(task.metrics, targets, values, probabilities, labels)
-    intervals = {name: bootstrap_interval(name, targets, values, probabilities, labels) for name in task.metrics}
+    points = measure(task.metrics, targets, values)
+    intervals = measure_intervals(task.metrics, targets, values)
     return [Measured(task.name, method, name, points[name], *intervals[name]) for name in task.metrics]
 
 

@@ -17,7 +17,7 @@ from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.inference.cloze import predict_options
 from predgen.inference.prefixes import KeptPrefix
-from predgen.metrics.base import primary_metric
+from predgen.metrics.base import metric_of, primary_metric
 from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.base_model import BaseModel
 from predgen.registry import near_matches
@@ -182,8 +182,8 @@ class TrainedModel:
                 raise ConfigError(
                     f"`decode` 'best' is a point of a distribution over numbers, but this is a {self.model.setup.kind} model."
                 )
-            metric = primary_metric(self.config.metric, self.task)
-            decoding = replace(decoding, how="median" if metric == "mae" else "mean")
+            metric = metric_of(primary_metric(self.config.metric, self.task))
+            decoding = replace(decoding, how=metric.point)
         self.model.check(decoding)
         return decoding
 

@@ -1,55 +1,41 @@
-"""What a metric is, and how several are computed on the same rows."""
+"""What a metric is: one object from which values, intervals, tests, directions and tables follow."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from predgen import registries
 from predgen.core import Kind, TaskSpec
-from predgen.errors import DataError
-
-Values = npt.NDArray[Any]
-"""Column of targets or predictions: label texts (None: unparsed), or float64 (nan: unparsed)."""
+from predgen.errors import ConfigError, DataError
+from predgen.metrics.rows import Column, Probabilities, Rows, Values
+from predgen.metrics.weighted import Floats, Weights, weighted_mean
 
 PRIMARY: Mapping[str, str] = {"classification": "accuracy", "regression": "mse", "math": "exact_match"}
 """Metric by which methods are compared, and by which all else is chosen unless a task or setting says otherwise: a mean
 over rows, defined for one row and for constant predictions, too, unlike correlations."""
 
-Probabilities = npt.NDArray[np.float64]
+UNBOUNDED = (-float("inf"), float("inf"))
+
 MetricFunction = Callable[[Values, Values, Probabilities | None, tuple[str, ...] | None], float]
+"""(targets, predictions, probabilities, labels) -> value."""
 
+RowScores = Callable[[Rows], npt.NDArray[Any]]
+"""N rows -> N scores."""
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Checked columns of the same rows, as metric functions take them.
-
-    Attributes:
-        targets: True labels or numbers; none is missing.
-        predictions: Predicted labels or numbers; None (labels) or nan (numbers) where the text was not readable.
-        probabilities: P(label), rows x classes, columns in the order of `labels`; None where there are none.
-        labels: The classes in the order of `probabilities`' columns.
-    """
-
-    targets: Values
-    predictions: Values
-    probabilities: Probabilities | None = None
-    labels: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def take(self, index: npt.NDArray[Any]) -> "Rows":
-        """Return the rows at `index` (positions or a mask), all columns alike."""
-        probabilities = None if self.probabilities is None else self.probabilities[index]
-        return Rows(self.targets[index], self.predictions[index], probabilities, self.labels)
+Resampled = Callable[[Rows, Weights], Floats]
+"""N rows, R x N weights -> R values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A figure of merit over rows. Every row weighs the same; row weights belong to the training loss.
+
+    A metric says what it is in one of two ways. `scores` gives one score per row, and the metric is their mean: then its
+    intervals take no time, and methods can be compared row by row. `function` gives any value of the columns: its
+    intervals come from calling it on every resample, or from `resampled`, where that is worth writing.
 
     What holds for all metrics: over no row the value is nan, with no warning. A prediction that could not be read
     (None or nan; only free decoding has them) is a wrong answer for labels and math. Metrics of kind "regression"
@@ -60,21 +46,45 @@ class Metric:
         name: Registry name.
         kind: Kind of the targets: "classification", "regression" or "math".
         greater_is_better: Direction in which models are selected.
-        function: (targets, predictions, probabilities, labels) -> value, on checked columns (see `Rows`).
+        function: (targets, predictions, probabilities, labels) -> value, on checked columns (see `Rows`); it may be nan
+            where the value is not defined.
         needs_probabilities: Whether `probabilities` and `labels` must be given.
+        scores: Rows -> one score per row, instead of `function`.
+        of_mean: What is done to the mean score in the end, e.g. the square root; None: nothing.
+        resampled: (rows, weights R x N) -> the value of `function` on each of R resamples; None: it is called R times.
+        bounds: Least and greatest possible value; a widened interval ends there.
+        point: Point of a distribution over numbers that this metric rewards: "mean" or "median".
     """
 
     name: str
     kind: Kind
     greater_is_better: bool
-    function: MetricFunction
+    function: MetricFunction | None = None
     needs_probabilities: bool = False
+    scores: RowScores | None = None
+    of_mean: Callable[[Floats], Floats] | None = None
+    resampled: Resampled | None = None
+    bounds: tuple[float, float] = UNBOUNDED
+    point: Literal["mean", "median"] = "mean"
+
+    def __post_init__(self) -> None:
+        if (self.function is None) == (self.scores is None):
+            given = "neither" if self.function is None else "both"
+            raise ConfigError(
+                f"metric {self.name!r} has {given} of `function` and `scores`, but needs exactly one: `scores` where it is a"
+                " mean of row scores, else `function`."
+            )
+
+    @property
+    def sign(self) -> int:
+        """1 where a greater value is better, else -1."""
+        return 1 if self.greater_is_better else -1
 
     def __call__(
         self,
-        targets: Sequence[Any] | Values,
-        predictions: Sequence[Any] | Values,
-        probabilities: Sequence[Any] | Values | None = None,
+        targets: Column,
+        predictions: Column,
+        probabilities: Column | None = None,
         labels: Sequence[str] | None = None,
     ) -> float:
         """Check the columns and compute the metric.
@@ -86,44 +96,97 @@ class Metric:
 
     def rows(
         self,
-        targets: Sequence[Any] | Values,
-        predictions: Sequence[Any] | Values,
-        probabilities: Sequence[Any] | Values | None = None,
+        targets: Column,
+        predictions: Column,
+        probabilities: Column | None = None,
         labels: Sequence[str] | None = None,
     ) -> Rows:
-        """Check the columns and bring them into the form that `function` takes.
+        """Check the columns and bring them into the form that metrics take.
 
         Raises:
-            DataError: If columns differ in length, a target is missing, a number is infinite or not a number, labels
-                and numbers are mixed, or probabilities are needed and missing or do not sum to 1.
+            DataError: If the columns do not fit together (see `Rows.checked`), or probabilities are needed and missing.
         """
-        column = _labels_column if self.kind == "classification" else _numbers_column
-        rows = Rows(column(targets, "target"), column(predictions, "prediction"))
-        if len(rows.targets) != len(rows.predictions):
-            raise DataError(
-                f"metric {self.name!r} got {len(rows.targets)} targets and {len(rows.predictions)} predictions; "
-                "give one prediction per target, in the same order."
-            )
-        _check_targets(rows.targets)
-        if self.kind == "classification":
-            _check_label_types(rows)
         if not self.needs_probabilities:
-            return rows
+            return Rows.checked(self.kind, targets, predictions)
         if probabilities is None or labels is None:
             raise DataError(
                 f"metric {self.name!r} needs `probabilities` (rows x classes) and `labels` (their columns' labels); "
                 "leave the metric out for models that give none."
             )
-        checked = _check_probabilities(np.asarray(probabilities, dtype=np.float64), len(rows), len(labels))
-        return Rows(rows.targets, rows.predictions, checked, tuple(labels))
+        return Rows.checked(self.kind, targets, predictions, probabilities, labels)
 
     def on(self, rows: Rows) -> float:
         """Compute the metric on checked rows."""
-        if self.kind == "regression":
-            rows = rows.take(~np.isnan(rows.predictions))
+        rows = rows.take(self._measured(rows))
         if len(rows) == 0:
             return float("nan")
+        if self.scores is not None:
+            return float(self._from_mean(np.mean(self.scores(rows))))
+        assert self.function is not None  # see `__post_init__`
         return float(self.function(rows.targets, rows.predictions, rows.probabilities, rows.labels))
+
+    def row_scores(self, rows: Rows) -> Floats:
+        """Score of each row, of a metric that has `scores`; nan for rows that are not measured."""
+        assert self.scores is not None, f"{self.name} is no mean of row scores"
+        measured, scores = self._measured(rows), np.full(len(rows), np.nan)
+        scores[measured] = self.scores(rows.take(measured))
+        return scores
+
+    def on_resamples(self, rows: Rows, weights: Weights) -> Floats:
+        """Compute the metric on many resamples, the same values that `on` gives on the drawn rows.
+
+        Args:
+            rows: N checked rows.
+            weights: How often each row was drawn, R x N.
+
+        Returns:
+            R values, nan where the metric is not defined.
+        """
+        if self.scores is not None:
+            return np.asarray(self._from_mean(weighted_mean(self.row_scores(rows), weights)))
+        measured = self._measured(rows)
+        rows, weights = rows.take(measured), weights[:, measured]
+        # A resample may have drawn none of the rows that are measured; what metrics declare need not think of that.
+        drawn = weights.any(axis=1)
+        if not drawn.all():
+            values = np.full(len(weights), np.nan)
+            if drawn.any():
+                values[drawn] = self._of_resamples(rows, weights[drawn])
+            return values
+        return self._of_resamples(rows, weights)
+
+    def _of_resamples(self, rows: Rows, weights: Weights) -> Floats:
+        """Compute `function` on resamples that drew at least one of the rows."""
+        if self.resampled is not None:
+            return self.resampled(rows, weights)
+        # A metric that declares nothing more is called on every resample; the order of rows is no matter to it.
+        positions = np.arange(len(rows))
+        return np.array([self.on(rows.take(np.repeat(positions, counts))) for counts in weights.astype(np.int64)])
+
+    def _measured(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which rows the metric is computed over: for numbers, those whose prediction could be read."""
+        if self.kind == "regression":
+            return np.asarray(~np.isnan(rows.predictions))
+        return np.ones(len(rows), dtype=bool)
+
+    def _from_mean(self, mean: Any) -> Any:  # noqa: ANN401  (a number or a column of them)
+        """The metric from the mean score."""
+        return mean if self.of_mean is None else self.of_mean(mean)
+
+
+def metric_of(metric: Metric | str) -> Metric:
+    """Return the metric behind a name.
+
+    Raises:
+        ConfigError: If the name is unknown.
+        DataError: If something else is registered under it.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    known = registries.metrics.get(metric)
+    if not isinstance(known, Metric):
+        raise DataError(f"metric {metric!r} is registered as {type(known).__name__}; register a `Metric`.")
+    return known
 
 
 def primary_metric(asked: str | None, task: TaskSpec) -> str:
@@ -136,87 +199,11 @@ def primary_metric(asked: str | None, task: TaskSpec) -> str:
     return asked or task.metrics[0]
 
 
-def evaluate_metrics(
-    names: Iterable[str],
-    targets: Sequence[Any] | Values,
-    predictions: Sequence[Any] | Values,
-    probabilities: Sequence[Any] | Values | None = None,
-    labels: Sequence[str] | None = None,
-) -> dict[str, float]:
-    """Compute several registered metrics on the same rows.
+def metrics_of(asked: str | None, task: TaskSpec) -> list[str]:
+    """Return the names of all metrics that a run is measured by, the one that chooses first.
 
     Args:
-        names: Registry names of metrics.
-        targets: True labels or numbers.
-        predictions: Predicted labels or numbers; None or nan where the written text was not readable.
-        probabilities: P(label), rows x classes, in the order of `labels`.
-        labels: All classes.
-
-    Returns:
-        Name -> value, in the order of `names`.
-
-    Raises:
-        ConfigError: If a name is unknown.
-        DataError: If the columns do not fit together; see `Metric.rows`.
-
-    Example:
-        >>> evaluate_metrics(["mse", "mae"], [1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
-        {'mse': 1.6666666666666667, 'mae': 1.0}
+        asked: The setting `metric`; None: the task's first.
+        task: The task.
     """
-    metrics: dict[str, Metric] = {registries.metrics.canonical(name): registries.metrics.get(name) for name in names}
-    return {name: metric(targets, predictions, probabilities, labels) for name, metric in metrics.items()}
-
-
-def _labels_column(values: Sequence[Any] | Values, what: str) -> Values:
-    """Return labels as an object column; nan counts as None, as pandas writes missing text."""
-    column = np.empty(len(values), dtype=object)
-    for row, value in enumerate(values):
-        column[row] = None if isinstance(value, float) and np.isnan(value) else value
-    return column
-
-
-def _numbers_column(values: Sequence[Any] | Values, what: str) -> Values:
-    """Return numbers as a float64 column; None counts as nan."""
-    column = np.empty(len(values), dtype=np.float64)
-    for row, value in enumerate(values):
-        try:
-            column[row] = np.nan if value is None else float(value)
-        except (TypeError, ValueError):
-            raise DataError(f"{what} of row {row} is {value!r}, but this metric compares numbers.") from None
-        if np.isinf(column[row]):
-            raise DataError(f"{what} of row {row} is {value!r}; give a finite number, or nan where none was readable.")
-    return column
-
-
-def _check_targets(targets: Values) -> None:
-    """Refuse rows whose target is missing: there is nothing to compare with."""
-    for row, target in enumerate(targets):
-        if target is None or (isinstance(target, float) and np.isnan(target)):
-            raise DataError(f"target of row {row} is missing; leave such rows out before measuring.")
-
-
-def _check_label_types(rows: Rows) -> None:
-    """Refuse texts on one side and other types on the other: 1 and "1" would never match, and score 0 in silence."""
-    parsed = [label for label in rows.predictions if label is not None]
-    if parsed and len(rows) and isinstance(parsed[0], str) != isinstance(rows.targets[0], str):
-        raise DataError(
-            f"targets are labels like {rows.targets[0]!r}, but predictions are labels like {parsed[0]!r}; "
-            "give both as text, or both as numbers."
-        )
-
-
-def _check_probabilities(probabilities: Probabilities, n_rows: int, n_labels: int) -> Probabilities:
-    """Refuse a wrong shape, and rows that are no distribution."""
-    if probabilities.shape != (n_rows, n_labels):
-        raise DataError(
-            f"`probabilities` has shape {probabilities.shape}, but {n_rows} rows and {n_labels} labels "
-            f"need {(n_rows, n_labels)}."
-        )
-    # 1e-3 lets pass what was added up in bfloat16; not (x <= y) catches nan as well.
-    wrong = ~((probabilities.min(axis=1, initial=0) >= 0) & (np.abs(probabilities.sum(axis=1) - 1) <= 1e-3))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"`probabilities` of row {row} are {probabilities[row].tolist()}; they must be >= 0 and sum to 1."
-        )
-    return probabilities
+    return list(dict.fromkeys([primary_metric(asked, task), *task.metrics]))

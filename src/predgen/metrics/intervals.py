@@ -1,9 +1,7 @@
-"""How far chance among the rows moves a metric: percentile bootstrap intervals.
+"""How far chance among the rows moves the metric of one trained model: percentile bootstrap intervals.
 
-They say what other test rows of the same kind would give, for one trained model. They say nothing about other seeds:
-runs with several seeds are compared over those runs.
-
-Source: Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13.
+They say what other test rows of the same kind would give. They say nothing about other seeds: runs with several seeds are
+compared over those runs, see `bootstrap`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from predgen import registries
-from predgen.errors import ConfigError, DataError
-from predgen.metrics.base import Metric, Rows, Values
+from predgen.errors import ConfigError
+from predgen.metrics.base import Metric, metric_of
+from predgen.metrics.bootstrap import CONFIDENCE, NOWHERE, Draws, interval
+from predgen.metrics.rows import Column, Rows
+from predgen.metrics.weighted import Floats, Weights
 
-_Index = npt.NDArray[np.int64]
+N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +36,14 @@ class PairedDifference:
 
 def bootstrap_interval(
     metric: Metric | str,
-    targets: Sequence[Any] | Values,
-    predictions: Sequence[Any] | Values,
-    probabilities: Sequence[Any] | Values | None = None,
+    targets: Column,
+    predictions: Column,
+    probabilities: Column | None = None,
     labels: Sequence[str] | None = None,
     *,
-    n_resamples: int = 1000,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric over rows.
 
@@ -67,28 +66,29 @@ def bootstrap_interval(
 
     Raises:
         ConfigError: If `n_resamples` or `confidence` is out of range, or the metric's name is unknown.
-        DataError: If the columns do not fit together; see `Metric.rows`.
+        DataError: If the columns do not fit together; see `Rows.checked`.
 
     Example:
         >>> bootstrap_interval("accuracy", ["a"] * 100, ["a"] * 80 + ["b"] * 20, n_resamples=200)
         (0.72, 0.89)
     """
-    metric = _resolve(metric)
+    metric = metric_of(metric)
     rows = metric.rows(targets, predictions, probabilities, labels)
-    return _interval(lambda index: metric.on(rows.take(index)), len(rows), n_resamples, seed, confidence)
+    draws = _draws(len(rows), n_resamples, seed, confidence)
+    return _of_one_seed(metric.on(rows), lambda weights: metric.on_resamples(rows, weights), draws, confidence)
 
 
 def paired_difference(
     metric: Metric | str,
-    targets: Sequence[Any] | Values,
-    first: Sequence[Any] | Values,
-    second: Sequence[Any] | Values,
+    targets: Column,
+    first: Column,
+    second: Column,
     *,
     probabilities: tuple[Any, Any] = (None, None),
     labels: Sequence[str] | None = None,
-    n_resamples: int = 1000,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> PairedDifference:
     """Difference of two models' metrics on the same rows, with its bootstrap interval.
 
@@ -118,50 +118,39 @@ def paired_difference(
         >>> paired_difference("mae", [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0])
         PairedDifference(difference=-1.0, low=-1.0, high=-1.0)
     """
-    metric = _resolve(metric)
+    metric = metric_of(metric)
     rows = [metric.rows(targets, *side, labels) for side in zip((first, second), probabilities, strict=True)]
     if metric.kind == "regression":
         rows = _parsed_by_both(rows)
+    ours, theirs = rows
+    draws = _draws(len(ours), n_resamples, seed, confidence)
 
-    def difference(index: _Index) -> float:
-        return metric.on(rows[0].take(index)) - metric.on(rows[1].take(index))
+    def difference(weights: Weights) -> Floats:
+        return metric.on_resamples(ours, weights) - metric.on_resamples(theirs, weights)
 
-    low, high = _interval(difference, len(rows[0]), n_resamples, seed, confidence)
-    return PairedDifference(difference(np.arange(len(rows[0]))), low, high)
+    value = metric.on(ours) - metric.on(theirs)
+    return PairedDifference(value, *_of_one_seed(value, difference, draws, confidence))
 
 
-def _resolve(metric: Metric | str) -> Metric:
-    """Return the metric behind a name."""
-    if isinstance(metric, Metric):
-        return metric
-    found = registries.metrics.get(metric)
-    if not isinstance(found, Metric):
-        raise DataError(f"metric {metric!r} is registered as {type(found).__name__}; register a `Metric`.")
-    return found
+def _draws(n_rows: int, n_resamples: int, seed: int, confidence: float) -> Draws:
+    """Check the settings and return the resamples."""
+    if n_resamples < 1:
+        raise ConfigError(f"`n_resamples` is {n_resamples}, but must be at least 1; 1000 is usual.")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"`confidence` is {confidence}, but must lie between 0 and 1; 0.95 is usual.")
+    return Draws(n_rows, n_resamples, seed)
+
+
+def _of_one_seed(
+    value: float, statistic: Callable[[Weights], Floats], draws: Draws, confidence: float
+) -> tuple[float, float]:
+    """Return the interval of a figure of one model; what is not defined on the rows is not resampled."""
+    if draws.n_rows < 2 or np.isnan(value):
+        return NOWHERE
+    return interval([value], draws.over_rows(statistic)[:, None], draws, confidence=confidence)
 
 
 def _parsed_by_both(rows: list[Rows]) -> list[Rows]:
     """Return the rows that both models could read."""
     parsed = ~(np.isnan(rows[0].predictions) | np.isnan(rows[1].predictions))
     return [side.take(parsed) for side in rows]
-
-
-def _interval(
-    statistic: Callable[[_Index], float], n_rows: int, n_resamples: int, seed: int, confidence: float
-) -> tuple[float, float]:
-    """Return the percentiles of `statistic` over resampled row positions."""
-    if n_resamples < 1:
-        raise ConfigError(f"`n_resamples` is {n_resamples}, but must be at least 1; 1000 is usual.")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"`confidence` is {confidence}, but must lie between 0 and 1; 0.95 is usual.")
-    nothing = (float("nan"), float("nan"))
-    if n_rows < 2 or np.isnan(statistic(np.arange(n_rows))):
-        return nothing
-    # One draw per resample keeps memory at n_rows however many resamples there are.
-    generator = np.random.default_rng(seed)
-    values = np.array([statistic(generator.integers(n_rows, size=n_rows)) for _ in range(n_resamples)])
-    values = values[~np.isnan(values)]
-    if 2 * len(values) < n_resamples:
-        return nothing
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
@@ -18,14 +17,15 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from predgen import registries
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
-from predgen.core import Example, Prediction
+from predgen.core import Example
 from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
 from predgen.files import locked_folder, told_in_words
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import evaluate_metrics, primary_metric
+from predgen.metrics.base import metric_of, metrics_of, primary_metric
+from predgen.metrics.measure import measure
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
@@ -259,7 +259,7 @@ class _Run:
         config = self.config
         evaluates = bool(self.data.validation)
         by = "steps" if config.eval_steps else "epoch"
-        metric = registries.metrics.get(self.metric)
+        metric = metric_of(self.metric)
         return TrainingArguments(
             output_dir=str(self.folder / TRACKERS),  # checkpoints, which do not outlive the run, are moved beside it
             num_train_epochs=config.epochs,
@@ -342,7 +342,7 @@ class _Run:
         self, trained: TrainedModel, rows: list[Encoded], display: cb.ProgressDisplay
     ) -> Callable[[PredictionTrainer], dict[str, float]]:
         """Metrics of validation rows, each rank predicting its share."""
-        names = list(dict.fromkeys([self.metric, *self.data.task.metrics]))
+        names = metrics_of(self.config.metric, self.data.task)
 
         def evaluate(trainer: PredictionTrainer) -> dict[str, float]:
             rank, size = trainer.args.process_index, trainer.args.world_size
@@ -353,7 +353,10 @@ class _Run:
             if size > 1:
                 share = gather_object(share)
             predictions = [prediction for _, prediction in sorted(share, key=lambda pair: pair[0])]
-            return measure(names, rows, predictions, trained.labels)
+            labels = trained.labels
+            targets = [labels[int(row.target)] if labels else row.target for row in rows]
+            values, probabilities = [p.value for p in predictions], [p.probabilities for p in predictions]
+            return measure(names, targets, values, probabilities, labels)
 
         return evaluate
 
@@ -383,19 +386,6 @@ class _Run:
             "parameters": sum(p.numel() for p in trained.model.parameters()),
             "seconds": round(seconds, 1),
         }
-
-
-def measure(
-    names: Sequence[str], rows: Sequence[Encoded], predictions: Sequence[Prediction], labels: tuple[str, ...]
-) -> dict[str, float]:
-    """Metrics of predicted rows."""
-    targets: list[Any] = [labels[int(r.target)] if labels else r.target for r in rows]
-    probabilities = [p.probabilities for p in predictions]
-    complete = bool(labels) and all(p is not None for p in probabilities)
-    kept = [n for n in names if complete or not registries.metrics.get(n).needs_probabilities]
-    return evaluate_metrics(
-        kept, targets, [p.value for p in predictions], np.array(probabilities) if complete else None, labels or None
-    )
 
 
 def _train_quietly(trainer: PredictionTrainer, checkpoint: Path | None) -> None:

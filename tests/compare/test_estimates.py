@@ -6,60 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from predgen import registries
+from predgen.compare.estimates import estimate
 from predgen.compare.findings import Estimate
-from predgen.compare.resampling import RANGES, Draws, estimate, metric_of_resamples, standard_error, weighted_mean
-from predgen.metrics.base import Rows
+from predgen.metrics.bootstrap import Draws, standard_error
 from predgen.metrics.intervals import bootstrap_interval
-
-
-def weights_of(index: np.ndarray, n_rows: int) -> np.ndarray:
-    return np.stack([np.bincount(rows, minlength=n_rows) for rows in index]).astype(np.float64)
-
-
-def columns_for(name: str, n_rows: int, generator: np.random.Generator) -> Rows:
-    """Columns with what is awkward: ties, unread predictions, a class that is rare, a true label without a column."""
-    metric = registries.metrics.get(name)
-    if metric.kind == "classification":
-        labels = ["a", "b", "c"]
-        targets = generator.choice([*labels, "new"], size=n_rows, p=[0.5, 0.4, 0.07, 0.03]).tolist()
-        values: list = generator.choice(labels, size=n_rows).tolist()
-        values[0] = None
-        probabilities = generator.dirichlet([1, 1, 1], size=n_rows)
-        return metric.rows(targets, values, probabilities, labels)
-    targets = np.round(generator.normal(size=n_rows), 1)
-    values = np.where(generator.random(n_rows) < 0.3, targets, np.round(generator.normal(size=n_rows), 1))
-    values[1] = np.nan
-    return metric.rows(targets, values)
-
-
-@pytest.mark.parametrize("name", RANGES)
-def test_metric_of_resamples_equals_the_metric_on_the_drawn_rows(name: str) -> None:
-    generator = np.random.default_rng(3)
-    rows = columns_for(name, 40, generator)
-    index = generator.integers(40, size=(30, 40))
-    expected = [registries.metrics.get(name).on(rows.take(drawn)) for drawn in index]
-    assert not np.isnan(expected).any()
-    np.testing.assert_allclose(metric_of_resamples(name, rows, weights_of(index, 40)), expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("name", ["pearson", "spearman", "r2"])
-def test_metric_of_resamples_is_undefined_where_the_metric_is(name: str) -> None:
-    rows = registries.metrics.get(name).rows([0.1, 0.1, 0.1, 2.0], [0.3, 0.7, 0.9, 1.0])
-    index = np.array([[0, 1, 2, 0], [0, 1, 2, 3], [3, 3, 3, 3]])
-    expected = [registries.metrics.get(name).on(rows.take(drawn)) for drawn in index]
-    assert np.isnan(expected).tolist() == [True, False, True]
-    np.testing.assert_allclose(metric_of_resamples(name, rows, weights_of(index, 4)), expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("name", ["mse", "pearson", "spearman", "r2"])
-def test_metric_of_resamples_is_undefined_where_nothing_was_read(name: str) -> None:
-    rows = registries.metrics.get(name).rows([1.0, 2.0], [math.nan, math.nan])
-    assert np.isnan(metric_of_resamples(name, rows, np.ones((3, 2)))).all()
-
-
-def test_every_metric_of_the_registry_can_be_resampled() -> None:
-    assert set(registries.metrics) == set(RANGES)
+from predgen.metrics.weighted import weighted_mean
 
 
 def loop_interval(scores: np.ndarray, n_resamples: int, seed: int) -> tuple[float, float]:
@@ -153,7 +104,7 @@ def test_interval_is_by_seed_of_the_draws() -> None:
 
 
 def test_many_rows_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("predgen.compare.resampling._CELLS", 100)
+    monkeypatch.setattr("predgen.metrics.bootstrap._CELLS", 100)
     sizes: list[int] = []
 
     def statistic(weights: np.ndarray) -> np.ndarray:

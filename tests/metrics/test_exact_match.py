@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from predgen.metrics.math import EXACT_MATCH
+from predgen.metrics.exact_match import EXACT_MATCH
 
 
 def test_difference_below_a_ten_thousandth_is_a_match() -> None:
