@@ -13,7 +13,7 @@ from predgen.codecs.base import FiniteSpace
 from predgen.codecs.trie import Trie
 from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import run_prompts
+from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
 from tiny_models import END_ID, FAMILIES, SLIDING_WINDOW, tiny_model

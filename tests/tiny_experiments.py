@@ -8,8 +8,8 @@ from cli_runs import PROMPT, reviews, write_csv
 from predgen.compare.cell import run_cell
 from predgen.compare.plan import Cell, Plan
 from predgen.compare.plan_file import plan_from
-from predgen.compare.records import Record
 from predgen.compare.runner import Experiment
+from predgen.records import Record
 from tiny_runs import tiny_base
 
 

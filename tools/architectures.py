@@ -26,7 +26,7 @@ from predgen.codecs.trie import Trie
 from predgen.engine.abilities import abilities_of
 from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import run_prompts
+from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.scores import AnswerScores
 from predgen.engine.sequential import write
 from predgen.engine.tree_pass import NodePass, PathPass, TreePass

@@ -20,7 +20,7 @@ from predgen.core import MAX_NODES
 from predgen.engine.answer_tree import shared_head
 from predgen.engine.backbone import Backbone
 from predgen.engine.expansion import expand
-from predgen.engine.prompts import run_prompts
+from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.tree_pass import TreePass
 from predgen.errors import CodecError
 from predgen.models.answers import distribution_of_expansion

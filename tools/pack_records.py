@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from predgen.compare.records import pack_records
 from predgen.errors import PredgenError
+from predgen.records import pack_records
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis_cases import discrete, measured_run
 from predgen.analysis import comparison
-from predgen.analysis.comparison import Cell, cells_of, differences, mean_with_error, measure, shuffled
+from predgen.analysis.comparison import MeanInformation, cells_of, differences, mean_with_error, measure, shuffled
 from predgen.analysis.estimators.ksg import Ksg
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, Settings
 from predgen.analysis.store import Store
@@ -81,7 +81,7 @@ def test_error_holds_rows_and_spread_over_runs() -> None:
     assert error == pytest.approx(math.sqrt(0.375**2 + (1.96 * 0.125) ** 2), rel=1e-4)
 
 
-def with_controls(*cells: Cell) -> list[Cell]:
+def with_controls(*cells: MeanInformation) -> list[MeanInformation]:
     """Methods with controls far below them."""
     return [*cells, *(replace(cell, what=what, nats=-5.0) for cell in cells for what in (RANDOM, SHUFFLED))]
 
@@ -89,7 +89,7 @@ def with_controls(*cells: Cell) -> list[Cell]:
 def test_estimators_without_interval_give_no_verdict() -> None:
     nats, error = mean_with_error([{"nats": 0.5, "low": None, "high": None}])
     assert (nats, error) == (0.5, None)
-    cell = comparison.Cell("task", "predgen", TRAINED, "e", 1, 0.5, None, 1, 10)
+    cell = comparison.MeanInformation("task", "predgen", TRAINED, "e", 1, 0.5, None, 1, 10)
     (found,) = differences(with_controls(cell, replace(cell, method="generator", nats=0.1)))
     assert (found.nats, found.error, found.verdict) == (0.4, None, "no interval")
 
@@ -98,7 +98,7 @@ def test_estimators_without_interval_give_no_verdict() -> None:
     ("nats", "verdict"), [(0.49, "not told apart"), (0.51, "predgen keeps more"), (-0.51, "generator keeps more")]
 )
 def test_differences_within_their_error_tell_nothing(nats: float, verdict: str) -> None:
-    cell = comparison.Cell("task", "predgen", TRAINED, "e", 1, nats, 0.3, 1, 10)
+    cell = comparison.MeanInformation("task", "predgen", TRAINED, "e", 1, nats, 0.3, 1, 10)
     (found,) = differences(with_controls(cell, replace(cell, method="generator", nats=0.0, error=0.4)))
     assert found.error == pytest.approx(0.5)  # 3, 4, 5
     assert found.verdict == verdict
@@ -106,7 +106,7 @@ def test_differences_within_their_error_tell_nothing(nats: float, verdict: str) 
 
 @pytest.mark.parametrize("what", [RANDOM, SHUFFLED])
 def test_what_is_not_above_its_controls_keeps_nothing(what: str) -> None:
-    cell = comparison.Cell("task", "predgen", TRAINED, "e", 1, 1.0, 0.1, 1, 10)
+    cell = comparison.MeanInformation("task", "predgen", TRAINED, "e", 1, 1.0, 0.1, 1, 10)
     cells = with_controls(cell, replace(cell, method="generator", nats=0.0))
     cells = [replace(c, nats=0.95) if (c.method, c.what) == ("predgen", what) else c for c in cells]
     (found,) = differences(cells)

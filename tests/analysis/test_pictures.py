@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis_cases import discrete, measured_run
-from predgen.analysis.comparison import Cell, cells_of, measure
+from predgen.analysis.comparison import MeanInformation, cells_of, measure
 from predgen.analysis.heatmaps import AnswerMap, HeatMap
 from predgen.analysis.pictures import draw_comparison, draw_heat_map, draw_sweep
 from predgen.analysis.runs import Settings
@@ -24,7 +24,7 @@ def texts_of(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[MeanInformation]:
     runs = [
         measured_run(f"{task} {method}", method, rho, n=60, task=task)
         for task, rho in (("words", 0.5), ("more_words", 0.9))
@@ -36,7 +36,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2])
-def test_comparison_names_tasks_estimators_and_unit(cells: list[Cell], extra: int, tmp_path: Path) -> None:
+def test_comparison_names_tasks_estimators_and_unit(cells: list[MeanInformation], extra: int, tmp_path: Path) -> None:
     more = [replace(c, estimator=f"other{i}", error=None) for i in range(extra) for c in cells]
     draw_comparison([*cells, *more], {"words": 0.69}, 2, tmp_path / "figure2")
     texts = texts_of(tmp_path / "figure2")
@@ -54,14 +54,14 @@ def test_comparison_names_tasks_estimators_and_unit(cells: list[Cell], extra: in
     assert texts.count("I(Y; Z), nats") == 1 + extra
 
 
-def test_sweep_names_every_k(cells: list[Cell], tmp_path: Path) -> None:
+def test_sweep_names_every_k(cells: list[MeanInformation], tmp_path: Path) -> None:
     draw_sweep(cells, tmp_path / "figure7")
     texts = texts_of(tmp_path / "figure7")
     for text in ("words, ksg", "more_words, ksg", "principal components k", "I(Y; Z), nats", "random weights"):
         assert text in texts
 
 
-def test_the_same_figures_give_the_same_file(cells: list[Cell], tmp_path: Path) -> None:
+def test_the_same_figures_give_the_same_file(cells: list[MeanInformation], tmp_path: Path) -> None:
     for name in ("one", "two"):
         draw_sweep(cells, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()

@@ -11,7 +11,7 @@ from analysis_cases import encoded_rows, trained_model
 from cli_runs import PROMPT, reviews, write_csv
 from method_cases import Case, examples
 from predgen.analysis import rows as rows_module
-from predgen.analysis.rows import Source, check_enough, entropy, outcomes, read_rows, training_rows
+from predgen.analysis.rows import Source, check_enough, entropy, outcomes, rows_of_run, training_rows
 from predgen.config import RunConfig
 from predgen.core import Target
 from predgen.data.digests import RowDigests
@@ -48,18 +48,18 @@ def make(tmp_path: Path) -> Make:
 
 def test_classes_are_their_numbers(make: Make, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "new.csv", reviews(12, start=100))
-    found = read_rows(make(), Source(data=str(data)))
+    found = rows_of_run(make(), Source(data=str(data)))
     assert (len(found.train), len(found.test)) == (36, 12)
     assert found.outcomes.tolist() == [1, 0] * 6  # good, bad, good, ...
     assert np.issubdtype(found.outcomes.dtype, np.integer)
-    assert found.digest == read_rows(make(), Source(data=str(data))).digest
+    assert found.digest == rows_of_run(make(), Source(data=str(data))).digest
     other = write_csv(tmp_path / "other.csv", reviews(12, start=101))
-    assert found.digest != read_rows(make(), Source(data=str(other))).digest
+    assert found.digest != rows_of_run(make(), Source(data=str(other))).digest
 
 
 def test_numbers_are_standardised_by_the_training_rows(make: Make, tmp_path: Path) -> None:
     rows = reviews(12, start=100)
-    found = read_rows(make("regression"), Source(data=str(write_csv(tmp_path / "new.csv", rows))))
+    found = rows_of_run(make("regression"), Source(data=str(write_csv(tmp_path / "new.csv", rows))))
     np.testing.assert_allclose(found.outcomes, [[(float(row["score"]) - 5) / 2] for row in rows])
 
 
@@ -87,9 +87,9 @@ def test_changed_training_files_are_refused(make: Make, tmp_path: Path) -> None:
 def test_rows_that_were_trained_on_are_not_measured(make: Make, tmp_path: Path) -> None:
     make()
     with pytest.raises(DataError, match=r"36 of 40 rows of .* are rows that this run was trained on"):
-        read_rows(make(), Source(data=str(tmp_path / "reviews.csv")))
+        rows_of_run(make(), Source(data=str(tmp_path / "reviews.csv")))
     with pytest.raises(ConfigError, match=r"give either `split` \(of the run"):
-        read_rows(make(), Source())
+        rows_of_run(make(), Source())
 
 
 def test_one_answer_leaves_nothing_to_measure() -> None:

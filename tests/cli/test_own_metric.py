@@ -11,8 +11,8 @@ import pytest
 from cli_runs import PROMPT, Runs, predgen, reviews
 from predgen import registries, registry
 from predgen.compare.plan_file import plan_from
-from predgen.compare.statistics import findings
 from predgen.evaluation import rows_to_measure
+from predgen.findings.make import findings
 from predgen.inference.saved import load
 from tiny_experiments import run_plan
 

@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 
 from predgen import registries
-from predgen.compare.records import PLAN_FILE, Measurement, Predictions, Record, write_record
 from predgen.metrics.measure import measure
+from predgen.records import PLAN_FILE, Measurement, Predictions, Record, write_record
 
 TASKS = ("sst2", "boolq", "sick", "wassa", "gsm8k")
 SOURCES = {"multiarith": "gsm8k"}

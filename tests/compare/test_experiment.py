@@ -11,12 +11,12 @@ import pytest
 from cli_runs import flat, predgen, reviews, write_csv
 from predgen.baselines import constant
 from predgen.compare import cell as cell_module
-from predgen.compare.records import PLAN_FILE, Record, read_record, read_records, read_rows
 from predgen.compare.rows import load_rows
 from predgen.compare.runner import Experiment, read_plan
 from predgen.core import Decoding
 from predgen.errors import ConfigError, DataError
 from predgen.metrics.measure import measure
+from predgen.records import PLAN_FILE, Record, read_record, read_records, read_texts
 from predgen.training.run import train
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
 
@@ -98,7 +98,7 @@ def test_zero_shot_writes_numbers_of_the_grid_without_training(numbers: tuple[Pa
 
 def test_texts_lie_beside_the_records_and_not_in_them(numbers: tuple[Path, dict[str, Record]]) -> None:
     folder, records = numbers
-    texts = read_rows(folder, "data")
+    texts = read_texts(folder, "data")
     first = records["data--predgen--seed0"].measurements[0].predictions.row_id[0]
     assert texts[first]["text"].startswith("number ")
     for path in (folder / "runs").glob("*.json"):

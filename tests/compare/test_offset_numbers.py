@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cli_runs import PROMPT, write_csv
-from predgen.compare.calibration import residuals
-from predgen.compare.runs import gather
 from predgen.errors import ConfigError
+from predgen.findings.calibration import residuals
+from predgen.findings.runs import gather
 from tiny_experiments import run_plan, tiny_plan
 from tiny_runs import tiny_base
 

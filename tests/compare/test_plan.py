@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from predgen import registries
 from predgen.compare.plan import Cell, Plan, Variant, has_setting, variants_of
-from predgen.compare.plan_file import STUDIES, plan_from, study
+from predgen.compare.plan_file import STUDIES, plan_from, plan_of_study
 from predgen.config import RunConfig
 from predgen.errors import ConfigError
 
@@ -123,7 +123,7 @@ def test_rank_of_a_preset_is_not_given_to_another_peft_method() -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_of_the_paper_is_a_plan(name: str) -> None:
-    found = plan_from(study(name))
+    found = plan_from(plan_of_study(name))
     assert found.study == name
     for source in found.sources:
         assert [cell.config() for cell in found.cells(source, found.seeds[0], {})]

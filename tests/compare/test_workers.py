@@ -12,15 +12,15 @@ import pytest
 
 from predgen.compare import workers
 from predgen.compare.plan import Cell
-from predgen.compare.records import Record, read_records, write_record
 from predgen.compare.workers import LocalWorkers
 from predgen.errors import ConfigError
+from predgen.records import Record, read_records, write_record
 
 FAKE = """
 import json, os, signal, sys, time
 from pathlib import Path
 from predgen.compare.plan import Cell
-from predgen.compare.records import Record, write_record
+from predgen.records import Record, write_record
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 for line in sys.stdin:
     cell = Cell.from_dict(json.loads(line)["cell"])

@@ -10,7 +10,7 @@ from predgen.codecs.answer_space import AnswerAutomaton
 from predgen.codecs.base import AnswerSpace
 from predgen.engine.backbone import Backbone
 from predgen.engine.parallel import write_in_parallel
-from predgen.engine.prompts import run_prompts
+from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.sequential import sequences, write
 from predgen.engine.walk import GoldFeed
 

@@ -20,7 +20,7 @@ from predgen.codecs.trie import Trie
 from predgen.core import Target
 from predgen.engine.backbone import Backbone
 from predgen.engine.free_text import FreeText
-from predgen.engine.prompts import run_prompts, share_prefix
+from predgen.engine.prompt_pass import run_prompts, share_prefix
 from predgen.engine.sequential import Written, mask_illegal, write, write_on
 from tiny_models import END_ID, FAMILIES, SLIDING_WINDOW, tiny_model
 from tokenizers_for_tests import char_level, gpt2_like, llama2_like

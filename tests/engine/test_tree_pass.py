@@ -11,7 +11,7 @@ from torch import Tensor
 from one_by_one import ARCHITECTURES, PASSES, backbone_of, padded, prompts, start_pass
 from other_models import INCAPABLE, other_model
 from predgen.engine.backbone import Backbone, positions_of
-from predgen.engine.prompts import run_prompts
+from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.tree_pass import JointPass, TreePass, find_obstacle
 from tiny_models import FAMILIES, SLIDING_WINDOW, tiny_model
 

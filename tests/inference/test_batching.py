@@ -15,7 +15,7 @@ from method_cases import TOLERANCE, Case, assert_same_predictions, codec_of, exa
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.data.encode import Encoded, Encoder
-from predgen.engine.prompts import SharedPrefix
+from predgen.engine.prompt_pass import SharedPrefix
 from predgen.errors import ConfigError, ModelError
 from predgen.inference import batching, prefixes
 from predgen.inference.batching import predict_encoded

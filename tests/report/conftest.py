@@ -10,10 +10,10 @@ import yaml
 
 from compare.factory import ERROR, REFUSAL, SOURCES, VARIANTS, Simulated, broken, records, trials, write_experiment
 from html_pages import Element, read_page
-from predgen.compare.paired import sign_flip_p
-from predgen.compare.records import PLAN_FILE, Record
-from predgen.compare.statistics import findings
-from predgen.report.experiment import Experiment, load_experiment
+from predgen.findings.make import findings
+from predgen.findings.paired import sign_flip_p
+from predgen.records import PLAN_FILE, Record
+from predgen.report.experiment import LoadedExperiment, load_experiment
 from predgen.report.page import make_page
 
 TASKS = ("sst2", "sick", "gsm8k", "multiarith")
@@ -26,7 +26,7 @@ class Made:
     """An experiment, what was loaded from it, and its page."""
 
     folder: Path
-    experiment: Experiment
+    experiment: LoadedExperiment
     text: str
     page: Element
 
@@ -69,7 +69,7 @@ def _few_draws() -> Iterator[None]:
     """Intervals are rougher for it, and tests ten times as fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("predgen.report.experiment.findings", partial(findings, n_resamples=200))
-        patch.setattr("predgen.compare.statistics.sign_flip_p", partial(sign_flip_p, n_flips=2000))
+        patch.setattr("predgen.findings.make.sign_flip_p", partial(sign_flip_p, n_flips=2000))
         yield
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compare.factory import VARIANTS, measurement, records
-from predgen.compare.records import Predictions
+from predgen.records import Predictions
 from predgen.report.errors import ErrorSet, error_browser, script_json
 from predgen.report.experiment import load_experiment
 from report.conftest import Made, write

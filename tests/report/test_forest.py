@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from html_pages import read_page
-from predgen.compare.findings import Difference, Estimate, Findings, Ordering, Verdict
+from predgen.findings.base import Difference, Estimate, Findings, Ordering, Verdict
 from predgen.report.forest import Forest, across_tasks, forests
 
 PLACE = re.compile(r'class="(\w+)[^"]*"[^>]*?(?:cx="|d="M)([\d.]+)')

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from predgen.compare.findings import Difference, Entry, Estimate, Findings, Shortfall, VariantFacts, Verdict
-from predgen.report.headline import Cell, headline_grid
+from predgen.findings.base import Difference, Entry, Estimate, Findings, Shortfall, VariantFacts, Verdict
+from predgen.report.headline import HeadlineCell, headline_grid
 
 METHODS = ["predictor", "generator", "predgen"]
 
@@ -39,7 +39,7 @@ def found(
     )
 
 
-def cells(findings: Findings) -> dict[str, Cell]:
+def cells(findings: Findings) -> dict[str, HeadlineCell]:
     [line] = headline_grid(findings).lines
     return {cell.variant: cell for cell in line}
 

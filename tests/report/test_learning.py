@@ -6,7 +6,7 @@ import pytest
 
 from compare.factory import VARIANTS, records
 from html_pages import read_page
-from predgen.report.experiment import Experiment
+from predgen.report.experiment import LoadedExperiment
 from predgen.report.learning import learning_curves, selecting_metric, thinned, without_straight_middles
 from report.conftest import Made
 
@@ -52,7 +52,7 @@ def test_more_variants_than_colours_are_drawn_apart(single: Made) -> None:
     run = next(r for r in single.experiment.done if r.curves and r.task == "sick")
     names = [f"predgen {i}" for i in range(10)]
     facts = [replace(single.experiment.found.variants[0], name=name) for name in names]
-    experiment = Experiment(
+    experiment = LoadedExperiment(
         single.folder,
         {},
         tuple(replace(run, variant=n) for n in names),

@@ -14,10 +14,10 @@ import pytest
 
 from compare.factory import ERROR, VARIANTS, broken, measurement, records, trials
 from html_pages import Element, figures, read_page
-from predgen.compare.findings import Estimate
-from predgen.compare.records import FOLDERS, PLAN_FILE, Record
-from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError, StorageError
+from predgen.findings.base import Estimate
+from predgen.findings.study_tables import study_tables
+from predgen.records import FOLDERS, PLAN_FILE, Record
 from predgen.report.experiment import load_experiment
 from predgen.report.page import make_page, write_report
 from report.conftest import Made, made, write
@@ -256,7 +256,7 @@ def hostile_records() -> list[Record]:
 
 
 def test_hostile_text_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import predgen.compare.records as module
+    import predgen.records as module
 
     real = module.json.dumps
     monkeypatch.setattr(module.json, "dumps", lambda *a, **k: real(*a, **{**k, "ensure_ascii": True}))

@@ -12,7 +12,7 @@ import typer
 from predgen.cli.main import app
 from predgen.cli.options import settings
 from predgen.config import RunConfig
-from predgen.report.experiment import Experiment
+from predgen.report.experiment import LoadedExperiment
 from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
 from report.conftest import Made
 
@@ -125,7 +125,7 @@ def test_cards_say_where_runs_had_other_rows_and_what_records_know(single: Made)
 def test_own_files_have_a_card_too(single: Made) -> None:
     measured = [replace(m, task="data") for r in single.experiment.runs if r.task == "sick" for m in r.measurements]
     runs = tuple(replace(single.experiment.done[-1], task="data", measurements=[m]) for m in measured[:1])
-    experiment = Experiment(single.folder, {}, runs, replace(single.experiment.found, tasks=["data"]))
+    experiment = LoadedExperiment(single.folder, {}, runs, replace(single.experiment.found, tasks=["data"]))
     [card] = data_cards(experiment)
     assert dict(card.facts)["What"] == "a file of the user's own"
 

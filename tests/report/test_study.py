@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from html_pages import read_page
-from predgen.compare.findings import Entry, Estimate, Findings, VariantFacts
+from predgen.findings.base import Entry, Estimate, Findings, VariantFacts
 from predgen.report.study import study_figures
 
 NOTHING: list[Any] = [[] for _ in range(9)]

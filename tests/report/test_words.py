@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predgen.compare.findings import Difference, Entry, Estimate, Findings, RunStatus, Shortfall, VariantFacts, Verdict
+from predgen.findings.base import Difference, Entry, Estimate, Findings, RunStatus, Shortfall, VariantFacts, Verdict
 from predgen.report.words import bytes_in_words, clean, count, decimals_for, finding, listed, number
 
 NOTHING = Findings("test", None, ["embedded"], [0], ["a"], [], [], [], [], [], [], [], [], [], [], [], [])

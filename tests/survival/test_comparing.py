@@ -18,8 +18,8 @@ from cli_runs import PROMPT, reviews, write_csv
 from kills import Kill, Outcome, places, run_child
 from predgen.compare.cell import run_cell
 from predgen.compare.plan import Cell
-from predgen.compare.records import Record, read_record, read_records, record_path, write_record
 from predgen.errors import BusyError
+from predgen.records import Record, read_record, read_records, record_path, write_record
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
 from tiny_runs import tiny_base
 

@@ -117,7 +117,7 @@ def measure(
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MeanInformation:
     """I(Y; Z) of one method on one task: the mean over its runs and seeds.
 
     Attributes:
@@ -148,7 +148,7 @@ class Cell:
         """Ends of the interval."""
         return None if self.error is None else (self.nats - self.error, self.nats + self.error)
 
-    def is_above(self, other: "Cell") -> bool:
+    def is_above(self, other: "MeanInformation") -> bool:
         """Whether the estimate is higher than another's, by more than the error of the difference."""
         error = _joint(self.error, other.error)
         return error is not None and self.nats - other.nats > error
@@ -156,7 +156,7 @@ class Cell:
 
 def cells_of(
     runs: Sequence[RunStates], settings: Settings, found: dict[tuple[str, str], list[dict[str, Any]]]
-) -> list[Cell]:
+) -> list[MeanInformation]:
     """Bring the estimates of each task and method together."""
     cells = []
     for task in dict.fromkeys(run.task for run in runs):
@@ -173,7 +173,9 @@ def cells_of(
                         ]
                         nats, error = mean_with_error(records)
                         cells.append(
-                            Cell(task, method, what, estimator, k, nats, error, len(labels), records[0]["rows"])
+                            MeanInformation(
+                                task, method, what, estimator, k, nats, error, len(labels), records[0]["rows"]
+                            )
                         )
     return cells
 
@@ -233,9 +235,9 @@ class Difference:
         return f"{higher} keeps more" if self.is_beyond_controls else f"{higher} is higher, but not above its controls"
 
 
-def differences(cells: Iterable[Cell]) -> list[Difference]:
+def differences(cells: Iterable[MeanInformation]) -> list[Difference]:
     """Compare the trained methods of each task, at equal k and estimator."""
-    groups: dict[tuple[str, str, int], dict[tuple[str, str], Cell]] = {}
+    groups: dict[tuple[str, str, int], dict[tuple[str, str], MeanInformation]] = {}
     for cell in cells:
         groups.setdefault((cell.task, cell.estimator, cell.components), {})[cell.method, cell.what] = cell
     found = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from predgen.analysis.comparison import METHODS, Cell
+from predgen.analysis.comparison import METHODS, MeanInformation
 from predgen.analysis.heatmaps import AnswerMap, HeatMap
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED
 
@@ -37,7 +37,9 @@ def _canvas(path: Path, width: float, height: float) -> Iterator[Any]:
         canvas.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})
 
 
-def draw_comparison(cells: Sequence[Cell], entropies: Mapping[str, float], components: int, path: Path) -> None:
+def draw_comparison(
+    cells: Sequence[MeanInformation], entropies: Mapping[str, float], components: int, path: Path
+) -> None:
     """Draw I(Y; Z) of every method and control, tasks side by side, a panel per estimator (Figure 2).
 
     Args:
@@ -69,7 +71,7 @@ def draw_comparison(cells: Sequence[Cell], entropies: Mapping[str, float], compo
         canvas.suptitle(f"I(Y; Z) of answer and representation, {components} principal components", fontsize=10)
 
 
-def _point(axis: Any, cell: Cell, x: int) -> None:  # noqa: ANN401
+def _point(axis: Any, cell: MeanInformation, x: int) -> None:  # noqa: ANN401
     """One estimate with its interval."""
     place = x + 0.26 * (METHODS.index(cell.method) - 1) + 0.07 * (list(MARKS).index(cell.what) - 1)
     style = {
@@ -92,7 +94,7 @@ def _axes(axis: Any, title: str) -> None:  # noqa: ANN401
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(canvas: Any, cells: Sequence[Cell], *, lines: bool = False) -> None:  # noqa: ANN401
+def _legend(canvas: Any, cells: Sequence[MeanInformation], *, lines: bool = False) -> None:  # noqa: ANN401
     """Methods by colour, model and controls by mark or line."""
     from matplotlib.lines import Line2D
 
@@ -106,7 +108,7 @@ def _legend(canvas: Any, cells: Sequence[Cell], *, lines: bool = False) -> None:
     canvas.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
-def draw_sweep(cells: Sequence[Cell], path: Path) -> None:
+def draw_sweep(cells: Sequence[MeanInformation], path: Path) -> None:
     """Draw I(Y; Z) over the number of components, a row of panels per task, a column per estimator (Figure 7)."""
     from matplotlib.ticker import NullLocator
 
@@ -128,12 +130,12 @@ def draw_sweep(cells: Sequence[Cell], path: Path) -> None:
         _legend(canvas, cells, lines=True)
 
 
-def _of(cell: Cell) -> tuple[str, str, str, str]:
+def _of(cell: MeanInformation) -> tuple[str, str, str, str]:
     """The line a cell belongs to."""
     return cell.task, cell.estimator, cell.method, cell.what
 
 
-def _line(axis: Any, cells: Sequence[Cell]) -> None:  # noqa: ANN401
+def _line(axis: Any, cells: Sequence[MeanInformation]) -> None:  # noqa: ANN401
     """One method or control over k, with its interval as a band."""
     if not cells:
         return

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from predgen import registries
 from predgen.data.collate import Batch
 from predgen.data.encode import Encoded
-from predgen.engine.prompts import SharedPrefix
+from predgen.engine.prompt_pass import SharedPrefix
 from predgen.errors import ConfigError, DataError, ModelError
 from predgen.inference.batching import run_encoded
 from predgen.inference.trained import TrainedModel

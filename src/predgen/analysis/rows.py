@@ -69,7 +69,7 @@ class RunRows:
     digest: str
 
 
-def read_rows(trained: TrainedModel, source: Source) -> RunRows:
+def rows_of_run(trained: TrainedModel, source: Source) -> RunRows:
     """Read the rows of a run.
 
     Raises:

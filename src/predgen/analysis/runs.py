@@ -16,7 +16,7 @@ import numpy.typing as npt
 from predgen.analysis import processing
 from predgen.analysis.reduction import fit_reduction
 from predgen.analysis.representations import answer_slots, represent, require_tokens, with_random_weights, writes
-from predgen.analysis.rows import Outcomes, RunRows, Source, check_enough, read_rows
+from predgen.analysis.rows import Outcomes, RunRows, Source, check_enough, rows_of_run
 from predgen.analysis.store import Store
 from predgen.errors import ConfigError
 from predgen.inference.saved import load
@@ -160,7 +160,7 @@ def read_runs(
     found: list[RunStates] = []
     for folder, label in zip(folders, run_labels(folders), strict=True):
         trained = load(folder, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
-        rows = read_rows(trained, source)
+        rows = rows_of_run(trained, source)
         check_enough(rows.outcomes, settings.estimators)
         _require_fit(found, label, task_name(trained), rows, source)
         found.append(_read_run(trained, label, rows, settings, store, progress))

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from predgen import __version__
-from predgen.analysis.comparison import METHODS, Cell, Difference
+from predgen.analysis.comparison import METHODS, Difference, MeanInformation
 from predgen.analysis.processing import OF_Z, Check
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, RunStates, Settings
 from predgen.escaping import for_markdown, markdown_row
@@ -31,7 +31,7 @@ def as_data(
     runs: Sequence[RunStates],
     settings: Settings,
     found: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
-    cells: Sequence[Cell],
+    cells: Sequence[MeanInformation],
     contrasts: Sequence[Difference],
     checks: Sequence[Check],
     entropies: Mapping[str, float],
@@ -56,7 +56,7 @@ def as_data(
 def as_markdown(
     runs: Sequence[RunStates],
     settings: Settings,
-    cells: Sequence[Cell],
+    cells: Sequence[MeanInformation],
     contrasts: Sequence[Difference],
     checks: Sequence[Check],
     entropies: Mapping[str, float],
@@ -112,7 +112,7 @@ def _runs_table(runs: Sequence[RunStates]) -> str:
     return "\n\n".join([_table(header, rows), *notes])
 
 
-def _cells_table(cells: Sequence[Cell]) -> str:
+def _cells_table(cells: Sequence[MeanInformation]) -> str:
     """Methods beside their controls."""
     at = {(c.task, c.estimator, c.method, c.what): c for c in cells}
     rows = []
@@ -134,7 +134,7 @@ def _differences_table(contrasts: Sequence[Difference]) -> str:
     return _table(("task", "estimator", "difference", "nats", "verdict"), rows) if rows else "One method only."
 
 
-def _sweep_table(cells: Sequence[Cell], settings: Settings) -> str:
+def _sweep_table(cells: Sequence[MeanInformation], settings: Settings) -> str:
     """I(Y; Z) by k, and the controls."""
     ks = settings.all_components
     rows = []

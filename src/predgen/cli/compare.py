@@ -141,8 +141,7 @@ def compare(
 
 def _plan(plan_file: Path | None, study: str | None, flags: Mapping[str, Any], given: Mapping[str, Any]) -> "Plan":
     """Bring study, plan file and flags together; flags that name variants replace those of the file."""
-    from predgen.compare.plan_file import plan_from
-    from predgen.compare.plan_file import study as plan_of_study
+    from predgen.compare.plan_file import plan_from, plan_of_study
 
     sources = [plan_of_study(study)] if study else []
     if plan_file is not None:
@@ -206,8 +205,8 @@ def _number(text: str, name: str) -> int:
 
 def _show(out: Path) -> None:
     """Print the figures of all methods, and which differences are shown."""
-    from predgen.compare.statistics import findings
-    from predgen.compare.tables import differences_table, headline_tables
+    from predgen.findings.make import findings
+    from predgen.findings.tables import differences_table, headline_tables
     from predgen.terminal import PlainConsole
 
     found = findings(out)

@@ -31,10 +31,10 @@ def report(
     if tables and output is not None:
         raise ConfigError("--tables prints Markdown, --output writes a page: give one of them.")
     if tables:
-        from predgen.compare.statistics import findings
-        from predgen.compare.study_tables import study_tables
-        from predgen.compare.tables import markdown
-        from predgen.compare.tables import tables as tables_of
+        from predgen.findings.make import findings
+        from predgen.findings.study_tables import study_tables
+        from predgen.findings.tables import markdown
+        from predgen.findings.tables import tables as tables_of
 
         found = findings(experiment)
         say(markdown([*tables_of(found), *study_tables(found)]))

@@ -1,1 +1,1 @@
-"""Matched experiments: a grid of runs with equal data and steps, their records, and what they show."""
+"""Compare methods: make the runs of an experiment, each of which leaves a record. What records show stands in `findings`."""

@@ -16,15 +16,6 @@ from typing import Any
 from predgen.baselines import BaselinePredictions, constant, tfidf
 from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.plan import Cell
-from predgen.compare.records import (
-    Measurement,
-    Predictions,
-    Record,
-    find_record,
-    is_cut_off,
-    record_path,
-    write_record,
-)
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
 from predgen.core import Decoding, Example, Prediction
 from predgen.errors import ConfigError, StorageError
@@ -36,6 +27,15 @@ from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import PRIMARY, metric_of, metrics_of, primary_metric
 from predgen.metrics.intervals import paired_difference
 from predgen.metrics.measure import measure
+from predgen.records import (
+    Measurement,
+    Predictions,
+    Record,
+    find_record,
+    is_cut_off,
+    record_path,
+    write_record,
+)
 from predgen.training.folder import is_run_of, put_in_order
 from predgen.training.run import train, zero_shot
 

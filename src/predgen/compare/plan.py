@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from predgen import registries
-from predgen.compare.records import Stage
 from predgen.config import RunConfig, config_from, peft_setting_owners, setting_fields
 from predgen.errors import ConfigError
+from predgen.records import Stage
 from predgen.registry import near_matches
 
 BASELINES = ("constant", "tfidf", "zero_shot")

@@ -62,7 +62,7 @@ def plan_from(*sources: Mapping[str, Any]) -> Plan:
         raise ConfigError(f"the plan has a value of a wrong type: {error}.") from error
 
 
-def study(name: str) -> dict[str, Any]:
+def plan_of_study(name: str) -> dict[str, Any]:
     """Read the plan of a study of the paper: its tasks, methods and what they vary; base model and budget are the user's.
 
     Raises:

@@ -11,7 +11,6 @@ import yaml
 
 from predgen.compare.cell import finished
 from predgen.compare.plan import Cell, Plan
-from predgen.compare.records import FOLDERS, PLAN_FILE, Record, find_records, write_record
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
 from predgen.core import TaskSpec
@@ -21,6 +20,7 @@ from predgen.figures import number
 from predgen.files import holdings, locked_folder, tidy, write_text
 from predgen.metrics.base import PRIMARY, metric_of, primary_metric
 from predgen.progress import ProgressBar
+from predgen.records import FOLDERS, PLAN_FILE, Record, find_records, write_record
 from predgen.terminal import PlainConsole
 from predgen.training.prepare import make_setup, task_of
 

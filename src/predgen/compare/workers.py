@@ -18,8 +18,8 @@ from typing import Protocol, runtime_checkable
 
 from predgen import registries
 from predgen.compare.plan import Cell
-from predgen.compare.records import WORKER_DIED, Record, find_record, is_cut_off, write_record
 from predgen.errors import ConfigError, StorageError
+from predgen.records import WORKER_DIED, Record, find_record, is_cut_off, write_record
 from predgen.threads import available_threads
 
 _GRACE_S = 60.0  # for a worker to save a checkpoint after Ctrl-C

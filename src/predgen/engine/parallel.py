@@ -10,7 +10,7 @@ from torch import Tensor
 
 from predgen.codecs.base import AnswerSpace
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import CachedPrompts
+from predgen.engine.prompt_pass import CachedPrompts
 from predgen.engine.walk import GoldFeed, Walk
 
 

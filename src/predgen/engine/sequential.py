@@ -11,7 +11,7 @@ from torch import Tensor
 from predgen.codecs.base import AnswerSpace
 from predgen.engine.answer_pass import last_position
 from predgen.engine.backbone import Backbone, eval_state
-from predgen.engine.prompts import CachedPrompts
+from predgen.engine.prompt_pass import CachedPrompts
 from predgen.engine.walk import GoldFeed, Walk
 
 

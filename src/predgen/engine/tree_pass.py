@@ -17,7 +17,7 @@ from torch import Tensor
 
 from predgen.engine.answer_pass import answer_states, last_position
 from predgen.engine.backbone import Backbone, eval_state, positions_of
-from predgen.engine.prompts import CachedPrompts, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, run_prompts
 
 _CHECKED_WINDOW = 64  # sliding attention wider than this is not reached by the check's prompts
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}

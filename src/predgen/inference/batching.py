@@ -11,7 +11,7 @@ from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 from predgen.engine.backbone import eval_state
-from predgen.engine.prompts import SharedPrefix
+from predgen.engine.prompt_pass import SharedPrefix
 from predgen.errors import ConfigError, ModelError
 from predgen.inference.prefixes import KeptPrefix
 from predgen.models.base import PLAIN, PredictionModel

@@ -8,7 +8,7 @@ from typing import Any
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import SharedPrefix, share_prefix
+from predgen.engine.prompt_pass import SharedPrefix, share_prefix
 
 MIN_SHARED_TOKENS = 16
 """A shorter common beginning costs more to hand around than to run again."""

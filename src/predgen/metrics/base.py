@@ -11,7 +11,7 @@ from predgen import registries
 from predgen.core import Kind, TaskSpec
 from predgen.errors import ConfigError, DataError
 from predgen.metrics.rows import Column, Probabilities, Rows, Values
-from predgen.metrics.weighted import Floats, Weights, weighted_mean
+from predgen.metrics.weighted import Floats, Weights, mean_of_resamples
 
 PRIMARY: Mapping[str, str] = {"classification": "accuracy", "regression": "mse", "math": "exact_match"}
 """Metric by which methods are compared, and by which all else is chosen unless a task or setting says otherwise: a mean
@@ -143,7 +143,7 @@ class Metric:
             R values, nan where the metric is not defined.
         """
         if self.scores is not None:
-            return np.asarray(self._from_mean(weighted_mean(self.row_scores(rows), weights)))
+            return np.asarray(self._from_mean(mean_of_resamples(self.row_scores(rows), weights)))
         measured = self._measured(rows)
         rows, weights = rows.take(measured), weights[:, measured]
         # A resample may have drawn none of the rows that are measured; what metrics declare need not think of that.

@@ -78,7 +78,7 @@ class Draws:
         return np.random.default_rng([self.seed, 1]).integers(n_seeds, size=(self.n_resamples, n_seeds))
 
 
-def interval(
+def percentile_interval(
     by_seed: Sequence[float],
     resampled: Floats,
     draws: Draws,
@@ -129,13 +129,13 @@ def _widened(
     # its share, so that a skewed interval stays skewed. They never move in.
     rows = float(resampled.mean(axis=1).var()) * n_rows / (n_rows - 1)
     seeds_part = float(by_seed.var(ddof=1)) / len(by_seed)
-    error, freedom = standard_error(rows, n_rows, seeds_part, len(by_seed))
+    error, freedom = joined_error(rows, n_rows, seeds_part, len(by_seed))
     wide = stats.t.ppf(1 - tail, freedom) * error / (stats.norm.ppf(1 - tail) * spread)
     factor = max(1.0, float(wide))
     return float(value - factor * (value - low)), float(value + factor * (high - value))
 
 
-def standard_error(rows: float, n_rows: int, seeds: float, n_seeds: int) -> tuple[float, float]:
+def joined_error(rows: float, n_rows: int, seeds: float, n_seeds: int) -> tuple[float, float]:
     """Join two variances of a mean.
 
     Args:
@@ -149,7 +149,7 @@ def standard_error(rows: float, n_rows: int, seeds: float, n_seeds: int) -> tupl
         (n_seeds - 1)), between the lesser of the two numbers minus 1 and their sum.
 
     Example:
-        >>> error, freedom = standard_error(0.0009, 101, 0.0016, 3)
+        >>> error, freedom = joined_error(0.0009, 101, 0.0016, 3)
         >>> round(error, 3), round(freedom, 2)
         (0.05, 4.85)
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from predgen.errors import ConfigError
 from predgen.metrics.base import Metric, metric_of
-from predgen.metrics.bootstrap import CONFIDENCE, NOWHERE, Draws, interval
+from predgen.metrics.bootstrap import CONFIDENCE, NOWHERE, Draws, percentile_interval
 from predgen.metrics.rows import Column, Rows
 from predgen.metrics.weighted import Floats, Weights
 
@@ -147,7 +147,7 @@ def _of_one_seed(
     """Return the interval of a figure of one model; what is not defined on the rows is not resampled."""
     if draws.n_rows < 2 or np.isnan(value):
         return NOWHERE
-    return interval([value], draws.over_rows(statistic)[:, None], draws, confidence=confidence)
+    return percentile_interval([value], draws.over_rows(statistic)[:, None], draws, confidence=confidence)
 
 
 def _parsed_by_both(rows: list[Rows]) -> list[Rows]:

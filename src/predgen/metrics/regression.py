@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 
 from predgen.metrics.base import Metric
 from predgen.metrics.rows import Probabilities, Rows, Values
-from predgen.metrics.weighted import Floats, Weights, weighted_correlation, weighted_ranks
+from predgen.metrics.weighted import Floats, Weights, correlation_of_resamples, ranks_of_resamples
 
 _FROM_0 = (0.0, float("inf"))
 
@@ -56,7 +56,7 @@ def pearson(
 def _pearson_of_resamples(rows: Rows, weights: Weights) -> Floats:
     """Linear correlation of the drawn rows, R; both sides are moved by their mean over all rows, which changes none."""
     x, y = (np.broadcast_to(_centred(side), weights.shape) for side in (rows.targets, rows.predictions))
-    return weighted_correlation(x, y, weights)
+    return correlation_of_resamples(x, y, weights)
 
 
 def spearman(
@@ -75,8 +75,8 @@ def spearman(
 
 def _spearman_of_resamples(rows: Rows, weights: Weights) -> Floats:
     """Linear correlation of the drawn rows' ranks, R."""
-    x, y = (weighted_ranks(side, weights) for side in (rows.targets, rows.predictions))
-    return weighted_correlation(x, y, weights)
+    x, y = (ranks_of_resamples(side, weights) for side in (rows.targets, rows.predictions))
+    return correlation_of_resamples(x, y, weights)
 
 
 def r2(

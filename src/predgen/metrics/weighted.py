@@ -14,7 +14,7 @@ Weights = Floats
 """How often each row was drawn, R resamples x N rows; whole numbers."""
 
 
-def weighted_mean(scores: Floats, weights: Weights) -> Floats:
+def mean_of_resamples(scores: Floats, weights: Weights) -> Floats:
     """Mean score of each resample, over the rows that have one; nan where none was drawn.
 
     Args:
@@ -25,7 +25,7 @@ def weighted_mean(scores: Floats, weights: Weights) -> Floats:
         R, or R x S.
 
     Example:
-        >>> weighted_mean(np.array([1.0, 0.0, np.nan]), np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 3.0]]))
+        >>> mean_of_resamples(np.array([1.0, 0.0, np.nan]), np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 3.0]]))
         array([0.5, nan])
     """
     has_score = ~np.isnan(scores)
@@ -35,7 +35,7 @@ def weighted_mean(scores: Floats, weights: Weights) -> Floats:
         return np.asarray(total / count)
 
 
-def weighted_ranks(x: Floats, weights: Weights) -> Floats:
+def ranks_of_resamples(x: Floats, weights: Weights) -> Floats:
     """Rank of each row among the drawn rows, ties sharing their mean rank, minus the middle rank; R x N.
 
     A row that was drawn three times ties with itself. Rows of equal x form a group; sorted by x, a group of k drawn rows
@@ -43,7 +43,7 @@ def weighted_ranks(x: Floats, weights: Weights) -> Floats:
     the groups' sizes. So no resample is sorted: all share the order of x, only the sizes differ.
 
     Example:
-        >>> weighted_ranks(np.array([5.0, 7.0, 5.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 0.0]])).tolist()
+        >>> ranks_of_resamples(np.array([5.0, 7.0, 5.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 0.0]])).tolist()
         [[-0.5, 1.0, -0.5], [-0.5, 1.0, -0.5]]
     """
     if len(x) == 0:
@@ -56,7 +56,7 @@ def weighted_ranks(x: Floats, weights: Weights) -> Floats:
     return np.asarray(middle[:, group] - (weights.sum(axis=1, keepdims=True) + 1) / 2)
 
 
-def weighted_correlation(x: Floats, y: Floats, weights: Weights) -> Floats:
+def correlation_of_resamples(x: Floats, y: Floats, weights: Weights) -> Floats:
     """Linear correlation of each resample; nan where a side is constant.
 
     Args:

@@ -12,7 +12,7 @@ from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.abilities import abilities_of
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import SharedPrefix, run_prompts
+from predgen.engine.prompt_pass import SharedPrefix, run_prompts
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.sampling.draws import SamplingPlan

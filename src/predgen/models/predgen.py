@@ -14,7 +14,7 @@ from predgen.data.collate import Batch
 from predgen.directors.base import Director, DirectorInput, DirectorSetup
 from predgen.engine.backbone import eval_state
 from predgen.engine.parallel import write_in_parallel
-from predgen.engine.prompts import CachedPrompts, SharedPrefix, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
 from predgen.engine.scores import AnswerScores
 from predgen.engine.tree_pass import TreePass
 from predgen.engine.walk import GoldFeed

@@ -11,7 +11,7 @@ from predgen.codecs.base import Codec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.answer_pass import last_position
-from predgen.engine.prompts import SharedPrefix
+from predgen.engine.prompt_pass import SharedPrefix
 from predgen.models.answers import directed
 from predgen.models.base import (
     PLAIN,

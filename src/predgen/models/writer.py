@@ -18,7 +18,7 @@ from predgen.engine.answer_tree import AnswerTree, count_scored, shared_head
 from predgen.engine.backbone import eval_state
 from predgen.engine.expansion import expand
 from predgen.engine.free_text import FreeText
-from predgen.engine.prompts import CachedPrompts, SharedPrefix, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
 from predgen.engine.scores import AnswerScores
 from predgen.engine.sequential import Written, write, write_on
 from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from predgen.compare.findings import Calibration, Entry, Residuals
+from predgen.findings.base import Calibration, Entry, Residuals
 from predgen.report.drawing import Panel, Point, Scale, frame, scale_for
-from predgen.report.experiment import Experiment, Shown
+from predgen.report.experiment import LoadedExperiment, Shown
 from predgen.report.words import number
 
 _SIZE = (280, 220)
@@ -52,7 +52,7 @@ class Confusion:
     pairs: list[tuple[str, str, int]]
 
 
-def reliability_diagrams(experiment: Experiment) -> dict[str, list[Reliability]]:
+def reliability_diagrams(experiment: LoadedExperiment) -> dict[str, list[Reliability]]:
     """Return the diagrams of each task with label probabilities."""
     found: dict[str, list[Reliability]] = {}
     for entry in experiment.found.entries:
@@ -84,7 +84,7 @@ def _reliability(entry: Entry, calibration: Calibration) -> Markup:
     return panel.markup()
 
 
-def residual_plots(experiment: Experiment) -> dict[str, list[ResidualPlot]]:
+def residual_plots(experiment: LoadedExperiment) -> dict[str, list[ResidualPlot]]:
     """Return the plots of each task whose answers are numbers to come close to; a task's plots share their axes."""
     found: dict[str, list[ResidualPlot]] = {}
     for task in experiment.found.tasks:
@@ -116,7 +116,7 @@ def _residuals(entry: Entry, residuals: Residuals, points: list[Point], axes: tu
     return panel.markup()
 
 
-def confusion_matrices(experiment: Experiment) -> dict[str, list[Confusion]]:
+def confusion_matrices(experiment: LoadedExperiment) -> dict[str, list[Confusion]]:
     """Count labels of each classification task, by each variant's first seed."""
     found: dict[str, list[Confusion]] = {}
     for task in experiment.found.tasks:

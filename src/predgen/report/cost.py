@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from predgen.compare.findings import Cost, Entry
+from predgen.findings.base import Cost, Entry
 from predgen.report.drawing import Panel, frame, key, look, scale_for
-from predgen.report.experiment import Experiment
+from predgen.report.experiment import LoadedExperiment
 from predgen.report.words import listed, number
 
 
@@ -51,7 +51,7 @@ class CostSection:
     legend: list[tuple[Markup, str]]
 
 
-def cost_section(experiment: Experiment) -> CostSection:
+def cost_section(experiment: LoadedExperiment) -> CostSection:
     """Bring costs and drawings together."""
     found = experiment.found
     costs = sorted(found.costs, key=lambda cost: experiment.names.index(cost.variant))
@@ -69,13 +69,13 @@ def cost_section(experiment: Experiment) -> CostSection:
     return CostSection(lines, plots, legend)
 
 
-def _parameters(experiment: Experiment, cost: Cost) -> int | None:
+def _parameters(experiment: LoadedExperiment, cost: Cost) -> int | None:
     """All parameters of a variant's model."""
     runs = [run for run in experiment.done if (run.task, run.variant) == (cost.source, cost.variant)]
     return next((run.training["parameters"] for run in runs if "parameters" in run.training), None)
 
 
-def _plot(experiment: Experiment, points: list[tuple[Entry, float, float]]) -> Markup:
+def _plot(experiment: LoadedExperiment, points: list[tuple[Entry, float, float]]) -> Markup:
     """A mark per variant; its interval as a line."""
     across, up = frame()
     entry = points[0][0]

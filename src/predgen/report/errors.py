@@ -10,8 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from predgen.compare.records import Predictions, read_rows
-from predgen.report.experiment import Experiment, Shown
+from predgen.records import Predictions, read_texts
+from predgen.report.experiment import LoadedExperiment, Shown
 from predgen.report.words import clean, number
 
 _ALL_ROWS, _FEWEST, _MOST = 1000, 10, 100  # rows in the page, of all runs together and of one run
@@ -91,7 +91,7 @@ class Browser:
         return self.texts.get(task, {}).get(row_id, [])
 
 
-def error_browser(experiment: Experiment) -> Browser:
+def error_browser(experiment: LoadedExperiment) -> Browser:
     """Choose the rows to show."""
     shown = [one for task in experiment.found.tasks for one in experiment.of_task(task)]
     shown = [one for one in shown if one.variant in experiment.drawn and one.measurement.predictions.target]
@@ -191,7 +191,7 @@ def _texts(folder: Path, task: str, rows: set[int]) -> dict[int, list[tuple[str,
     """Texts of rows, cut where they are very long."""
     return {
         row_id: [(clean(str(name)), _cut(clean(str(value)))) for name, value in fields.items()]
-        for row_id, fields in read_rows(folder, task).items()
+        for row_id, fields in read_texts(folder, task).items()
         if row_id in rows
     }
 

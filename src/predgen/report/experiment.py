@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from predgen.compare.findings import Findings
-from predgen.compare.records import PLAN_FILE, Measurement, Record, read_records
-from predgen.compare.statistics import findings
 from predgen.errors import DataError
+from predgen.findings.base import Findings
+from predgen.findings.make import findings
+from predgen.records import PLAN_FILE, Measurement, Record, read_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Experiment:
+class LoadedExperiment:
     """What the page is made from.
 
     Attributes:
@@ -76,7 +76,7 @@ class Experiment:
         return sorted(shown.values(), key=lambda one: one.index)
 
 
-def load_experiment(folder: Path) -> Experiment:
+def load_experiment(folder: Path) -> LoadedExperiment:
     """Read an experiment and work out what it shows.
 
     Raises:
@@ -92,7 +92,7 @@ def load_experiment(folder: Path) -> Experiment:
         raise DataError(f"plan {str(path)!r} is damaged: {error}. Write it again with `predgen compare`.") from error
     if not isinstance(plan, dict):
         raise DataError(f"plan {str(path)!r} holds no settings. Write it again with `predgen compare`.")
-    return Experiment(folder, plan, tuple(runs), findings(folder))
+    return LoadedExperiment(folder, plan, tuple(runs), findings(folder))
 
 
 def _reason(runs: list[Record]) -> str:

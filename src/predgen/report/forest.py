@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from predgen.compare.findings import Difference, Findings, Ordering
+from predgen.findings.base import Difference, Findings, Ordering
 from predgen.report.drawing import Scale, scale_for, short_number, svg, text
 from predgen.report.words import decimals_for
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from predgen import registries
-from predgen.compare.findings import Entry, Findings
+from predgen.findings.base import Entry, Findings
 from predgen.report.words import decimals_for
 
 _MANY_COLUMNS = 8
@@ -31,7 +31,7 @@ class TaskHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class HeadlineCell:
     """A variant on a task.
 
     Attributes:
@@ -64,7 +64,7 @@ class Grid:
 
     heads: list[TaskHead]
     variants: list[str]
-    lines: list[list[Cell]]
+    lines: list[list[HeadlineCell]]
     by_variant: bool
 
 
@@ -92,12 +92,14 @@ def _head(found: Findings, task: str) -> TaskHead | None:
     return TaskHead(task, entries[0].metric, direction, max(e.rows for e in entries), decimals, is_learnable)
 
 
-def _cell(found: Findings, head: TaskHead, variant: str) -> Cell:
+def _cell(found: Findings, head: TaskHead, variant: str) -> HeadlineCell:
     """A variant on a task, with the marks that verdicts allow."""
     entry = found.entry(head.name, variant)
     is_at_floor = found.is_at_floor(head.name, variant)
     is_best = entry is not None and not is_at_floor and _is_best(found, head.name, variant)
-    return Cell(head, variant, entry, is_best, is_at_floor, "" if entry else _why_empty(found, head.name, variant))
+    return HeadlineCell(
+        head, variant, entry, is_best, is_at_floor, "" if entry else _why_empty(found, head.name, variant)
+    )
 
 
 def _is_best(found: Findings, task: str, variant: str) -> bool:

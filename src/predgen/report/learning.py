@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from predgen import registries
-from predgen.compare.records import Record
+from predgen.records import Record
 from predgen.report.drawing import Panel, Point, Scale, frame, key, look, scale_for
-from predgen.report.experiment import Experiment
+from predgen.report.experiment import LoadedExperiment
 from predgen.report.words import count, listed
 
 _MAX_POINTS = 50  # more are not told apart on a drawing of this width
@@ -41,7 +41,7 @@ class Curves:
     panels: list[tuple[str, Markup]]
 
 
-def learning_curves(experiment: Experiment) -> list[Curves]:
+def learning_curves(experiment: LoadedExperiment) -> list[Curves]:
     """Draw the curves of all runs that trained something."""
     found = []
     for task in dict.fromkeys(entry.source for entry in experiment.found.entries):
@@ -59,7 +59,7 @@ def _has_points(run: Record) -> bool:
     return any(_points(run, value, step) for value, step, _, _ in _PANELS)
 
 
-def _curves(experiment: Experiment, task: str, part: str, names: Sequence[str], runs: Sequence[Record]) -> Curves:
+def _curves(experiment: LoadedExperiment, task: str, part: str, names: Sequence[str], runs: Sequence[Record]) -> Curves:
     """All panels of some variants."""
     places = {name: experiment.names.index(name) for name in names}
     metric = selecting_metric(runs[0])

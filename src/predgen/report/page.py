@@ -9,16 +9,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import predgen
-from predgen.compare.findings import Findings
-from predgen.compare.study_tables import study_tables
 from predgen.errors import DataError
 from predgen.figures import p_value
 from predgen.files import write_text
+from predgen.findings.base import Findings
+from predgen.findings.study_tables import study_tables
 from predgen.report import words
 from predgen.report.calibration import confusion_matrices, reliability_diagrams, residual_plots
 from predgen.report.cost import cost_section
 from predgen.report.errors import error_browser
-from predgen.report.experiment import Experiment, load_experiment
+from predgen.report.experiment import LoadedExperiment, load_experiment
 from predgen.report.forest import across_tasks, forests
 from predgen.report.headline import headline_grid, summary_of
 from predgen.report.learning import learning_curves
@@ -53,7 +53,7 @@ def write_report(folder: Path, target: Path | None = None) -> Path:
     return target
 
 
-def make_page(experiment: Experiment) -> str:
+def make_page(experiment: LoadedExperiment) -> str:
     """Return the page: the same experiment gives the same text, byte by byte."""
     style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
     page = _templates().get_template("page.html")
@@ -88,7 +88,7 @@ def _figures(found: Findings) -> dict[str, Any]:
     }
 
 
-def _rows(experiment: Experiment) -> dict[str, Any]:
+def _rows(experiment: LoadedExperiment) -> dict[str, Any]:
     """What needs plan, runs and rows."""
     return {
         "asked": asked(experiment),

@@ -11,11 +11,11 @@ import yaml
 from markupsafe import Markup
 
 from predgen import registries
-from predgen.compare.records import Record
 from predgen.config import RunConfig, setting_fields
 from predgen.core import TaskSpec
+from predgen.records import Record
 from predgen.report.drawing import Panel, frame, scale_for
-from predgen.report.experiment import Experiment
+from predgen.report.experiment import LoadedExperiment
 from predgen.report.words import count, listed, settings_in_words
 
 _SIZE = (280, 180)
@@ -83,7 +83,7 @@ class Environments:
     lines: dict[str, tuple[list[str], bool]]
 
 
-def asked(experiment: Experiment) -> list[tuple[str, str]]:
+def asked(experiment: LoadedExperiment) -> list[tuple[str, str]]:
     """Return the plan in words, as (subject, text) pairs."""
     plan, found = experiment.plan, experiment.found
     told = [
@@ -100,7 +100,7 @@ def asked(experiment: Experiment) -> list[tuple[str, str]]:
     return [(subject, text) for subject, text in told if text]
 
 
-def _base_model(experiment: Experiment) -> str:
+def _base_model(experiment: LoadedExperiment) -> str:
     """Base models that were tuned, and how; before the first run of a method, the one that is asked for."""
     if experiment.found.models:
         return f"{listed(experiment.found.models)}, tuned with {listed(_configured(experiment.done, 'peft'))}"
@@ -146,7 +146,7 @@ def _rows(plan: Mapping[str, Any], split: str) -> str:
     return f"validation rows select the checkpoint, figures are on {split} rows{limit}"
 
 
-def _training(experiment: Experiment) -> str:
+def _training(experiment: LoadedExperiment) -> str:
     """The budget."""
     tokens = experiment.plan.get("train_tokens")
     settings = experiment.plan.get("settings") or {}
@@ -169,12 +169,12 @@ def _tuning(plan: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} of {listed([str(v) for v in values], 'or')}" for name, values in tune.items()) + trials
 
 
-def data_cards(experiment: Experiment) -> list[DataCard]:
+def data_cards(experiment: LoadedExperiment) -> list[DataCard]:
     """Describe the rows of every measured task."""
     return [_card(experiment, task) for task in experiment.found.tasks]
 
 
-def _card(experiment: Experiment, task: str) -> DataCard:
+def _card(experiment: LoadedExperiment, task: str) -> DataCard:
     """The rows of one task."""
     runs = [run for run in experiment.done if any(m.task == task for m in run.measurements)]
     shown = experiment.of_task(task)
@@ -243,7 +243,7 @@ def _histogram(task: str, numbers: Sequence[float]) -> Markup:
     return panel.markup()
 
 
-def environments(experiment: Experiment) -> Environments:
+def environments(experiment: LoadedExperiment) -> Environments:
     """Return all distinct environments, those with the most runs first."""
     told = [tuple((name, _plain(value)) for name, value in run.environment.items()) for run in experiment.done]
     ordered = Counter(told).most_common()
@@ -260,7 +260,7 @@ def _plain(value: Any) -> str:  # noqa: ANN401
     return "none" if value is None else str(value)
 
 
-def absent_runs(experiment: Experiment) -> list[Absent]:
+def absent_runs(experiment: LoadedExperiment) -> list[Absent]:
     """Return what is in no figure, runs with the same reason together."""
     errors = {run.id: run.error or {} for run in experiment.runs}
     groups: dict[tuple[str, str], Absent] = {}
@@ -284,7 +284,7 @@ def training_command(run: Record) -> str:
     return shlex.join([*words, "--out", f"RUN-{run.id}"])
 
 
-def plan_text(experiment: Experiment) -> str:
+def plan_text(experiment: LoadedExperiment) -> str:
     """Return the plan as YAML, without what was not asked for."""
     kept = {name: value for name, value in experiment.plan.items() if value not in (None, [], {})}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from predgen import figures
-from predgen.compare.findings import Difference, Estimate, Findings
+from predgen.findings.base import Difference, Estimate, Findings
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
 _CONTROLS |= {0x7F: "\u2421", **{code: "\ufffd" for code in [*range(0x80, 0xA0), *range(0xD800, 0xE000)]}}

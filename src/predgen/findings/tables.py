@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from rich.table import Table as RichTable
 
-from predgen.compare.findings import Difference, Entry, Estimate, Findings, VariantFacts
 from predgen.escaping import for_markdown, markdown_row
 from predgen.figures import number, p_value
+from predgen.findings.base import Difference, Entry, Estimate, Findings, VariantFacts
 from predgen.metrics.base import PRIMARY
 
 MINUS = " minus "

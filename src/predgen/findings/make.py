@@ -10,9 +10,8 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from predgen.compare.calibration import calibration, residuals
-from predgen.compare.estimates import estimate
-from predgen.compare.findings import (
+from predgen.errors import ConfigError
+from predgen.findings.base import (
     Cost,
     Difference,
     Entry,
@@ -23,14 +22,15 @@ from predgen.compare.findings import (
     VariantFacts,
     Verdict,
 )
-from predgen.compare.notes import notes
-from predgen.compare.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
-from predgen.compare.records import PLAN_FILE, Record, read_records
-from predgen.compare.runs import CONSTANT, Run, Runs, gather
-from predgen.errors import ConfigError
+from predgen.findings.calibration import calibration, residuals
+from predgen.findings.estimates import estimate
+from predgen.findings.notes import notes
+from predgen.findings.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
+from predgen.findings.runs import CONSTANT, Run, Runs, gather
 from predgen.metrics.base import PRIMARY, Metric, metric_of
 from predgen.metrics.bootstrap import CONFIDENCE, Draws
 from predgen.metrics.weighted import Floats, Weights
+from predgen.records import PLAN_FILE, Record, read_records
 from predgen.registry import near_matches
 
 N_RESAMPLES = 2000

@@ -14,12 +14,12 @@ import yaml
 from scipy import stats
 
 from compare import factory
-from predgen.compare.findings import Difference, Findings
-from predgen.compare.paired import holm, min_f_p, sign_flip_p
-from predgen.compare.records import PLAN_FILE, Predictions, Record, write_record
-from predgen.compare.statistics import findings
 from predgen.errors import ConfigError, DataError
+from predgen.findings.base import Difference, Findings
+from predgen.findings.make import findings
+from predgen.findings.paired import holm, min_f_p, sign_flip_p
 from predgen.metrics.intervals import paired_difference
+from predgen.records import PLAN_FILE, Predictions, Record, write_record
 
 Change = Callable[[Predictions], Predictions]
 SIMPLE = tuple(v for v in factory.VARIANTS if v.name in ("constant", "predictor", "generator"))

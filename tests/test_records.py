@@ -9,7 +9,10 @@ import pytest
 from compare.factory import VARIANTS, records, trials, write_experiment
 from predgen.compare.cell import run_cell
 from predgen.compare.plan import Cell
-from predgen.compare.records import (
+from predgen.errors import BusyError, DataError
+from predgen.files import locked
+from predgen.findings.make import findings
+from predgen.records import (
     PACKED_FILE,
     Record,
     find_record,
@@ -19,9 +22,6 @@ from predgen.compare.records import (
     record_path,
     write_record,
 )
-from predgen.compare.statistics import findings
-from predgen.errors import BusyError, DataError
-from predgen.files import locked
 from predgen.report.experiment import load_experiment
 from predgen.report.page import make_page
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan

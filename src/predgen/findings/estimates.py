@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from predgen.compare.findings import Chance, Estimate
+from predgen.findings.base import Chance, Estimate
 from predgen.metrics.base import UNBOUNDED
-from predgen.metrics.bootstrap import Draws, interval
+from predgen.metrics.bootstrap import Draws, percentile_interval
 from predgen.metrics.weighted import Floats
 
 
@@ -26,13 +26,13 @@ def estimate(
         bounds: Least and greatest possible figure; a widened interval ends there.
 
     Returns:
-        The mean over seeds, None where a seed has no figure; and ends that are None where `bootstrap.interval` has none.
+        The mean over seeds, None where a seed has no figure; and ends that are None where `bootstrap.percentile_interval` has none.
     """
     known: list[float | None] = [None if math.isnan(value) else value for value in by_seed]
     if None in known or not known:
         return Estimate(None, None, None, known, "nothing")
     value = float(np.mean(by_seed))
-    low, high = (math.nan, math.nan) if resampled is None else interval(by_seed, resampled, draws, bounds)
+    low, high = (math.nan, math.nan) if resampled is None else percentile_interval(by_seed, resampled, draws, bounds)
     if math.isnan(low):
         return Estimate(value, None, None, known, "nothing")
     chance: Chance = "rows and seeds" if len(by_seed) > 1 else "rows only"

@@ -271,7 +271,7 @@ def _damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-def read_rows(experiment: Path, task: str) -> dict[int, Mapping[str, str]]:
+def read_texts(experiment: Path, task: str) -> dict[int, Mapping[str, str]]:
     """Texts of measured rows, by row id; empty where they were not passed on."""
     path = experiment / "rows" / f"{task}.jsonl"
     if not path.is_file():

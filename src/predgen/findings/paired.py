@@ -22,8 +22,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from predgen.compare.findings import Difference, Verdict
-from predgen.metrics.bootstrap import Draws, standard_error
+from predgen.findings.base import Difference, Verdict
+from predgen.metrics.bootstrap import Draws, joined_error
 from predgen.metrics.weighted import Floats
 
 ALPHA = 0.05
@@ -77,7 +77,7 @@ def min_f_p(differences: Floats) -> float | None:
     mean = float(differences.mean())
     by_rows = float(differences.mean(axis=0).var(ddof=1)) / n_rows
     by_seeds = float(differences.mean(axis=1).var(ddof=1)) / n_seeds
-    error, freedom = standard_error(by_rows, n_rows, by_seeds, n_seeds)
+    error, freedom = joined_error(by_rows, n_rows, by_seeds, n_seeds)
     if error <= 1e-12 * abs(mean):
         return 1.0 if mean == 0 else 0.0
     return float(2 * stats.t.sf(abs(mean) / error, freedom))

@@ -1,4 +1,4 @@
-"""What an experiment shows, as plain data: made by `statistics.findings`, read by tables and reports.
+"""What an experiment shows, as plain data: made by `make.findings`, read by tables and reports.
 
 Differences are always first minus second, in the metric's own unit and direction; the verdict says which is better.
 None stands where a value is not defined (an interval of one row, a correlation of equal numbers).

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from predgen.compare.findings import Difference, Entry, Tuning
-from predgen.compare.runs import Runs
+from predgen.findings.base import Difference, Entry, Tuning
+from predgen.findings.runs import Runs
 
 _FEW_SEEDS = {
     1: "one seed, so intervals and tests cover rows only and say nothing about other seeds.",

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from compare import factory
-from predgen.compare.findings import Estimate, Findings
-from predgen.compare.statistics import findings
-from predgen.compare.study_tables import study_tables
-from predgen.compare.tables import (
+from predgen.findings.base import Estimate, Findings
+from predgen.findings.make import findings
+from predgen.findings.study_tables import study_tables
+from predgen.findings.tables import (
     Table,
     headline_tables,
     markdown,

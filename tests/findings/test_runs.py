@@ -7,10 +7,10 @@ import pytest
 
 from compare import factory
 from predgen import registries
-from predgen.compare.records import Measurement, Record
-from predgen.compare.runs import gather
 from predgen.errors import DataError
+from predgen.findings.runs import gather
 from predgen.metrics.base import PRIMARY
+from predgen.records import Measurement, Record
 
 SIMPLE = tuple(v for v in factory.VARIANTS if v.name in ("constant", "predictor", "generator"))
 

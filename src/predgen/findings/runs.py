@@ -8,13 +8,13 @@ from typing import Any, cast
 import numpy as np
 
 from predgen import registries
-from predgen.compare.findings import RunStatus, Shortfall, VariantFacts
-from predgen.compare.records import Measurement, Record
 from predgen.core import Kind
 from predgen.errors import DataError
+from predgen.findings.base import RunStatus, Shortfall, VariantFacts
 from predgen.metrics.base import PRIMARY, metric_of
 from predgen.metrics.measure import measure
 from predgen.metrics.rows import Rows
+from predgen.records import Measurement, Record
 
 MEAN = " (mean)"
 """What is added to a variant's name where the mean of its numbers is measured."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from one_by_one import ARCHITECTURES, backbone_of, padded, prompts
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompts import CachedPrompts, run_prompts, share_prefix
+from predgen.engine.prompt_pass import CachedPrompts, run_prompts, share_prefix
 from tiny_models import SLIDING_WINDOW, tiny_model
 
 TOLERANCE = 1e-5

@@ -8,9 +8,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
 from compare import factory
-from predgen.compare.calibration import N_BINS, calibration, residuals
-from predgen.compare.records import Predictions, Record
-from predgen.compare.runs import Run
+from predgen.findings.calibration import N_BINS, calibration, residuals
+from predgen.findings.runs import Run
+from predgen.records import Predictions, Record
 
 
 def run_of(kind: str, predictions: Predictions) -> Run:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from predgen.compare.findings import Findings, VariantFacts
-from predgen.compare.paper import CITATION, NO_TELLING, Published, Study, beside, paper_model, study
-from predgen.compare.tables import ABSENT, Table, cell
+from predgen.findings.base import Findings, VariantFacts
+from predgen.findings.paper import CITATION, NO_TELLING, Published, Study, beside, paper_model, study
+from predgen.findings.tables import ABSENT, Table, cell
 
 _METRICS = {"table2": ("mse", "mae"), "figure5": ("mse", "mae")}
 """Studies that print more than the primary metric."""

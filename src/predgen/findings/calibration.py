@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from predgen.compare.findings import Bin, Calibration, Residuals
-from predgen.compare.runs import Run
+from predgen.findings.base import Bin, Calibration, Residuals
+from predgen.findings.runs import Run
 from predgen.metrics.classification import ACCURACY, LOG_LOSS
 from predgen.metrics.weighted import Floats
 

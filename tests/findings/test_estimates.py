@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from predgen.compare.estimates import estimate
-from predgen.compare.findings import Estimate
-from predgen.metrics.bootstrap import Draws, standard_error
+from predgen.findings.base import Estimate
+from predgen.findings.estimates import estimate
+from predgen.metrics.bootstrap import Draws, joined_error
 from predgen.metrics.intervals import bootstrap_interval
-from predgen.metrics.weighted import weighted_mean
+from predgen.metrics.weighted import mean_of_resamples
 
 
 def loop_interval(scores: np.ndarray, n_resamples: int, seed: int) -> tuple[float, float]:
@@ -40,7 +40,7 @@ def loop_interval(scores: np.ndarray, n_resamples: int, seed: int) -> tuple[floa
 
 def interval_of(scores: np.ndarray, n_resamples: int = 2000, seed: int = 0) -> Estimate:
     draws = Draws(scores.shape[1], n_resamples, seed)
-    resampled = draws.over_rows(lambda weights: weighted_mean(scores.T, weights))
+    resampled = draws.over_rows(lambda weights: mean_of_resamples(scores.T, weights))
     return estimate(scores.mean(axis=1).tolist(), resampled, draws)
 
 
@@ -75,7 +75,7 @@ def coverage(seed_spread: float, row_spread: float, *, n_experiments: int = 250)
         scores = generator.normal(size=(3, 40)) + seed_spread * generator.normal(size=(3, 1))
         scores += row_spread * generator.normal(size=(1, 40))
         draws = Draws(40, 300, 0)
-        resampled = draws.over_rows(lambda weights, scores=scores: weighted_mean(scores.T, weights))
+        resampled = draws.over_rows(lambda weights, scores=scores: mean_of_resamples(scores.T, weights))
         drawn = np.take_along_axis(resampled, draws.of_seeds(3), axis=1).mean(axis=1)
         low, high = np.quantile(drawn, [0.025, 0.975])
         plain += low <= 0 <= high
@@ -139,7 +139,7 @@ def test_interval_needs_a_figure_on_half_of_the_resamples() -> None:
 def test_interval_ends_where_the_figure_does() -> None:
     scores = np.repeat([[0.5], [0.95], [1.0]], 20, axis=1)
     draws = Draws(20, 200, 0)
-    resampled = draws.over_rows(lambda weights: weighted_mean(scores.T, weights))
+    resampled = draws.over_rows(lambda weights: mean_of_resamples(scores.T, weights))
     free = estimate([0.5, 0.95, 1.0], resampled, draws)
     assert free.high is not None
     assert free.high > 1
@@ -152,7 +152,7 @@ def test_equal_scores_have_an_interval_of_no_width() -> None:
 
 
 def test_standard_error_joins_both_sources() -> None:
-    assert standard_error(0.04, 50, 0.0, 1) == (pytest.approx(0.2), pytest.approx(49))
+    assert joined_error(0.04, 50, 0.0, 1) == (pytest.approx(0.2), pytest.approx(49))
     # (0.04 + 0.05)^2 / (0.04^2 / 49 + 0.05^2 / 2) = 0.0081 / (0.00003265 + 0.00125) = 6.315
-    assert standard_error(0.04, 50, 0.05, 3) == (pytest.approx(0.3), pytest.approx(6.315, abs=1e-3))
-    assert standard_error(0.0, 50, 0.0, 3) == (0.0, 49.0)
+    assert joined_error(0.04, 50, 0.05, 3) == (pytest.approx(0.3), pytest.approx(6.315, abs=1e-3))
+    assert joined_error(0.0, 50, 0.0, 3) == (0.0, 49.0)

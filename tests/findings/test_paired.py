@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from predgen.compare.findings import Difference, Estimate
-from predgen.compare.paired import holm, min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
+from predgen.findings.base import Difference, Estimate
+from predgen.findings.paired import holm, min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
 from predgen.metrics.bootstrap import Draws
 
 

@@ -7,8 +7,8 @@ from importlib import resources
 import pytest
 
 from predgen import registries
-from predgen.compare.paper import NO_TELLING, STUDIES, Published, beside, paper_model, readings, study
 from predgen.errors import ConfigError
+from predgen.findings.paper import NO_TELLING, STUDIES, Published, beside, paper_model, readings, study
 
 
 def value(name: str, **wanted: object) -> list[float]:
