@@ -15,14 +15,12 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import predgen
-from predgen.metrics import intervals
 
 torch.set_num_threads(1)
 
@@ -33,19 +31,6 @@ def _same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _few_resamples() -> Iterator[None]:
-    """Intervals over rows are drawn 60 times where nobody asks for another number than the usual 1,000."""
-    interval = intervals._interval
-
-    def rougher(statistic: Any, n_rows: int, n_resamples: int, seed: int, confidence: float) -> tuple[float, float]:
-        return interval(statistic, n_rows, 60 if n_resamples == 1000 else n_resamples, seed, confidence)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intervals, "_interval", rougher)
-        yield
 
 
 @pytest.fixture
