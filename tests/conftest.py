@@ -11,6 +11,7 @@ from type_checks import check_calls_of
 # Before the first import of predgen: from here on beartype checks every annotated call in it.
 check_calls_of("predgen")
 
+import gc
 import random
 import signal
 from collections.abc import Iterator
@@ -23,6 +24,16 @@ import torch
 import predgen
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Have garbage be looked for among what tests make alone.
+
+    Each training asks for a full collection; with torch, transformers and some thousand tests in memory it takes longer than
+    the training.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
