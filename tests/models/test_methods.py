@@ -381,6 +381,8 @@ def test_every_method_can_learn_four_rows_by_heart(case: Case) -> None:
         losses.total.backward()
         optimizer.step()
         history.append(sum(float(part.mean()) for part in (losses.writer, losses.director) if part is not None))
+        if history[-1] < 0.5 * history[0]:
+            break
     assert history[-1] < 0.5 * history[0]
 
 
