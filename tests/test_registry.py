@@ -10,7 +10,7 @@ from predgen.metrics.base import Metric
 from predgen.registry import _MEANT, Registry, close_names, near_matches
 
 ALL = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
-ENTRIES = [pytest.param(registry, name, id=f"{kind}-{name}") for kind, registry in ALL.items() for name in registry]
+ENTRIES = [(kind, registry, name) for kind, registry in ALL.items() for name in registry]
 
 
 @pytest.fixture
@@ -88,32 +88,25 @@ def test_package_has_all_registries() -> None:
     assert all(len(registry) for registry in ALL.values())
 
 
-@pytest.mark.parametrize(("registry", "name"), ENTRIES)
-def test_entry_resolves(registry: Registry, name: str) -> None:
-    assert registry.get(name) is not None
+def test_every_entry_resolves() -> None:
+    assert [(kind, name) for kind, registry, name in ENTRIES if registry.get(name) is None] == []
 
 
-@pytest.mark.parametrize(("registry", "name"), ENTRIES)
-def test_entry_has_a_one_line_summary(registry: Registry, name: str) -> None:
-    summary = registry.summary(name)
-    assert summary.strip() == summary != ""
-    assert "\n" not in summary
+def test_every_entry_has_a_one_line_summary() -> None:
+    summaries = {(kind, name): registry.summary(name) for kind, registry, name in ENTRIES}
+    assert [entry for entry, text in summaries.items() if not text or text != text.strip() or "\n" in text] == []
 
 
-@pytest.mark.parametrize("name", registries.metrics)
-def test_metric_is_registered_under_its_own_name(name: str) -> None:
-    metric = registries.metrics.get(name)
-    assert isinstance(metric, Metric)
-    assert metric.name == name
+def test_metrics_are_registered_under_their_own_names() -> None:
+    found = {name: registries.metrics.get(name) for name in registries.metrics}
+    assert [name for name, metric in found.items() if not isinstance(metric, Metric) or metric.name != name] == []
 
 
-@pytest.mark.parametrize("name", registries.tasks)
-def test_task_is_registered_under_its_own_name_with_known_metrics_of_its_kind(name: str) -> None:
-    task = registries.tasks.get(name)
-    assert isinstance(task, TaskSpec)
-    assert task.name == name
-    assert task.metrics
-    assert {registries.metrics.get(metric).kind for metric in task.metrics} == {task.kind}
+def test_tasks_are_registered_under_their_own_names_with_known_metrics_of_their_kind() -> None:
+    found = {name: registries.tasks.get(name) for name in registries.tasks}
+    assert [name for name, task in found.items() if not isinstance(task, TaskSpec) or task.name != name] == []
+    kinds = {name: {registries.metrics.get(metric).kind for metric in task.metrics} for name, task in found.items()}
+    assert [name for name, of_metrics in kinds.items() if of_metrics != {found[name].kind}] == []
 
 
 def test_wdal_and_multiplicative_are_one_loss() -> None:
