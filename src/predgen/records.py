@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
+import yaml
+
 from predgen.errors import DataError
 from predgen.files import locked, replacing, write_text
 
@@ -193,10 +195,7 @@ def read_records(experiment: Path, stage: Stage = "final") -> list[Record]:
     Raises:
         DataError: If the folder is no experiment, or a record is damaged.
     """
-    if not (experiment / PLAN_FILE).is_file():
-        raise DataError(
-            f"{str(experiment)!r} is no experiment: it has no {PLAN_FILE}. Give the `out` of `predgen compare`."
-        )
+    _require_plan(experiment)
     return find_records(experiment, stage)
 
 
@@ -269,6 +268,32 @@ def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
         f"record {str(path)!r} is damaged ({type(error).__name__}: {error}). Delete it and run the experiment again."
     )
+
+
+def _require_plan(experiment: Path) -> Path:
+    """Return where an experiment's plan lies, or raise."""
+    path = experiment / PLAN_FILE
+    if not path.is_file():
+        raise DataError(
+            f"{str(experiment)!r} is no experiment: it has no {PLAN_FILE}. Give the `out` of `predgen compare`."
+        )
+    return path
+
+
+def read_plan(experiment: Path) -> dict[str, Any]:
+    """Read an experiment's plan, as plain data.
+
+    Raises:
+        DataError: If the folder is no experiment, or its plan is damaged.
+    """
+    path = _require_plan(experiment)
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"plan {str(path)!r} is damaged: {error}. Write it again with `predgen compare`.") from error
+    if not isinstance(plan, dict):
+        raise DataError(f"plan {str(path)!r} holds no settings. Write it again with `predgen compare`.")
+    return plan
 
 
 def read_texts(experiment: Path, task: str) -> dict[int, Mapping[str, str]]:

@@ -12,11 +12,11 @@ from cli_runs import flat, predgen, reviews, write_csv
 from predgen.baselines import constant
 from predgen.compare import cell as cell_module
 from predgen.compare.rows import load_rows
-from predgen.compare.runner import Experiment, read_plan
+from predgen.compare.runner import Experiment
 from predgen.core import Decoding
 from predgen.errors import ConfigError, DataError
 from predgen.metrics.measure import measure
-from predgen.records import PLAN_FILE, Record, read_record, read_records, read_texts
+from predgen.records import PLAN_FILE, Record, read_plan, read_record, read_records, read_texts
 from predgen.training.run import train
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from predgen.data.cells import number_of
 from predgen.data.delimited import MAX_CELL
-from predgen.data.sources import columns_of, dataset_rows, read_rows, rows_of
+from predgen.data.sources import dataset_rows, read_rows, rows_of
 from predgen.errors import DataError
 
 # Hypothesis: a folder may be shared by all examples, each writes its file anew.
@@ -245,11 +245,6 @@ def test_missing_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 # Other sources
-
-
-def test_columns_of_a_file_are_its_first_rows(tmp_path: Path) -> None:
-    assert columns_of(written(tmp_path, "a.csv", "text,score\nx,1\n")) == ("text", "score")
-    assert columns_of(written(tmp_path, "a.jsonl", '{"b": 1, "a": 2}\n')) == ("b", "a")
 
 
 def test_all_sources_give_the_same_rows(tmp_path: Path) -> None:

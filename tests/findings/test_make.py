@@ -396,3 +396,11 @@ def test_no_value_is_nan(whole: Findings) -> None:
     found = numbers(whole.to_dict())
     assert len(found) > 1000
     assert all(math.isfinite(n) for n in found)
+
+
+@pytest.mark.parametrize(("text", "message"), [("tasks: [", "is damaged"), ("", "holds no settings")])
+def test_a_damaged_plan_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    folder = factory.write_experiment(tmp_path / "x", small(n_rows=5))
+    (folder / PLAN_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=f"{PLAN_FILE}.*{message}"):
+        findings(folder, n_resamples=5)

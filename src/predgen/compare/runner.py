@@ -230,19 +230,6 @@ class Experiment:
         return record
 
 
-def read_plan(folder: Path) -> dict[str, Any]:
-    """Read an experiment's plan, as plain data.
-
-    Raises:
-        DataError: If the folder is no experiment.
-    """
-    try:
-        found = yaml.safe_load((folder / PLAN_FILE).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{str(folder)!r} is no experiment: {PLAN_FILE} cannot be read ({error}).") from error
-    return dict(found)
-
-
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds something else."""
     if folder.is_file():

@@ -127,15 +127,6 @@ def _named_rows(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
         yield {**row, **known} if names else row
 
 
-def columns_of(path: str | Path, *, reader: str | None = None, header: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the column names of a file's first row.
-
-    Raises:
-        DataError: As `read_rows`.
-    """
-    return tuple(next(read_rows(path, reader=reader, header=header)))
-
-
 def _reader_of(path: Path) -> str:
     """Return the reader for a path's suffix."""
     suffix = path.suffix.lower()

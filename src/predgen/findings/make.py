@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from scipy import stats
 
 from predgen.errors import ConfigError
@@ -30,7 +29,7 @@ from predgen.findings.runs import CONSTANT, Run, Runs, gather
 from predgen.metrics.base import PRIMARY, Metric, metric_of
 from predgen.metrics.bootstrap import CONFIDENCE, Draws
 from predgen.metrics.weighted import Floats, Weights
-from predgen.records import PLAN_FILE, Record, read_records
+from predgen.records import Record, read_plan, read_records
 from predgen.registry import near_matches
 
 N_RESAMPLES = 2000
@@ -106,8 +105,7 @@ def _read(experiment: Path | Sequence[Record]) -> tuple[list[Record], list[Recor
         finals = [record for record in experiment if record.stage == "final"]
         return finals, [record for record in experiment if record.stage == "trial"], {}
     finals, trials = read_records(experiment), read_records(experiment, "trial")
-    plan = yaml.safe_load((experiment / PLAN_FILE).read_text(encoding="utf-8"))
-    return finals, trials, plan
+    return finals, trials, read_plan(experiment)
 
 
 def _headline(runs: Runs, names: Sequence[str] | None) -> list[VariantFacts]:

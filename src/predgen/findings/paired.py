@@ -49,6 +49,10 @@ def sign_flip_p(differences: Floats, *, n_flips: int = N_FLIPS, seed: int = 0) -
         >>> sign_flip_p(np.array([1.0, 1.0, 1.0, 1.0, -1.0]))  # 5 of 5 or 4 of 5, on either side: (1 + 5) / 32 * 2
         0.375
     """
+    # A row whose difference is 0 adds 0 under either sign, so only the M rows that differ are tossed. The sum stands for the
+    # mean, since the number of rows is the same in every toss. Few rows: all 2^M signs, a matrix 2^M x M, and an exact p.
+    # Many: random tosses, drawn in parts so that no matrix has more than some millions of signs, and the real one counts
+    # as one of them, so that p is never 0.
     moved = differences[differences != 0]
     # Sums of the same numbers in another order differ in the last bits.
     bound = abs(moved.sum()) - 1e-9 * np.abs(moved).sum()
@@ -74,6 +78,10 @@ def min_f_p(differences: Floats) -> float | None:
     n_seeds, n_rows = differences.shape
     if n_seeds < 2 or n_rows < 2:
         return None
+    # The mean of S x N differences moves with the rows that were drawn and with the seeds that were: two means of means, one
+    # over N rows (each the mean of its S seeds), one over S seeds (each the mean of its N rows). Each has the variance of a
+    # mean, s^2 / n, and their sum is that of the whole; Satterthwaite's degrees of freedom lie near those of the part that
+    # weighs more, which with three seeds that differ are two: t is then much wider than the normal.
     mean = float(differences.mean())
     by_rows = float(differences.mean(axis=0).var(ddof=1)) / n_rows
     by_seeds = float(differences.mean(axis=1).var(ddof=1)) / n_seeds

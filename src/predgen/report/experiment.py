@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from predgen.errors import DataError
 from predgen.findings.base import Findings
 from predgen.findings.make import findings
-from predgen.records import PLAN_FILE, Measurement, Record, read_records
+from predgen.records import Measurement, Record, read_plan, read_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +83,7 @@ def load_experiment(folder: Path) -> LoadedExperiment:
     runs = read_records(folder)
     if not any(run.status == "done" for run in runs):
         raise DataError(f"experiment {str(folder)!r} has no finished run to report.{_reason(runs)}")
-    path = folder / PLAN_FILE
-    try:
-        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"plan {str(path)!r} is damaged: {error}. Write it again with `predgen compare`.") from error
-    if not isinstance(plan, dict):
-        raise DataError(f"plan {str(path)!r} holds no settings. Write it again with `predgen compare`.")
-    return LoadedExperiment(folder, plan, tuple(runs), findings(folder))
+    return LoadedExperiment(folder, read_plan(folder), tuple(runs), findings(folder))
 
 
 def _reason(runs: list[Record]) -> str:
