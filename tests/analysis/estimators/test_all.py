@@ -92,10 +92,10 @@ def test_order_of_rows_does_not_matter(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_everything(name: str) -> None:
     z, y = rows(100)
-    first, again, other = (estimator(name).estimate(z, y, seed=seed) for seed in (3, 3, 4))
-    assert first == again
+    first = estimator(name).estimate(z, y, seed=3)
     np.random.seed(99)  # no global generator is used
-    assert estimator(name).estimate(z, y, seed=3) == first
+    again, other = (estimator(name).estimate(z, y, seed=seed) for seed in (3, 4))
+    assert first == again
     if name != "ksg":  # which draws nothing but what splits ties
         assert other.nats != first.nats
 
