@@ -1,12 +1,14 @@
 """Every PEFT method: what trains and how much, no change before training, and what PEFT itself leaves to callers."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+from safetensors.torch import save_file
 from torch import nn
 from transformers import LlamaConfig
 
@@ -316,6 +318,23 @@ def test_allocator_goes_on_after_it_was_restored(stop_at: int) -> None:
     named = dict(fresh.named_parameters())
     assert [n for n, p in whole.named_parameters() if not torch.equal(p, named[n])] == []
     assert fresh.peft_config["default"].rank_pattern == whole.peft_config["default"].rank_pattern
+
+
+@pytest.mark.parametrize("stop_at", [2, 20])  # before any rank was taken away, and after
+def test_state_of_the_allocator_is_read_as_0_1_wrote_it(stop_at: int, tmp_path: Path) -> None:
+    method: PeftMethod = registries.peft_methods.get("adalora")
+    assert method.state_of_0_1 is not None
+    assert method.state_of_0_1(tmp_path) is None
+    model = adapted("adalora")
+    run_budget(model, range(stop_at))
+    state, pattern = allocator_state(model), model.peft_config["default"].rank_pattern
+    averages = {name: value for name, value in state.items() if not name.startswith("rank_pattern/")}
+    save_file(averages, tmp_path / "rank_allocator.safetensors")
+    (tmp_path / "adapter_state.json").write_text(json.dumps({"rank_pattern": pattern}))
+    found = method.state_of_0_1(tmp_path)
+    assert bool(pattern) == (len(state) > len(averages)) == (stop_at == 20)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
 
 
 @pytest.mark.filterwarnings("ignore:.*LoRA tensor.s. have invalid shape")  # layers pruned to rank 0

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import AdaLoraConfig, PeftConfig, PeftModel, TaskType
 from peft.tuners.adalora import AdaLoraLayer
+from safetensors.torch import load_file
 from torch import Tensor
 
 from predgen.errors import SavedModelError
 from predgen.peft_methods.base import PeftMethod, PeftSettings, Recorded
+from predgen.plain_data import read_json
 from predgen.weights import TensorFacts
 
 ORTHOGONALITY_WEIGHT = 0.1  # Zhang et al. (2023): 0.1 to 0.3
@@ -93,6 +96,15 @@ def restore_allocator(model: Any, state: Mapping[str, Tensor]) -> None:  # noqa:
     model.peft_config["default"].rank_pattern = kept or None
 
 
+def state_of_0_1(checkpoint: Path) -> dict[str, Tensor] | None:
+    """The allocator's state from two files of its own, as 0.1 wrote it."""
+    averages, pattern = checkpoint / "rank_allocator.safetensors", checkpoint / "adapter_state.json"
+    if not averages.is_file():
+        return None
+    kept = read_json(pattern, dict[str, dict[str, list[bool]] | None])[_PATTERN] or {}
+    return load_file(averages) | {f"{_PATTERN}/{name}": torch.tensor(flags) for name, flags in kept.items()}
+
+
 def prune(model: Any) -> None:  # noqa: ANN401
     """Drop the ranks that the budget took away, as PEFT does in files: a loaded model then computes the same bits."""
     pattern = model.peft_config["default"].rank_pattern
@@ -163,6 +175,7 @@ ADALORA = PeftMethod(
     after_step=move_budget,
     state=allocator_state,
     restore=restore_allocator,
+    state_of_0_1=state_of_0_1,
     after_training=prune,
     recorded=AdaLoraRecorded,
     saved_shapes=kept_shapes,

@@ -74,6 +74,7 @@ class PeftMethod:
             gradients are still there.
         state: What a run needs to go on besides the weights that train, as tensors by name.
         restore: Puts back what `state` returned.
+        state_of_0_1: Reads the same from a checkpoint of version 0.1; None where that one has nothing of the kind.
         after_training: Called with the weights that the run ends with.
         recorded: What a run adds to the adapter's configuration, with its types.
         saved_shapes: From the tensors of a new adapter to those of a saved one; None: they are the same.
@@ -87,6 +88,7 @@ class PeftMethod:
     after_step: Callable[[PeftModel, int], None] | None = None
     state: Callable[[PeftModel], dict[str, Tensor]] | None = None
     restore: Callable[[PeftModel, Mapping[str, Tensor]], None] | None = None
+    state_of_0_1: Callable[[Path], dict[str, Tensor] | None] | None = None
     after_training: Callable[[PeftModel], None] | None = None
     recorded: type[Recorded] = Recorded
     saved_shapes: Callable[[Mapping[str, TensorFacts], PeftConfig], dict[str, TensorFacts]] | None = None
