@@ -19,11 +19,11 @@ from predgen.core import Example, Prediction, Target
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded, Encoder
 from predgen.models.base import ModelSetup, PredictionModel, Reduction, RowLosses
-from predgen.models.feeding import Fed
 from predgen.models.predgen import PredGen
 from predgen.models.writer import WritingModel
 from predgen.peft_methods.base import apply_peft
 from predgen.sampling.draws import SamplingPlan
+from predgen.sampling.feeding import Fed
 from predgen.target_scale import TargetScale
 from tiny_models import tiny_model
 from tokenizers_for_tests import char_level
@@ -226,21 +226,8 @@ def assert_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor])
 
 
 def fed_in(model: PredGen, batch: Batch, moment: SamplingPlan) -> Fed:
-    """What a training step feeds, seen where it is read."""
-    seen: list[Fed] = []
-    read = model.read
-
-    def reading(some: Batch, fed: Fed, *rest: Any) -> Any:
-        seen.append(fed)
-        return read(some, fed, *rest)
-
-    model.read = reading  # type: ignore[method-assign]
-    try:
-        model(batch, moment, "example")
-    finally:
-        del model.read
-    (fed,) = seen
-    return fed
+    """What a training step feeds."""
+    return replace(model.mode.write(model, batch, moment), prompts=None)  # the prompts are run anew where it is read
 
 
 def fed_tokens(fed: Fed) -> list[tuple[int, ...]]:

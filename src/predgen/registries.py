@@ -29,12 +29,13 @@ losses.register("sum", "predgen.losses.sum:SumLoss", "L_W + L_D")
 losses.register("adaptive", "predgen.losses.adaptive:AdaptiveLoss", "learned uncertainty weights (Kendall et al. 2018)")
 losses.register("director_only", "predgen.losses.director_only:DirectorOnly", "L_D alone")
 
+# Facts of a sampling mode: whether p, and so its schedule, means something to it.
 sampling = Registry("sampling mode")
-sampling.register("off", "predgen.sampling.modes:own_nowhere", "teacher forcing: gold tokens are fed")
-sampling.register("sequence", "predgen.sampling.modes:own_by_sequence", "per row: the whole greedy answer, or gold")
-sampling.register("token", "predgen.sampling.modes:own_by_token", "per token, left to right: own token, or gold")
-sampling.register("marginal", "predgen.sampling.modes:own_nowhere", "no sampling: the director averaged over P(a|X) of all answers")
-sampling.register("parallel", "predgen.sampling.modes:own_by_token", "per token, in a few passes over the whole answer; for long free text")
+sampling.register("off", "predgen.sampling.off:Off", "teacher forcing: gold tokens are fed", facts={"samples": False})
+sampling.register("sequence", "predgen.sampling.by_sequence:BySequence", "per row: the whole greedy answer, or gold")
+sampling.register("token", "predgen.sampling.by_token:ByToken", "per token, left to right: own token, or gold")
+sampling.register("marginal", "predgen.sampling.marginal:Marginal", "no sampling: the director averaged over P(a|X) of all answers", facts={"samples": False})
+sampling.register("parallel", "predgen.sampling.parallel:Parallel", "per token, in a few passes over the whole answer; for long free text")
 
 schedules = Registry("sampling schedule")
 schedules.register("linear", "predgen.sampling.schedule:linear", "p grows evenly")

@@ -108,7 +108,10 @@ def test_types_and_targets() -> None:
         "target": torch.float32,
         "weight": torch.float32,
         "row_id": torch.int64,
+        "answer": torch.int64,
     }
+    assert batch.answer.tolist() == [-1, -1]
+    assert collate([replace(rows[0], answer=7)], 0).answer.tolist() == [7]
     assert batch.prompt_ids.tolist() == [[7, 8], [0, 9]]
     assert batch.answer_ids.tolist() == [[5, 1], [0, 0]]
     assert batch.weighed.tolist() == [[True, False], [False, False]]

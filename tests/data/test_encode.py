@@ -480,3 +480,17 @@ def test_braces_are_literal_where_doubled() -> None:
     encoder = encoder_of("char_level", "{{x}} {text} {{{title}}}:")
     ids = encoder.encode(example()).prompt_ids
     assert "".join(char_level().convert_ids_to_tokens(list(ids))) == "{x} A good film. {Up}:"
+
+
+def test_index_of_the_answer_is_kept() -> None:
+    tokenizer = TOKENIZERS["char_level"]
+    labels = label_codec(tokenizer)  # "no" starts "not sure"
+    numbers = NumberCodec.fit([0.25, -1.5, 3.75], tokenizer, scale=(-2.0, 4.0))
+    for codec, values in ((labels, labels.labels), (numbers, (-2.0, -0.25, 0.0, 3.75, 4.0))):
+        encoder = Encoder(tokenizer, "{text}:", codec, labels=getattr(codec, "labels", ()))
+        rows = [encoder.encode(Example(0, {"text": "x"}, Target(value))) for value in values]
+        assert [codec.value_at(row.answer) for row in rows] == list(values)
+        assert encoder.encode(Example(0, {"text": "x"}, Target(values[0])), with_answer=False).answer is None
+        with pytest.raises(CodecError):
+            codec.space.index_of([codec.space.stop])
+    assert labels.space.index_of(()) is None

@@ -27,14 +27,14 @@ from method_cases import (
     plain_log_probs,
     plan,
 )
-from predgen.codecs.base import FiniteCodec
+from predgen.codecs.base import AnswerSpace, FiniteCodec
 from predgen.core import Prediction
 from predgen.data.collate import collate
+from predgen.engine.walk import GoldFeed, Walk
 from predgen.losses.base import JointLoss
 from predgen.losses.sum import SumLoss
 from predgen.losses.wdal import Wdal
 from predgen.models.base import joined
-from predgen.models.feeding import legal_positions
 from predgen.models.predgen import PredGen
 from predgen.models.predictor import pool
 from predgen.models.writer import WritingModel
@@ -211,6 +211,15 @@ def test_gold_that_is_illegal_after_the_fed_prefix_is_not_scored(kind: str, p: f
         assert fed.scored[row, 0]  # nothing stands before the first token: gold is legal
         unscored += expected.count(False)
     assert unscored > 0 or p < 1
+
+
+def legal_positions(fed: tuple[int, ...], answer: list[int], space: AnswerSpace) -> list[bool]:
+    """Which gold tokens are legal where a walk is fed these tokens."""
+    ids = torch.tensor([answer])
+    walk = Walk(space, 1, GoldFeed(ids, torch.ones_like(ids).bool(), torch.ones_like(ids).bool()))
+    while walk.step([(*fed, space.stop)[len(walk.tokens)]]):
+        pass
+    return walk.own_tokens(ids.device).scored[0].tolist()
 
 
 def test_gold_in_free_text_is_legal_except_for_the_stop() -> None:

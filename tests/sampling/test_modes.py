@@ -7,16 +7,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from method_cases import Case, batch_of, encoded, fed_in, fed_tokens, make, plan
+from predgen.data.collate import Batch
+from predgen.engine.prompt_pass import CachedPrompts
+from predgen.engine.walk import GoldFeed, OwnTokens
+from predgen.errors import ConfigError
 from predgen.registries import sampling
+from predgen.sampling.base import SamplingMode, SamplingSetup, Writing
+from predgen.sampling.by_token import ByToken
 from predgen.sampling.draws import SamplingPlan
-from predgen.sampling.modes import own_by_sequence, own_by_token, own_nowhere
 
 MODES = list(sampling)
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 
+def made(mode: str) -> SamplingMode:
+    return sampling.get(mode)(SamplingSetup(mode, "math"))
+
+
 def choose(mode: str, probability: float, rows: list[int], width: int, seed: int = 0, epoch: int = 0) -> Tensor:
-    return sampling.get(mode)(SamplingPlan(probability, seed, epoch), torch.tensor(rows), width)
+    return made(mode).own(SamplingPlan(probability, seed, epoch), torch.tensor(rows), width)
 
 
 @every_mode
@@ -85,7 +95,35 @@ def test_epochs_choose_anew() -> None:
 def test_modes_equal_their_definition() -> None:
     plan, rows = SamplingPlan(0.4, 11, 3), torch.tensor([5, 0, 17])
     uniforms = plan.uniforms(rows, 6)
-    assert own_by_token(plan, rows, 6).tolist() == [[u < 0.4 for u in row] for row in uniforms.tolist()]
-    assert own_by_sequence(plan, rows, 6).tolist() == [[row[0] < 0.4] * 6 for row in uniforms.tolist()]
-    assert own_nowhere(plan, rows, 6).tolist() == [[False] * 6] * 3
-    assert torch.equal(sampling.get("parallel")(plan, rows, 6), own_by_token(plan, rows, 6))
+    by_token = [[u < 0.4 for u in row] for row in uniforms.tolist()]
+    assert made("token").own(plan, rows, 6).tolist() == made("parallel").own(plan, rows, 6).tolist() == by_token
+    assert made("sequence").own(plan, rows, 6).tolist() == [[row[0] < 0.4] * 6 for row in uniforms.tolist()]
+    assert made("off").own(plan, rows, 6).tolist() == made("marginal").own(plan, rows, 6).tolist() == [[False] * 6] * 3
+
+
+class Copies(ByToken):
+    """A mode of one's own: rows that need own tokens are fed the first one's gold answer."""
+
+    kinds = ("regression",)
+
+    def own_tokens(self, model: Writing, some: Batch, gold: GoldFeed, prompts: CachedPrompts | None) -> OwnTokens:
+        ids, mask = (t[:1, :-1].expand(len(some), -1) for t in (some.answer_ids, some.answer_mask))
+        return OwnTokens(ids, mask, some.answer_mask)
+
+
+def test_a_mode_of_ones_own_decides_what_is_fed() -> None:
+    case = Case("predgen", "regression", "value", "token")
+    model, batch = make(case), batch_of(case.kind)
+    model.mode = Copies(SamplingSetup("copies", case.kind))
+    answers = [row.answer_ids[:-1] for row in encoded(case.kind)]  # of equal length
+    assert len(set(answers)) == len(answers)
+    assert fed_tokens(fed_in(model, batch, plan(1.0))) == [answers[0]] * len(answers)
+    assert fed_tokens(fed_in(model, batch, plan(0.0))) == answers
+    own = model(batch, plan(1.0), "example")
+    assert not torch.allclose(own.writer, model(batch, plan(0.0), "example").writer)
+
+
+def test_a_mode_of_ones_own_states_what_it_needs() -> None:
+    Copies.check_task("copies", "regression", "value", has_head=True)
+    with pytest.raises(ConfigError, match=r"`sampling` 'copies' .* a math task"):
+        Copies.check_task("copies", "math", "ordered", has_head=False)

@@ -68,6 +68,17 @@ class FiniteSpace(AnswerSpace):
     def answer_at(self, state: Hashable) -> int | None:
         """Index of the answer that ends at `state`, 0 <= index < size; None where none does."""
 
+    def index_of(self, content: Sequence[int]) -> int | None:
+        """Index of the answer with these content tokens; None where they are only the start of others.
+
+        Raises:
+            CodecError: If they are not legal.
+        """
+        state = self.start
+        for token in content:
+            state = self.advance(state, token)
+        return self.answer_at(state)
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:

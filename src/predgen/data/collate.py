@@ -23,6 +23,7 @@ class Batch:
         target: Class index, or the number in standard deviations from the training mean; nan without a target.
         weight: Row weights; 0 for rows that only fill the last batch of an epoch.
         row_id: Key of the row's random draws.
+        answer: Index of the gold answer among all; -1 where it has none.
     """
 
     prompt_ids: Int[Tensor, "B P"]
@@ -33,9 +34,21 @@ class Batch:
     target: Float[Tensor, " B"]
     weight: Float[Tensor, " B"]
     row_id: Int[Tensor, " B"]
+    answer: Int[Tensor, " B"]
+
+    def __len__(self) -> int:
+        return len(self.row_id)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """Return the batch on a device, as a data loader asks for it."""
+        return Batch(**{n: t.to(device, non_blocking=non_blocking) for n, t in self.tensors().items()})
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in memory from which accelerators copy, as a data loader asks for it."""
+        return Batch(**{name: tensor.pin_memory() for name, tensor in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors by name, as a data loader hands them on."""
+        """Return the tensors by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def rows(self, index: Int[Tensor, " S"]) -> "Batch":
@@ -80,8 +93,9 @@ def collate(rows: Sequence[Encoded], pad_id: int, device: torch.device | str = "
         torch.tensor([_learned(row) for row in rows], dtype=torch.float32),
         torch.tensor([row.weight for row in rows], dtype=torch.float32),
         torch.tensor([row.row_id for row in rows]),
+        torch.tensor([-1 if row.answer is None else row.answer for row in rows]),
     )
-    return Batch(**{name: tensor.to(device) for name, tensor in batch.tensors().items()})
+    return batch.to(device)
 
 
 def _learned(row: Encoded) -> float:

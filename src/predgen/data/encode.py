@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from predgen.codecs.base import Codec
+from predgen.codecs.base import Codec, FiniteCodec
 from predgen.codecs.option import OptionCodec
 from predgen.codecs.spelling import plain_text_tokenizer
 from predgen.core import Example, Target
@@ -30,6 +30,7 @@ class Encoded:
         is_truncated: Whether a prompt field was shortened.
         options: Answer tokens of every option (form "cloze"); empty for others.
         standardised: The number as heads learn it, in standard deviations from the mean; None: `target` is learned.
+        answer: Index of the answer among all that the codec can write; None where they cannot be counted, or it has none.
     """
 
     row_id: int
@@ -41,6 +42,7 @@ class Encoded:
     is_truncated: bool
     options: tuple[tuple[int, ...], ...] = ()
     standardised: float | None = None
+    answer: int | None = None
 
 
 def uses_bos(tokenizer: Any) -> bool:  # noqa: ANN401  (tokenizers of transformers are untyped)
@@ -157,6 +159,7 @@ class Encoder:
             is_truncated,
             options,
             self._standardised(example) if with_answer else None,
+            self.codec.space.index_of(answer[:-1]) if answer and isinstance(self.codec, FiniteCodec) else None,
         )
 
     def _written(self, target: Target) -> Target:

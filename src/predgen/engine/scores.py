@@ -48,11 +48,7 @@ class AnswerScores:
 
     def walk(self, gold: GoldFeed | None = None) -> Walk:
         """Feed greedy own tokens (or gold ones, where `gold` says so) node by node, without a further forward."""
-        best: list[list[int]] = [[]] * len(self._choices)  # B R; a trie of one answer has no choices
-        if self.tree.branch_of:
-            # Weights that are not finite make every choice nan, illegal ones too.
-            choices = self._choices.masked_fill(~self.layout.legal, -torch.inf)
-            best = self.layout.alphabet[choices.argmax(dim=2)].tolist()
+        best = self.layout.alphabet[self._best()].tolist()  # B R
         space, branch_of = self.tree.space, self.tree.branch_of
         walk = Walk(space, len(best), gold)
 
@@ -69,11 +65,28 @@ class AnswerScores:
 
     def greedy(self) -> Int[Tensor, " B"]:
         """Index of the answer that greedy writing, node by node, ends with."""
-        ends = [self.tree.space.answer_at(state) for state in self.walk().states]
-        return torch.tensor(ends, device=self._nodes.parents.device)
+        # The greedy answer is the one on whose way each choice is the best of its branch. `choices` (A D) names an answer's
+        # choices by their place in the flattened (branch, alphabet) table; the place behind the table, which stands for
+        # none, is always best. Answers fork at branches, so that there is exactly one.
+        is_best = torch.zeros_like(self._choices, dtype=torch.bool)  # B R U
+        is_best.scatter_(2, self._best()[..., None], True)
+        flat = torch.cat([is_best.flatten(1), is_best.new_ones(len(is_best), 1)], dim=1)  # B (R * U + 1)
+        return flat[:, self.layout.choices].all(dim=2).long().argmax(dim=1)
+
+    def _best(self) -> Int[Tensor, "B R"]:
+        """The best legal token at each branch, as its place in the alphabet."""
+        if not self.tree.branch_of:  # a trie of one answer has no choices
+            return torch.zeros(len(self._choices), 0, dtype=torch.long, device=self._choices.device)
+        # Weights that are not finite make every choice nan, illegal ones too.
+        return self._choices.masked_fill(~self.layout.legal, -torch.inf).argmax(dim=2)
 
     def content_states(self, answers: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B C H"], Bool[Tensor, "B C"]]:
         """States at the content tokens of one answer per row, head included; what was not run yet is run now."""
+        # `content` numbers an answer's nodes (B C, padded), and `_table` holds the states of those that were run: column 0 the
+        # root, column i node i <= n_grown. Scored nodes come first and a node's ancestors are scored with it, so the nodes
+        # of an answer that are missing are the last ones on its way, a chain below the last one that is known. Chains of all
+        # rows are grown at once, `missing` nodes long (the longest; shorter rows repeat a node, which nobody reads), and
+        # stand behind the table: the k-th missing node of a row in column n_grown + 1 + k.
         content, mask = self.layout.content[answers], self.layout.content_mask[answers]  # B C
         is_known = mask & (content <= self._n_grown)
         known = is_known.sum(dim=1)
@@ -81,9 +94,10 @@ class AnswerScores:
         table, index = self._table, content
         if missing:
             columns = known[:, None] + torch.arange(missing, device=content.device)
-            chain = content.gather(1, columns.clamp(max=content.shape[1] - 1)).clamp(min=1)
+            chain = content.gather(1, columns.clamp(max=content.shape[1] - 1)).clamp(min=1)  # B missing, node numbers
             first = self._nodes.parents.shape[1]
             parents = torch.arange(first - 1, first - 1 + missing, device=content.device).repeat(len(answers), 1)
+            # Each hangs on the one before it, in the pass's own count; the first one on the last known node, or the root.
             parents[:, 0] = torch.where(known > 0, content.gather(1, (known - 1).clamp(min=0)[:, None])[:, 0], 0)
             table = torch.cat([table, self._nodes.grow(self.layout.tokens[chain - 1], parents)], dim=1)
             place = torch.arange(content.shape[1], device=content.device) - known[:, None] + self._n_grown + 1

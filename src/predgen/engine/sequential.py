@@ -12,7 +12,7 @@ from predgen.codecs.base import AnswerSpace
 from predgen.engine.answer_pass import last_position
 from predgen.engine.backbone import Backbone, eval_state
 from predgen.engine.prompt_pass import CachedPrompts
-from predgen.engine.walk import GoldFeed, Walk
+from predgen.engine.walk import GoldFeed, OwnTokens, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,13 @@ class Written:
         ids: Content tokens, without the stop; any valid id under the mask.
         mask: True for content tokens.
         states: Last hidden states at the content tokens.
+        own: What scheduled sampling fed; None without it.
     """
 
     ids: Int[Tensor, "B C"]
     mask: Bool[Tensor, "B C"]
     states: Float[Tensor, "B C H"]
+    own: OwnTokens | None = None
 
     def sequences(self) -> list[tuple[int, ...]]:
         """Content tokens of each row."""
@@ -100,7 +102,8 @@ def _write(
         hidden.append(last)
     assert not any(walk.is_open), "the answer space allows answers longer than the codec's max_tokens"
     # Free text may stop at once.
-    return Written(*walk.fed(device), torch.stack(hidden, dim=1) if hidden else last[:, None][:, :0])
+    states = torch.stack(hidden, dim=1) if hidden else last[:, None][:, :0]
+    return Written(*walk.fed(device), states, walk.own_tokens(device) if gold is not None else None)
 
 
 def _own_tokens(logits: Float[Tensor, "B V"], walk: Walk) -> list[int]:

@@ -161,6 +161,15 @@ class JointPass(NodePass):
         return self._states[rows, self._at]
 
     def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        # Columns are the prompt and its head (S, causal among themselves), then all nodes grown so far (N, M of them new).
+        # `_visible` is square over them: `above` adds M columns that no earlier row may see, and below it come M rows,
+        # each of which sees the real columns of the prompt and, among the nodes, its ancestors and itself.
+        #
+        #              S prompt   N - M nodes   M new
+        #   earlier  [ visible so far         | 0     ]
+        #   new      [ mask     | seen                ]
+        #
+        # A node's position is that of the prompt's last token plus its depth, wherever its column stands.
         seen, depth = self._lineage(parents)
         batch, new = tokens.shape
         positions = self._mask.sum(dim=1, keepdim=True) - 1 + depth

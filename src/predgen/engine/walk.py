@@ -24,13 +24,25 @@ class GoldFeed:
     mask: Bool[Tensor, "B T"]
     use_own: Bool[Tensor, "B T"]
 
-    def wanted(self) -> list[list[int | None]]:
-        """Gold tokens to feed, by row and step; None where the model's own is fed."""
-        is_gold = (self.mask & ~self.use_own).tolist()
-        return [
-            [token if fed else None for token, fed in zip(ids, row, strict=True)]
-            for ids, row in zip(self.ids.tolist(), is_gold, strict=True)
-        ]
+    def answers(self) -> list[list[tuple[int, bool]]]:
+        """Gold tokens of each row, with whether the model's own is fed in their place."""
+        rows = zip(self.ids.tolist(), self.use_own.tolist(), self.mask.sum(dim=1).tolist(), strict=True)
+        return [list(zip(ids[:length], own[:length], strict=True)) for ids, own, length in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTokens:
+    """What rows are fed that need own tokens.
+
+    Attributes:
+        ids: Content tokens, the model's own and gold ones; any valid id under the mask.
+        mask: True for content tokens.
+        scored: True for gold tokens that are legal after the fed prefix; False after a fed stop.
+    """
+
+    ids: Int[Tensor, "S C"]
+    mask: Bool[Tensor, "S C"]
+    scored: Bool[Tensor, "S T"]
 
 
 class Walk:
@@ -56,10 +68,13 @@ class Walk:
         self.is_open = [True] * batch
         self.tokens: list[list[int]] = []
         self.opens: list[list[bool]] = []
-        self._wanted = None if gold is None else gold.wanted()
+        self._gold = gold
+        self._answers = [[]] * batch if gold is None else gold.answers()
+        self._legal: list[list[bool]] = []
 
     def step(self, own: Sequence[int]) -> bool:
         """Feed each open row a token, its own or gold, and close rows that stop; False when none is left open."""
+        self._look()
         tokens = [self._token(row, token) for row, token in enumerate(own)]
         for row, token in enumerate(tokens):
             if self.is_open[row] and token == self.space.stop:
@@ -72,20 +87,36 @@ class Walk:
         self.opens.append(list(self.is_open))
         return True
 
+    def _look(self) -> None:
+        """Note, once for each step, whose gold token is legal where the row stands: it may be fed, and it is scored."""
+        if len(self._legal) == len(self.tokens):
+            self._legal.append([self._is_legal(row, answer) for row, answer in enumerate(self._answers)])
+
+    def _is_legal(self, row: int, answer: list[tuple[int, bool]]) -> bool:
+        """Whether a row's gold token is legal at this step."""
+        step = len(self.tokens)
+        if not self.is_open[row] or step >= len(answer):
+            return False
+        legal = self.space.legal(self.states[row])
+        return answer[step][0] != self.space.stop if legal is None else answer[step][0] in legal
+
     def _token(self, row: int, own: int) -> int:
         """The token to feed a row."""
-        step = len(self.tokens)
-        if self._wanted is None or not self.is_open[row] or step >= len(self._wanted[row]):
+        if not self._legal[-1][row]:
             return own
-        wanted = self._wanted[row][step]
-        if wanted is None:
-            return own
-        legal = self.space.legal(self.states[row])
-        is_legal = wanted != self.space.stop if legal is None else wanted in legal
-        return wanted if is_legal else own
+        token, use_own = self._answers[row][len(self.tokens)]
+        return own if use_own else token
 
     def fed(self, device: torch.device) -> tuple[Int[Tensor, "B C"], Bool[Tensor, "B C"]]:
         """Content tokens fed, and where they are real."""
         batch = len(self.states)
         ids = torch.tensor(self.tokens, dtype=torch.long, device=device).reshape(-1, batch).T
         return ids, torch.tensor(self.opens, dtype=torch.bool, device=device).reshape(-1, batch).T
+
+    def own_tokens(self, device: torch.device) -> OwnTokens:
+        """What was fed, and which gold tokens were legal."""
+        assert self._gold is not None, "scheduled sampling has gold answers"
+        self._look()  # where a row still stands
+        width = self._gold.ids.shape[1]
+        legal = torch.tensor(self._legal[:width], dtype=torch.bool, device=device).T  # S steps
+        return OwnTokens(*self.fed(device), torch.nn.functional.pad(legal, (0, width - legal.shape[1])))

@@ -14,8 +14,8 @@ from predgen.data.collate import Batch
 from predgen.data.encode import Encoded
 from predgen.inference.batching import predict_encoded
 from predgen.models.base import PredictionModel
-from predgen.models.feeding import feed_gold
 from predgen.models.writer import WritingModel
+from predgen.sampling.feeding import feed_gold
 
 _GROUP_ROWS = 64  # rows whose options are scored between two reports of progress
 

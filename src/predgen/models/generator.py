@@ -3,9 +3,9 @@
 from predgen.data.collate import Batch
 from predgen.losses.token_nll import writer_loss
 from predgen.models.base import Reduction, RowLosses
-from predgen.models.feeding import feed_gold
 from predgen.models.writer import WritingModel
 from predgen.sampling.draws import SamplingPlan
+from predgen.sampling.feeding import feed_gold
 
 
 class Generator(WritingModel):

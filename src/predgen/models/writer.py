@@ -1,7 +1,7 @@
 """The writing half that Generator and PredGen share: feed an answer, score the gold tokens, read answers back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,24 +27,7 @@ from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
 from predgen.models.answers import beside, distribution_of, distribution_of_expansion, point, written_answer
 from predgen.models.base import PLAIN, ModelSetup, PredictionModel
-from predgen.models.feeding import Fed
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """States and token losses of a fed answer.
-
-    Attributes:
-        states: Last hidden states at the fed content tokens.
-        content: True for content tokens.
-        nll: -log p of each gold token, nats; any finite value where it is not scored.
-        scored: See `Fed`.
-    """
-
-    states: Float[Tensor, "B C H"]
-    content: Bool[Tensor, "B C"]
-    nll: Float[Tensor, "B T"]
-    scored: Bool[Tensor, "B T"]
+from predgen.sampling.feeding import Fed, Reading
 
 
 class WritingModel(PredictionModel):
@@ -120,12 +103,24 @@ class WritingModel(PredictionModel):
 
     # Training
 
-    def read(self, batch: Batch, fed: Fed, prompts: CachedPrompts | None = None) -> Reading:
-        """Run fed answers behind their prompts (or on cached ones); logits are computed at answer positions only."""
-        if prompts is None:
+    def run_once(self, batch: Batch, *, again: bool) -> CachedPrompts | None:
+        """The batch's prompts, run once for all that follows; None where one pass over prompt and answer does it all.
+
+        Args:
+            batch: The rows.
+            again: Whether more than the fed answer will be run behind them.
+        """
+        if not again or self.obstacle is not None or self.backbone.drops_caches:
+            return None
+        head = self.tree.head if self.tree is not None else ()
+        return run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
+
+    def read(self, batch: Batch, fed: Fed) -> Reading:
+        """Run fed answers behind their prompts; logits are computed at answer positions only."""
+        if fed.prompts is None:
             states = answer_states(self.backbone, batch.prompt_ids, batch.prompt_mask, fed.ids, fed.mask)
         else:
-            states = self._states_on(prompts, fed)
+            states = self._states_on(fed.prompts, fed)
         return self._reading(batch, states, fed)
 
     def _states_on(self, prompts: CachedPrompts, fed: Fed) -> AnswerStates:
@@ -152,10 +147,24 @@ class WritingModel(PredictionModel):
             return JointPass(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
         return TreePass(self.backbone, run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, head, prefix))
 
-    def score(self, batch: Batch, *, everything: bool = False, prefix: SharedPrefix | None = None) -> AnswerScores:
-        """Evaluate all answers at once, with gradient where it is enabled; `everything`: every content node too."""
+    def score(
+        self,
+        batch: Batch,
+        *,
+        everything: bool = False,
+        prefix: SharedPrefix | None = None,
+        prompts: CachedPrompts | None = None,
+    ) -> AnswerScores:
+        """Evaluate all answers at once, with gradient where it is enabled.
+
+        Args:
+            batch: The rows.
+            everything: Run every content node, not only those that probabilities depend on.
+            prefix: Tokens before the prompts, already run.
+            prompts: The rows' prompts, where they have been run with the answers' head (`run_once`).
+        """
         assert self.tree is not None, "answers fit into one pass"
-        nodes = self.node_pass(batch, self.tree.head, prefix)
+        nodes = self.node_pass(batch, self.tree.head, prefix) if prompts is None else TreePass(self.backbone, prompts)
         return AnswerScores(self.backbone, nodes, self.tree, everything=everything)
 
     @torch.no_grad()

@@ -15,7 +15,6 @@ from predgen.report.words import count, listed
 _MAX_POINTS = 50  # more are not told apart on a drawing of this width
 _MAX_VARIANTS = 8  # as many as there are colours
 _LOG_RATIO = 30  # losses that fall further than this are drawn on a logarithmic scale
-_WITHOUT_OWN_TOKENS = ("off", "marginal")  # sampling modes to which p means nothing
 _PANELS = (
     ("writer_loss", "step", "L_W", "L_W, nats per token"),
     ("director_loss", "step", "L_D", "L_D"),
@@ -54,6 +53,11 @@ def learning_curves(experiment: LoadedExperiment) -> list[Curves]:
     return found
 
 
+def _samples(mode: object) -> bool:
+    """Whether p means something to a sampling mode; to one that is not registered here, it may."""
+    return mode not in registries.sampling or registries.sampling.facts(str(mode)).get("samples", True)
+
+
 def _has_points(run: Record) -> bool:
     """Whether any panel has something to show of a run."""
     return any(_points(run, value, step) for value, step, _, _ in _PANELS)
@@ -83,7 +87,7 @@ def selecting_metric(run: Record) -> str:
 
 def _points(run: Record, value: str, step: str) -> list[Point]:
     """A run's curve, without values that are missing or not finite."""
-    if value == "p" and (run.config.get("method") != "predgen" or run.config.get("sampling") in _WITHOUT_OWN_TOKENS):
+    if value == "p" and not (run.config.get("method") == "predgen" and _samples(run.config.get("sampling"))):
         return []  # logged, but nothing is drawn by it
     pairs = zip(run.curves.get(step, []), run.curves.get(value, []), strict=False)
     points = [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +103,14 @@ class PredictionTrainer(Trainer):
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
         self.prediction_model = model
         self.run_folder = run_folder
+        data_collator: Any = partial(collate, pad_id=pad_id)  # Trainer says dict, and hands on what comes
         data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size, args.seed)
         super().__init__(
             model=model,
             args=args,
             train_dataset=data,
             eval_dataset=rows if evaluator is not None else None,  # only its presence matters: see `evaluate`
-            data_collator=lambda some: collate(some, pad_id).tensors(),
+            data_collator=data_collator,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # our progress display says it all
@@ -119,18 +122,22 @@ class PredictionTrainer(Trainer):
         return int((self.state.epoch or 0.0) + 1e-9)
 
     def get_batch_samples(
-        self,
-        epoch_iterator: Iterator[Any],
-        num_batches: int,
-        device: torch.device,
-    ) -> tuple[list[Any], Any]:
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Any]:
         """The micro-batches of an optimizer step, and their summed row weights over all ranks (Trainer counts tokens)."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        total = torch.stack([batch["weight"].sum() for batch in batches]).sum().to(device)
+        batches = list(islice(epoch_iterator, num_batches))
+        total = torch.stack([batch.weight.sum() for batch in batches]).sum().to(device)
         return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
+    def floating_point_ops(self, inputs: Batch) -> int:  # type: ignore[override]
+        """Nothing: Trainer would look for the ids of a model of its own in the batch."""
+        return 0
+
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
+        self,
+        model: nn.Module,
+        inputs: Batch,  # type: ignore[override]  # Trainer hands on what its collator returns
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Run rows of similar length together, one bucket after the other: less padding, and one bucket's graph at a time.
 
@@ -138,32 +145,32 @@ class PredictionTrainer(Trainer):
         ranks that shard weights have to take the same number of forwards.
         """
         may_cut = self.reduction == "example" and self.accelerator.distributed_type in _INDEPENDENT_FORWARDS
-        parts = [part.tensors() for part in split_by_length(Batch(**inputs))] if may_cut else [inputs]
+        parts = split_by_length(inputs) if may_cut else [inputs]
+        step: Any = super().training_step
         losses = []
         for part in parts[:-1]:
             with self.accelerator.no_sync(model):  # gradients meet those of other ranks once, in the last bucket
-                losses.append(super().training_step(model, part, num_items_in_batch))
-        losses.append(super().training_step(model, parts[-1], num_items_in_batch))
+                losses.append(step(model, part, num_items_in_batch))
+        losses.append(step(model, parts[-1], num_items_in_batch))
         return torch.stack(losses).sum()
 
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: Batch,  # type: ignore[override]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Sum of the rows' weighted losses over the global batch's summed weights."""
-        batch = Batch(**inputs)
         plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
-        losses = model(batch, plan, self.reduction)
+        losses = model(inputs, plan, self.reduction)
         total = losses.total
         if self.method.extra_loss is not None:
-            total = total + self.method.extra_loss(self.prediction_model.lm) * batch.weight.sum()
+            total = total + self.method.extra_loss(self.prediction_model.lm) * inputs.weight.sum()
         loss: Tensor = total / num_items_in_batch * self.accelerator.num_processes  # DDP averages over ranks
         if not bool(torch.isfinite(loss)):
-            raise TrainingError(self._diagnosis(batch, losses))
-        self._note(batch, losses)
+            raise TrainingError(self._diagnosis(inputs, losses))
+        self._note(inputs, losses)
         return loss
 
     def _diagnosis(self, batch: Batch, losses: RowLosses) -> str:
@@ -279,12 +286,14 @@ class PredictionTrainer(Trainer):
         load_trainable(self.prediction_model, folder)
         if self.method.restore is None:
             return
-        if not (folder / PEFT_STATE).is_file():
+        path, earlier = folder / PEFT_STATE, self.method.state_of_0_1
+        state = load_file(str(path)) if path.is_file() else earlier(folder) if earlier is not None else None
+        if state is None:
             raise TrainingError(
-                f"checkpoint {str(folder)!r} has no {PEFT_STATE}, which peft {self.method.name!r} needs to go on: it was"
-                " written by an earlier version. Finish the run with that one, or give --overwrite to train it anew."
+                f"checkpoint {str(folder)!r} has no {PEFT_STATE}, without which peft {self.method.name!r} cannot go on. Restore"
+                " the file, or give --overwrite to train anew."
             )
-        self.method.restore(self.prediction_model.lm, load_file(str(folder / PEFT_STATE)))
+        self.method.restore(self.prediction_model.lm, state)
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:

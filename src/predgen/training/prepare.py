@@ -21,6 +21,7 @@ from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
 from predgen.data.tables import load_hub, load_task
 from predgen.errors import ConfigError, DataError
 from predgen.models.base import ModelSetup
+from predgen.sampling.base import SamplingMode
 from predgen.target_scale import TargetScale
 
 _SKIP = "leave such rows out with --bad-rows skip (bad_rows='skip')"
@@ -217,7 +218,8 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
             f"director {director!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task."
         )
     if config.method == "predgen":
-        _check_sampling(config, task, director, has_head=registered.has_head)
+        mode: type[SamplingMode] = registries.sampling.get(config.sampling)
+        mode.check_task(config.sampling, task.kind, director, has_head=registered.has_head)
     if trains:
         _refuse_untrainable(config, director, has_head=registered.has_head)
     scale = fit_scale(config, task, examples)
@@ -296,24 +298,6 @@ def _refuse_untrainable(config: RunConfig, director: str, *, has_head: bool) -> 
             else f"method {config.method!r}"
         )
         raise ConfigError(f"{which} with peft 'none' has nothing to train; choose another `peft`.")
-
-
-def _check_sampling(config: RunConfig, task: TaskSpec, director: str, *, has_head: bool) -> None:
-    """Refuse sampling modes that do not fit the kind of task, or the director."""
-    if config.sampling == "marginal" and task.kind == "math":
-        raise ConfigError(
-            "`sampling` 'marginal' averages over all answers, but math answers have no finite set; use 'token' or 'parallel'."
-        )
-    if config.sampling == "marginal" and not has_head:
-        raise ConfigError(
-            f"`sampling` 'marginal' averages a director's head over all answers, but director {director!r} has none; use"
-            " director 'linear' or 'value', or another `sampling`."
-        )
-    if config.sampling == "parallel" and task.kind != "math":
-        raise ConfigError(
-            f"`sampling` 'parallel' is for long free text (math), but the task is a {task.kind} task, where 'token' costs"
-            " one tree pass and is exact."
-        )
 
 
 def make_codec(

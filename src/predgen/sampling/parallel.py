@@ -1,23 +1,42 @@
-"""Parallel scheduled sampling: own tokens of a whole answer at once, in a few passes, for long free text.
+"""Mode `parallel`: own tokens of a whole answer at once, in a few passes, for long free text.
 
 Source: Duckworth et al. (2019), "Parallel Scheduled Sampling", arXiv:1906.04331; with one pass, Mihaylova and Martins
 (2019), "Scheduled Sampling for Transformers", ACL SRW, P19-2049.
 """
 
+from typing import ClassVar
+
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from predgen.codecs.base import AnswerSpace
+from predgen.core import Kind
+from predgen.data.collate import Batch
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompt_pass import CachedPrompts
-from predgen.engine.walk import GoldFeed, Walk
+from predgen.engine.prompt_pass import CachedPrompts, run_prompts
+from predgen.engine.walk import GoldFeed, OwnTokens, Walk
+from predgen.sampling.base import Writing
+from predgen.sampling.by_token import ByToken
+
+
+class Parallel(ByToken):
+    """As mode `token`, but the own tokens of a whole answer are chosen at once, in `sampling_passes` passes over it."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("math",)
+    purpose: ClassVar[str] = "is for long free text (math)"
+    elsewhere: ClassVar[str] = "where 'token' costs one tree pass and is exact"
+    needs_cache: ClassVar[bool] = True
+
+    def own_tokens(self, model: Writing, some: Batch, gold: GoldFeed, prompts: CachedPrompts | None) -> OwnTokens:
+        known = prompts or run_prompts(model.backbone, some.prompt_ids, some.prompt_mask)
+        return write_in_parallel(model.backbone, known, model.written_by.space, gold, self.setup.passes)
 
 
 @torch.no_grad()
 def write_in_parallel(
     backbone: Backbone, prompts: CachedPrompts, space: AnswerSpace, gold: GoldFeed, passes: int
-) -> tuple[Int[Tensor, "B C"], Bool[Tensor, "B C"]]:
+) -> OwnTokens:
     """Feed own tokens where `gold` says so, each chosen behind what the pass before had fed.
 
     The first pass reads the gold answer. With as many passes as the answer has tokens, this is sampling left to right.
@@ -31,7 +50,7 @@ def write_in_parallel(
         passes: Number of passes, >= 1.
 
     Returns:
-        Content tokens and their mask.
+        What is fed.
     """
     width = gold.ids.shape[1] - 1
     ids, mask = gold.ids[:, :width], gold.mask[:, 1:]
@@ -41,13 +60,14 @@ def write_in_parallel(
             whole = torch.cat([prompts.mask, mask], dim=1)
             answer, _ = backbone.states(ids, whole, cache=prompts.fork().cache)
             states = torch.cat([prompts.tail, answer], dim=1)
-        ids, mask = _walk(backbone, states, mask, space, gold)
-    return ids, mask
+        own = _walk(backbone, states, mask, space, gold)
+        ids, mask = own.ids, own.mask
+    return own
 
 
 def _walk(
     backbone: Backbone, states: Tensor, mask: Bool[Tensor, "B C"], space: AnswerSpace, gold: GoldFeed
-) -> tuple[Int[Tensor, "B C"], Bool[Tensor, "B C"]]:
+) -> OwnTokens:
     """Walk all answers once, with own tokens from the states of the pass before."""
     batch, width = mask.shape
     choose = _Choices(backbone, states, space)
@@ -55,9 +75,9 @@ def _walk(
     for step in range(width):
         if not walk.step([choose.best(row, step, walk) for row in range(batch)]):
             break
-    ids, fed = walk.fed(mask.device)
-    pad = (0, width - ids.shape[1])
-    return torch.nn.functional.pad(ids, pad), torch.nn.functional.pad(fed, pad) & gold.mask[:, 1:]
+    own = walk.own_tokens(mask.device)
+    ids, fed = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (own.ids, own.mask))
+    return OwnTokens(ids, fed & gold.mask[:, 1:], own.scored)
 
 
 class _Choices:

@@ -9,10 +9,10 @@ from one_by_one import FAMILIES, STOP, Answer, backbone_of, gold_feed, padded, p
 from predgen.codecs.answer_space import AnswerAutomaton
 from predgen.codecs.base import AnswerSpace
 from predgen.engine.backbone import Backbone
-from predgen.engine.parallel import write_in_parallel
 from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.sequential import sequences, write
 from predgen.engine.walk import GoldFeed
+from predgen.sampling.parallel import write_in_parallel
 
 CHARACTERS = {character: 20 + index for index, character in enumerate("0123456789.-")}
 MATH = AnswerAutomaton((2, 3), (4,), CHARACTERS, STOP, budget=6, max_integer_digits=4, max_decimals=2)
@@ -35,7 +35,8 @@ LENGTHS = (4, 20, 1, 7)
 
 def fed_in_parallel(backbone: Backbone, rows: Sequence[Sequence[int]], gold: GoldFeed, passes: int) -> list[Answer]:
     cached = run_prompts(backbone, *padded(rows))
-    return sequences(*write_in_parallel(backbone, cached, MATH, gold, passes))
+    own = write_in_parallel(backbone, cached, MATH, gold, passes)
+    return sequences(own.ids, own.mask)
 
 
 @torch.no_grad()
@@ -130,6 +131,6 @@ def test_prompts_are_left_as_they_are_and_no_graph_is_kept() -> None:
     space: AnswerSpace = MATH
     first = write_in_parallel(backbone, cached, space, random_draws(GOLD, 1), 2)
     second = write_in_parallel(backbone, cached, space, random_draws(GOLD, 1), 2)
-    assert sequences(*first) == sequences(*second)
+    assert sequences(first.ids, first.mask) == sequences(second.ids, second.mask)
     assert cached.cache.get_seq_length() == length
     assert cached.tail.requires_grad
