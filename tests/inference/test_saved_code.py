@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import cli_runs
 import predgen
 from predgen import registries
 from predgen.core import TaskSpec
@@ -131,15 +132,18 @@ def test_code_planted_in_a_saved_base_does_not_run(full: Path, tmp_path: Path, k
     assert str(run) in str(error.value)
 
 
-def test_code_of_a_base_that_the_manifest_names_does_not_run(base: Path, tmp_path: Path) -> None:
+def test_code_of_a_base_that_the_manifest_names_does_not_run(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, evil = tmp_path / "run", Path(shutil.copytree(base, tmp_path / "evil"))
     tiny_run(base, "classification", tiny_data("classification", 8), run, max_steps=1)
     plant(evil, tmp_path / "ran", kind="model")
     edit_json(run / "predgen.json", lambda data: data["base"].update(name=str(evil)))
     reseal(run)
-    done = predict(run, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text(ROW, encoding="utf-8")
+    message = cli_runs.refused(cli_runs.predgen("predict", run, "in.csv", "--out", "out.csv"))
     assert not (tmp_path / "ran").exists()
-    message = refused(done)
     assert "predgen.json: base.needs_remote_code" in message
     assert "--trust-remote-code" in message
     done = predict(run, tmp_path, "--trust-remote-code")
