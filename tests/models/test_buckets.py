@@ -10,6 +10,7 @@ from torch import Tensor
 
 from method_cases import CASES, TOLERANCE, Case, assert_same_gradients, batch_of, gradients_of, make, plan
 from predgen.data.buckets import OVERHEAD_TOKENS, split_by_length
+from predgen.data.collate import Batch
 from predgen.models.base import PredictionModel
 from predgen.training.loop import PredictionTrainer
 from tiny_runs import tiny_base, tiny_data, tiny_run
@@ -71,8 +72,8 @@ def test_training_with_buckets_gives_the_weights_of_training_without(
     sizes: list[int] = []
     compute = PredictionTrainer.compute_loss
 
-    def counting(self: PredictionTrainer, model: Any, inputs: dict[str, Tensor], *rest: Any, **named: Any) -> Tensor:
-        sizes.append(len(inputs["row_id"]))
+    def counting(self: PredictionTrainer, model: Any, inputs: Batch, *rest: Any, **named: Any) -> Tensor:
+        sizes.append(len(inputs.row_id))
         return compute(self, model, inputs, *rest, **named)
 
     monkeypatch.setattr(PredictionTrainer, "compute_loss", counting)

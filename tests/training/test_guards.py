@@ -74,7 +74,7 @@ def test_loss_that_is_not_finite_stops_naming_step_rows_and_checkpoint(
             PredictionTrainer,
             "compute_loss",
             lambda self, model, inputs, *a, **k: (
-                seen.append(inputs["row_id"].tolist()),
+                seen.append(inputs.row_id.tolist()),
                 compute_loss(self, model, inputs, *a, **k),
             )[1],
         )

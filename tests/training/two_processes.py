@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from predgen.data.collate import Batch
 from predgen.sampling.draws import SamplingPlan
 from predgen.training.loop import PredictionTrainer, trainable_state
 from tiny_runs import tiny_data, tiny_run
@@ -25,9 +26,9 @@ class Recording(PredictionTrainer):
 
     seen: list[dict[str, Any]]
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
-        columns = (inputs["row_id"].tolist(), inputs["weight"].tolist(), plan.uniforms(inputs["row_id"], 3).tolist())
+        columns = (inputs.row_id.tolist(), inputs.weight.tolist(), plan.uniforms(inputs.row_id, 3).tolist())
         rows = [list(row) for row in zip(*columns, strict=True)]
         self.seen.append({"step": self.state.global_step, "epoch": plan.epoch, "p": plan.probability, "rows": rows})
         return super().training_step(model, inputs, *args, **kwargs)
