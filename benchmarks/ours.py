@@ -159,11 +159,6 @@ def _model(
         labels=tuple(labels),
         target_mean=SCALE.mean,
         target_std=SCALE.std,
-        pooling="last",
-        director="linear" if labels else "value",
-        loss="wdal_shifted",
-        sampling="token",
-        ordered_last_weight=2.0,
     )
     return registries.methods.get(method)(setup, lm, codec).to(setting.spec.device).eval(), codec
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from predgen import registries
+from predgen.components import defaults_of
 from predgen.peft_methods.base import apply_peft
 from tiny_models import tiny_model
 
@@ -16,7 +17,7 @@ IDS = torch.tensor([[3, 7, 11, 2, 9, 30, 31]])
 
 def options_of(name: str, rank: int = RANK, **settings: Any) -> dict[str, Any]:
     """A method's settings: small ones where the method has them, else its defaults."""
-    own = registries.peft_methods.facts(name)["settings"]
+    own = defaults_of(registries.peft_methods, name)
     return {key: {"rank": rank, "alpha": ALPHA, **settings}.get(key, default) for key, default in own.items()}
 
 

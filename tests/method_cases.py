@@ -51,6 +51,14 @@ class Case:
     peft: str = "full"
     max_tree_nodes: int = 256
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the method has."""
+        if self.method == "predictor":
+            return {"pooling": self.pooling}
+        own = {"director": self.director, "loss": self.loss, "sampling": self.sampling}
+        return {"max_tree_nodes": self.max_tree_nodes, **(own if self.method == "predgen" else {})}
+
     def __str__(self) -> str:
         rest = (
             f"{self.director}-{self.sampling}"
@@ -127,12 +135,7 @@ def make(case: Case, family: str = "llama", seed: int = 0, codec: Codec | None =
         getattr(codec, "labels", ()),
         SCALE.mean,
         SCALE.std,
-        case.pooling,
-        case.director,
-        case.loss,
-        case.sampling,
-        2.0,
-        case.max_tree_nodes,
+        case.settings,
     )
     torch.manual_seed(seed)
     lm: Any = other_model(family, seed) if family in OTHERS else tiny_model(family, len(char_level()), seed)

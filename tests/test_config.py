@@ -1,49 +1,66 @@
 """Settings: defaults, ranges, types, names, sources and YAML files."""
 
 import dataclasses
+import itertools
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from predgen import registries
-from predgen.config import RunConfig, config_from, peft_setting_owners, read_config, setting_fields
+from predgen.config import RunConfig, all_settings, config_from, read_config, without_useless
 from predgen.errors import ConfigError
 from predgen.registry import Registry
+from predgen.settings import Settings, setting
 
-FIELDS = setting_fields()
-LOW = [pytest.param(f.name, f.metadata["low"], id=f.name) for f in FIELDS if f.metadata["low"] is not None]
-HIGH = [pytest.param(f.name, f.metadata["high"], id=f.name) for f in FIELDS if f.metadata["high"] is not None]
-CHOSEN = [f for f in FIELDS if f.metadata["choices"] is not None]
+ALL = all_settings()
+TASKS = {"rationale": "gsm8k", "decimals": "sick", "number_format": "sick", "ordered_last_weight": "gsm8k"}
 
 
 def make(**settings: Any) -> RunConfig:
-    """Make a configuration for a known task, with a PEFT method that has the settings given, whatever else is given."""
-    owners = [owner for name in settings for owner in peft_setting_owners().get(name, [])]
-    return RunConfig(**{"task": "sst2", "peft": owners[0] if owners else "lora", **settings})
+    """Make a configuration of a known task in which components are chosen that have the settings given."""
+    chosen: dict[str, Any] = {"task": next((TASKS[name] for name in settings if name in TASKS), "sst2")}
+    for name in settings:
+        listed = ALL[name]
+        for registry, key in ((registries.methods, "method"), (registries.peft_methods, "peft")):
+            chosen |= {key: listed.owners[-1]} if listed.owners and listed.owners[-1] in registry else {}
+        chosen |= {"sampling": "parallel"} if name == "sampling_passes" else {}
+    return RunConfig(**{**chosen, **settings})
 
 
-def test_fields_have_help_and_group() -> None:
-    assert [f.name for f in FIELDS if not (f.metadata["help"].strip() and f.metadata["group"].strip())] == []
-
-
-def test_defaults_lie_in_their_own_range_and_choices() -> None:
-    wrong = []
-    for field in FIELDS:
-        value, low, high, choices = field.default, *(field.metadata[key] for key in ("low", "high", "choices"))
-        is_inside = value is None or (
-            (low is None or value >= low) and (high is None or value <= high) and (choices is None or value in choices)
-        )
-        wrong += [] if is_inside else [field.name]
-    assert wrong == []
+def test_settings_have_help_group_and_a_default_in_range() -> None:
+    for name, listed in ALL.items():
+        one = listed.setting
+        assert one.help.strip(), name
+        assert listed.group.strip(), name
+        for value in [one.default, *listed.defaults.values()]:
+            if value is not None:
+                assert one.low is None or value >= one.low, name
+                assert one.high is None or value <= one.high, name
+                assert one.choices is None or value in one.choices, name
 
 
 def test_defaults_survive_the_checks_unchanged() -> None:
     config = make()
-    defaults = {f.name: f.default for f in FIELDS} | {"task": "sst2"}
-    assert config.to_dict() == defaults | {"rank": 8, "alpha": 16.0}  # of the default PEFT method, lora
-    assert (config.rank, config.alpha) == (None, None)  # not given
-    assert RunConfig(**config.to_dict()).to_dict() == config.to_dict()
+    values = config.to_dict()
+    own = {name for name, listed in ALL.items() if listed.owners}
+    assert {n: v for n, v in values.items() if n not in own} == {n: ALL[n].default for n in ALL if n not in own} | {
+        "task": "sst2"
+    }
+    for name in own & values.keys():
+        assert values[name] == ALL[name].defaults.get("lora", ALL[name].default), name
+    assert config.own == {}
+    assert RunConfig(**values).to_dict() == values
+
+
+def test_configuration_travels_between_processes() -> None:
+    config = make(peft="melora", melora_blocks=2)
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config
+    assert again.to_dict() == config.to_dict()
+    assert again.component(registries.peft_methods).registry is registries.peft_methods
 
 
 def test_config_is_frozen() -> None:
@@ -78,28 +95,21 @@ def test_peft_method_has_the_defaults_of_its_paper_and_says_what_it_uses(name: s
     config = make(peft=name)
     assert config.peft_settings() == PAPER_PEFT[name]
     saved = config.to_dict()
-    assert {key: saved[key] for key in peft_setting_owners()} == dict.fromkeys(peft_setting_owners()) | PAPER_PEFT[name]
+    of_peft = {key for key, listed in ALL.items() if set(listed.owners) & set(registries.peft_methods)}
+    assert {key: saved[key] for key in of_peft & saved.keys()} == PAPER_PEFT[name]
     assert RunConfig(**saved).to_dict() == saved
 
 
-@pytest.mark.parametrize("name", registries.peft_methods)
-def test_declared_peft_defaults_are_legal_settings(name: str) -> None:
-    declared = registries.peft_methods.facts(name)["settings"]
-    assert RunConfig(task="sst2", peft=name, **declared).peft_settings() == declared
-    assert {f.name for f in FIELDS} >= set(declared)
-
-
-@pytest.mark.parametrize("after", registries.peft_methods)
-def test_another_peft_method_brings_its_own_defaults(after: str) -> None:
-    for before in registries.peft_methods:
-        assert dataclasses.replace(make(peft=before), peft=after) == make(peft=after), before
-        assert dataclasses.replace(make(peft=before), peft=after).peft_settings() == PAPER_PEFT[after], before
+def test_another_peft_method_brings_its_own_defaults() -> None:
+    for before, after in itertools.product(registries.peft_methods, repeat=2):
+        assert dataclasses.replace(make(peft=before), peft=after) == make(peft=after)
+        assert dataclasses.replace(make(peft=before), peft=after).peft_settings() == PAPER_PEFT[after]
 
 
 def test_given_settings_stay_with_another_peft_method() -> None:
     config = dataclasses.replace(RunConfig(task="sst2", peft="lora", rank=4), peft="moslora")
     assert config.peft_settings() == {"rank": 4, "alpha": 32.0}
-    with pytest.raises(ConfigError, match="`rank` is 4, but peft 'propulsion' has no such setting"):
+    with pytest.raises(ConfigError, match="`rank` is 4, but PEFT method 'propulsion' has no such setting"):
         dataclasses.replace(config, peft="propulsion")
 
 
@@ -111,15 +121,23 @@ def test_given_peft_settings_win_over_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("peft", "settings", "message"),
     [
-        ("lora", {"melora_blocks": 4}, "`melora_blocks` is 4, but peft 'lora' has no such setting; melora has it"),
-        ("full", {"rank": 4}, r"`rank` is 4, but peft 'full' has no such setting; lora, adalora, .*moslora have it"),
-        ("none", {"alpha": 1.0}, "`alpha` is 1.0, but peft 'none' has no such setting"),
-        ("rocoft", {"alpha": 16.0}, "`alpha` is 16.0, but peft 'rocoft' has no such setting"),
-        ("propulsion", {"rank": 1}, "`rank` is 1, but peft 'propulsion' has no such setting"),
+        (
+            "lora",
+            {"melora_blocks": 4},
+            "`melora_blocks` is 4, but PEFT method 'lora' has no such setting; PEFT method melora has it",
+        ),
+        (
+            "full",
+            {"rank": 4},
+            r"`rank` is 4, but PEFT method 'full' has no such setting; PEFT method lora, adalora, .*moslora have it",
+        ),
+        ("none", {"alpha": 1.0}, "`alpha` is 1.0, but PEFT method 'none' has no such setting"),
+        ("rocoft", {"alpha": 16.0}, "`alpha` is 16.0, but PEFT method 'rocoft' has no such setting"),
+        ("propulsion", {"rank": 1}, "`rank` is 1, but PEFT method 'propulsion' has no such setting"),
         (
             "melora",
             {"rocoft_axis": "row"},
-            "`rocoft_axis` is 'row', but peft 'melora' has no such setting; rocoft has it",
+            "`rocoft_axis` is 'row', but PEFT method 'melora' has no such setting; PEFT method rocoft has it",
         ),
     ],
 )
@@ -128,31 +146,74 @@ def test_setting_of_another_peft_method_is_refused(peft: str, settings: dict[str
         RunConfig(task="sst2", peft=peft, **settings)
 
 
-@pytest.mark.parametrize(("name", "bound"), LOW)
-def test_lower_bound_is_legal_and_below_is_not(name: str, bound: float) -> None:
-    # p_max may not fall below p_min; its lower bound is legal because p_min's default is the same.
-    assert getattr(make(**{name: bound}), name) == bound
-    with pytest.raises(ConfigError, match=f"`{name}` is {bound - 1!r}, outside"):
-        make(**{name: bound - 1})
+def test_bounds_are_legal_and_what_lies_beyond_is_not() -> None:
+    for name, listed in ALL.items():
+        # p_max may not fall below p_min; its lower bound is legal because p_min's default is the same.
+        for bound, step in ((listed.setting.low, -1), (listed.setting.high, 1)):
+            if bound is not None:
+                assert getattr(make(**{name: bound}), name) == bound
+                with pytest.raises(ConfigError, match=f"`{name}` is {bound + step!r}, outside"):
+                    make(**{name: bound + step})
 
 
-@pytest.mark.parametrize(("name", "bound"), HIGH)
-def test_upper_bound_is_legal_and_above_is_not(name: str, bound: float) -> None:
-    assert getattr(make(**{name: bound}), name) == bound
-    with pytest.raises(ConfigError, match=f"`{name}` is {bound + 1!r}, outside"):
-        make(**{name: bound + 1})
+def test_choices_are_legal_and_others_are_refused_naming_the_value() -> None:
+    for name, listed in ALL.items():
+        if listed.setting.choices is None:
+            continue
+        with pytest.raises(ConfigError, match="'nonsense'"):
+            make(**{name: "nonsense"})
+        for choice in listed.setting.choices:
+            assert getattr(make(**{name: choice}), name) == choice
 
 
-@pytest.mark.parametrize("field", CHOSEN, ids=lambda f: f.name)
-def test_unknown_choice_is_refused_naming_the_value(field: Any) -> None:
-    with pytest.raises(ConfigError, match="'nonsense'"):
-        make(**{field.name: "nonsense"})
+# Settings of components
 
 
-@pytest.mark.parametrize("field", CHOSEN, ids=lambda f: f.name)
-def test_every_choice_is_legal(field: Any) -> None:
-    for choice in field.metadata["choices"]:
-        assert getattr(make(**{field.name: choice}), field.name) == choice
+@pytest.mark.parametrize(
+    ("chosen", "given", "message"),
+    [
+        ({"method": "predictor"}, {"loss": "sum"}, "`loss` is 'sum', but method 'predictor' has no such setting"),
+        ({"method": "predictor"}, {"p_min": 0.5}, "`p_min` is 0.5, but method 'predictor' has no sampling mode"),
+        ({"sampling": "marginal"}, {"p_min": 0.5}, "`p_min` is 0.5, but sampling mode 'marginal' has no such setting"),
+        ({}, {"sampling_passes": 3}, "`sampling_passes` is 3, but sampling mode 'token'"),
+        ({}, {"ordered_last_weight": 1.0}, "`ordered_last_weight` is 1.0, but director 'linear'"),
+        ({}, {"pooling": "mean"}, "`pooling` is 'mean', but method 'predgen'"),
+        ({}, {"decimals": 2}, "`decimals` is 2, but codec 'label'"),
+    ],
+)
+def test_setting_that_would_have_no_effect_is_refused(
+    chosen: dict[str, Any], given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig(task="sst2", **chosen, **given)
+
+
+def test_settings_of_what_is_not_chosen_may_stand_at_their_defaults() -> None:
+    # Configuration files of the first version list all settings that there are.
+    listed = {"pooling": "last", "ordered_last_weight": 2.0, "sampling_passes": 2, "rank": None, "melora_blocks": None}
+    assert RunConfig(task="sst2", **listed) == RunConfig(task="sst2")
+
+
+def test_what_several_runs_share_is_left_out_where_it_says_nothing() -> None:
+    shared = {"task": "sst2", "method": "predictor", "loss": "sum", "p_max": 0.5, "pooling": "mean", "decimals": 2}
+    kept = without_useless(shared, shared)
+    assert kept == {"task": "sst2", "method": "predictor", "pooling": "mean"}
+    assert without_useless(shared, ["loss"]) == {name: value for name, value in shared.items() if name != "loss"}
+
+
+@dataclass(frozen=True)
+class Clashing(Settings):
+    """A setting with a name that another registry's component has."""
+
+    pooling: int = setting(1, "Of another kind.")
+
+
+def test_two_components_cannot_have_different_settings_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for attribute in ("_targets", "_summaries", "_facts", "_settings"):
+        monkeypatch.setattr(registries.losses, attribute, dict(getattr(registries.losses, attribute)))
+    registries.losses.register("clashing", "predgen.losses.sum:SumLoss", "?", settings=Clashing)
+    with pytest.raises(ConfigError, match=r"`pooling` of .*'clashing'"):
+        all_settings()
 
 
 def test_aliases_become_the_registered_name() -> None:
@@ -182,8 +243,8 @@ def test_misspelt_name_gets_near_matches(settings: dict[str, Any], message: str)
         ({"learning_rate": "fast"}, "`learning_rate` is 'fast', but must be a number"),
         ({"learning_rate": True}, "`learning_rate` is True, but must be of type float"),
         ({"learning_rate": float("nan")}, "`learning_rate` is nan, outside"),
-        ({"rationale": "no"}, "`rationale` is 'no', but must be of type bool"),
-        ({"rationale": 1}, "`rationale` is 1, but must be of type bool"),
+        ({"stratify": "no"}, "`stratify` is 'no', but must be of type bool"),
+        ({"stratify": 1}, "`stratify` is 1, but must be of type bool"),
         ({"model": None}, "`model` cannot be empty"),
         ({"model": 7}, "`model` is 7, but must be of type str"),
     ],
@@ -231,10 +292,10 @@ def test_unknown_setting_is_refused_with_near_matches() -> None:
 def test_yaml_is_read_and_dashes_become_underscores(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(
-        "task: stsb\nbatch-size: 4\nlearning_rate: 2e-3\npatience: null\nrationale: false\n", encoding="utf-8"
+        "task: stsb\nbatch-size: 4\nlearning_rate: 2e-3\npatience: null\nstratify: false\n", encoding="utf-8"
     )
     settings = read_config(path)
-    assert settings == {"task": "stsb", "batch_size": 4, "learning_rate": "2e-3", "patience": None, "rationale": False}
+    assert settings == {"task": "stsb", "batch_size": 4, "learning_rate": "2e-3", "patience": None, "stratify": False}
     assert config_from(settings).learning_rate == 2e-3
 
 
@@ -272,7 +333,7 @@ def test_missing_yaml_is_refused_naming_the_file(tmp_path: Path) -> None:
 
 
 def test_registries_are_the_choices_of_named_settings() -> None:
-    named = {f.name for f in FIELDS if isinstance(f.metadata["choices"], Registry)}
+    named = {name for name, listed in ALL.items() if isinstance(listed.setting.choices, Registry)}
     assert {"task", "method", "peft", "director", "loss", "sampling", "sampling_schedule", "metric"} <= named
 
 

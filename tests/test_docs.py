@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from predgen import registries
-from predgen.config import config_from, setting_fields
+from predgen.config import all_settings, config_from
 from predgen.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -136,7 +136,7 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
 def test_command_parses(block: Block, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("predgen.cli.options.import_modules", lambda names: None)  # nothing is run
     name, parameters = parsed(words)
-    known = {f.name for f in setting_fields()}
+    known = all_settings()
     if name in ("train", "validate") and parameters.get("config") is None:
         config_from({key: value for key, value in parameters.items() if key in known and value is not None})
 

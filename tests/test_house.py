@@ -24,6 +24,7 @@ MAX_LINES = 500
 LEVELS = [
     {
         "__init__",
+        "components",
         "core",
         "distribution",
         "errors",
@@ -36,6 +37,7 @@ LEVELS = [
         "presets",
         "files",
         "progress",
+        "settings",
         "target_scale",
         "terminal",
         "threads",

@@ -10,6 +10,7 @@ import pytest
 from cli_runs import flat, predgen, refused
 from predgen import registries
 from predgen.cli.options import settings
+from predgen.components import defaults_of
 from predgen.config import config_from
 from predgen.errors import ConfigError
 from predgen.presets import paper
@@ -85,7 +86,7 @@ def test_word_problems_take_what_llm_adapters_trains_math_10k_with() -> None:
 def test_every_peft_method_comes_with_the_settings_of_its_own_paper(peft: str) -> None:
     preset = paper("sick", peft)
     config = config_from(preset.settings, {"task": "sick", "peft": peft})
-    assert config.peft_settings() == registries.peft_methods.facts(peft)["settings"]
+    assert config.peft_settings() == defaults_of(registries.peft_methods, peft)
     assert preset.published == paper("sick").published
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from predgen import registries
-from predgen.config import setting_fields
+from predgen.config import all_settings
 from predgen.core import TaskSpec
 from predgen.errors import ConfigError
 from predgen.metrics.base import Metric
@@ -118,16 +118,12 @@ def test_wdal_and_multiplicative_are_one_loss() -> None:
     [("lr", "learning_rate"), ("output_dir", "out"), ("lora_alpha", "alpha"), ("--max-seq-length", "max_length")],
 )
 def test_names_of_other_libraries_are_understood(name: str, meant: str) -> None:
-    known = [*(f.name for f in setting_fields()), "out"]
+    known = [*all_settings(), "out"]
     assert close_names(name, known) == [meant]
 
 
 def test_every_meaning_is_something_that_there_is() -> None:
-    known = (
-        {f.name for f in setting_fields()}
-        | {"out", "workers"}
-        | {name for registry in ALL.values() for name in registry}
-    )
+    known = set(all_settings()) | {"out", "workers"} | {name for registry in ALL.values() for name in registry}
     assert set(_MEANT.values()) <= known
 
 

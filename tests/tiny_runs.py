@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from predgen import registries
-from predgen.config import RunConfig
+from predgen.components import defaults_of
+from predgen.config import RunConfig, without_useless
 from predgen.core import Example, Target
 from predgen.data.examples import custom_task
 from predgen.inference.trained import TrainedModel
@@ -46,7 +47,7 @@ def tiny_rows(n: int, kind: str, seed: int = 0) -> list[Example]:
 
 def tiny_config(base: Path, kind: str, **settings: Any) -> RunConfig:
     """Settings of a tiny run; plain SGD, because Adam amplifies rounding."""
-    own = registries.peft_methods.facts(settings.get("peft", "lora"))["settings"]
+    own = defaults_of(registries.peft_methods, settings.get("peft", "lora"))
     defaults = {
         "batch_size": 4,
         "epochs": 2.0,
@@ -55,7 +56,8 @@ def tiny_config(base: Path, kind: str, **settings: Any) -> RunConfig:
         "optimizer": "sgd",
         "max_grad_norm": 0.0,
     }
-    return RunConfig(prompt="{text} =", target=TARGET, kind=kind, model=str(base), **{**defaults, **settings})
+    wanted = {"prompt": "{text} =", "target": TARGET, "kind": kind, "model": str(base), **defaults, **settings}
+    return RunConfig(**without_useless(wanted, settings))  # tests of several methods give all the same settings
 
 
 def tiny_data(kind: str, n_train: int = 16, n_validation: int = 0, weights: list[float] | None = None) -> TrainingData:

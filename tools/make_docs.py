@@ -12,12 +12,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 from predgen import registries
-from predgen.config import RunConfig, setting_fields
+from predgen.cli.options import plain
+from predgen.config import Listed, all_settings
 from predgen.core import FileSpec, TaskSpec
 from predgen.registry import Registry
+from predgen.settings import Setting, declared
 
 DOCS = Path(__file__).parent.parent / "docs"
 _MARKED = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -56,16 +57,12 @@ def peft_table() -> str:
     rows = []
     for name in registries.peft_methods:
         facts = registries.peft_methods.facts(name)
-        settings = ", ".join(f"`{key}` {_plain(value)}" for key, value in facts["settings"].items())
+        own = declared(registries.peft_methods.settings_of(name))
+        settings = ", ".join(f"`{key}` {plain(one.default)}" for key, one in own.items())
         rows.append(
             [code(name), registries.peft_methods.summary(name), code(facts["formula"]), facts["count"], settings]
         )
     return table(["name", "what it is", "weight of a layer", "trains per layer", "settings and defaults"], rows)
-
-
-def _plain(value: Any) -> str:  # noqa: ANN401
-    """A default in running text."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def metrics_table() -> str:
@@ -183,37 +180,46 @@ def _files(alternatives: Sequence[FileSpec]) -> str:
 
 
 def config_table() -> str:
-    """One table per group of settings, with type, default and what is allowed."""
-    hints = get_type_hints(RunConfig)
+    """One table per group of settings, with type, default, what is allowed, and the components whose own they are."""
     parts = []
-    for group in dict.fromkeys(f.metadata["group"] for f in setting_fields()):
+    found = all_settings()
+    for group in dict.fromkeys(listed.group for listed in found.values()):
         rows = [
-            [code(f.name), _type(hints[f.name]), _default(f.default), _allowed(f.metadata), f.metadata["help"]]
-            for f in setting_fields()
-            if f.metadata["group"] == group
+            [
+                code(name),
+                one.setting.type.__name__,
+                _default(one),
+                _allowed(one.setting),
+                _owners(one),
+                one.setting.help,
+            ]
+            for name, one in found.items()
+            if one.group == group
         ]
-        parts.append(f"### {group}\n\n" + table(["setting", "type", "default", "allowed", "meaning"], rows))
+        header = ["setting", "type", "default", "allowed", "of", "meaning"]
+        parts.append(f"### {group}\n\n" + table(header, rows))
     return "\n".join(parts)
 
 
-def _type(hint: Any) -> str:  # noqa: ANN401
-    """`int` of `int` and of `int | None`."""
-    return str(next(option for option in get_args(hint) or (hint,) if option is not type(None)).__name__)
+def _default(listed: Listed) -> str:
+    """A default as it is written in YAML, or that of each owner; nothing where there is none."""
+    if listed.default is not None:
+        return code(plain(listed.default))
+    return ", ".join(f"{owner} {code(plain(value))}" for owner, value in listed.defaults.items() if value is not None)
 
 
-def _default(value: Any) -> str:  # noqa: ANN401
-    """A default as it is written in YAML; nothing where there is none."""
-    return "" if value is None else code(str(value).lower() if isinstance(value, bool) else f"{value}")
+def _owners(listed: Listed) -> str:
+    """Components that have a setting; nothing where every run has it."""
+    return ", ".join(map(code, listed.owners))
 
 
-def _allowed(metadata: Any) -> str:  # noqa: ANN401
+def _allowed(one: Setting) -> str:
     """Names or range of a setting."""
-    if metadata["choices"] is not None:
-        return ", ".join(map(code, metadata["choices"]))
-    low, high = metadata["low"], metadata["high"]
-    if high is not None:
-        return f"{low:g} to {high:g}"
-    return "" if low is None else f"{low:g} or more"
+    if one.choices is not None:
+        return ", ".join(map(code, one.choices))
+    if one.high is not None:
+        return f"{one.low:g} to {one.high:g}"
+    return "" if one.low is None else f"{one.low:g} or more"
 
 
 TABLES: dict[str, Callable[[], str]] = {

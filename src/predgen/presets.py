@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 from predgen import registries
+from predgen.components import defaults_of
 from predgen.errors import ConfigError
 
 _TABLE3 = "assets/paper/table3_hyperparameters.csv"
@@ -128,7 +129,7 @@ def paper(task: str, peft: str = ADAPTER) -> Preset:
     kind = registries.tasks.get(task).kind
     director = {"director": PAPER_DIRECTOR[kind]} if kind in PAPER_DIRECTOR else {}
     published = {**PAPER_METHOD, **director}
-    ours = {"peft": peft, **registries.peft_methods.facts(peft).get("settings", {}), "max_length": MAX_LENGTH}
+    ours = {"peft": peft, **defaults_of(registries.peft_methods, peft), "max_length": MAX_LENGTH}
     if task in _ROWS:
         return Preset("paper", task, {**_table3()[_ROWS[task]], **published}, ours)
     if kind == "math":

@@ -10,16 +10,16 @@ from typing import Any
 
 from predgen.registry import Registry
 
-# Facts of a method: those settings of `RunConfig` that it has and some other method has not.
+# Facts of a method: whether it writes its answers, with a codec.
 methods = Registry("method")
-methods.register("predictor", "predgen.models.predictor:Predictor", "pooled prompt state + linear head", facts={"settings": ("pooling",)})
-methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding", facts={"settings": ("decimals", "max_tree_nodes", "rationale")})
-methods.register("predgen", "predgen.models.predgen:PredGen", "writes the answer; a director reads the written tokens' states", facts={"settings": ("decimals", "max_tree_nodes", "rationale", "director", "loss", "reduction", "ordered_last_weight", "sampling", "sampling_schedule", "p_min", "p_max", "max_steps_for_sampling", "sampling_passes")})
+methods.register("predictor", "predgen.models.predictor:Predictor", "pooled prompt state + linear head", facts={"writes": False}, settings="predgen.models.settings:PredictorSettings")
+methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding", facts={"writes": True}, settings="predgen.models.settings:WriterSettings")
+methods.register("predgen", "predgen.models.predgen:PredGen", "writes the answer; a director reads the written tokens' states", facts={"writes": True}, settings="predgen.models.settings:PredGenSettings")
 
 directors = Registry("director")
 directors.register("linear", "predgen.directors.linear:LinearDirector", "classes: Linear(H, K) on the mean content state")
 directors.register("value", "predgen.directors.value:ValueDirector", "numbers: Linear(H, 1) on the mean content state, squared error")
-directors.register("ordered", "predgen.directors.ordered:OrderedDirector", "numbers: token cross-entropy, earlier digits weigh more; no head")
+directors.register("ordered", "predgen.directors.ordered:OrderedDirector", "numbers: token cross-entropy, earlier digits weigh more; no head", settings="predgen.directors.settings:OrderedSettings")
 directors.register("expected", "predgen.directors.expected:ExpectedDirector", "numbers: squared error of the mean of P(a|X); no head")
 
 losses = Registry("loss")
@@ -29,38 +29,36 @@ losses.register("sum", "predgen.losses.sum:SumLoss", "L_W + L_D")
 losses.register("adaptive", "predgen.losses.adaptive:AdaptiveLoss", "learned uncertainty weights (Kendall et al. 2018)")
 losses.register("director_only", "predgen.losses.director_only:DirectorOnly", "L_D alone")
 
-# Facts of a sampling mode: whether p, and so its schedule, means something to it.
 sampling = Registry("sampling mode")
-sampling.register("off", "predgen.sampling.off:Off", "teacher forcing: gold tokens are fed", facts={"samples": False})
-sampling.register("sequence", "predgen.sampling.by_sequence:BySequence", "per row: the whole greedy answer, or gold")
-sampling.register("token", "predgen.sampling.by_token:ByToken", "per token, left to right: own token, or gold")
-sampling.register("marginal", "predgen.sampling.marginal:Marginal", "no sampling: the director averaged over P(a|X) of all answers", facts={"samples": False})
-sampling.register("parallel", "predgen.sampling.parallel:Parallel", "per token, in a few passes over the whole answer; for long free text")
+sampling.register("off", "predgen.sampling.off:Off", "teacher forcing: gold tokens are fed")
+sampling.register("sequence", "predgen.sampling.by_sequence:BySequence", "per row: the whole greedy answer, or gold", settings="predgen.sampling.settings:SampledSettings")
+sampling.register("token", "predgen.sampling.by_token:ByToken", "per token, left to right: own token, or gold", settings="predgen.sampling.settings:SampledSettings")
+sampling.register("marginal", "predgen.sampling.marginal:Marginal", "no sampling: the director averaged over P(a|X) of all answers")
+sampling.register("parallel", "predgen.sampling.parallel:Parallel", "per token, in a few passes over the whole answer; for long free text", settings="predgen.sampling.settings:ParallelSettings")
 
 schedules = Registry("sampling schedule")
 schedules.register("linear", "predgen.sampling.schedule:linear", "p grows evenly")
 schedules.register("exponential", "predgen.sampling.schedule:exponential", "gold share decays exponentially (Bengio et al. 2015)")
 schedules.register("inverse_sigmoid", "predgen.sampling.schedule:inverse_sigmoid", "gold share follows an inverse sigmoid (Bengio et al. 2015)")
 
-# Facts of a PEFT method: formula of the adapted layer (W is o x i, its output y), trained numbers per layer, and those
-# settings of `RunConfig` that it takes, with the defaults of its paper. Other PEFT settings are errors for it.
+# Facts of a PEFT method: formula of the adapted layer (W is o x i, its output y) and trained numbers per layer.
 peft_methods = Registry("PEFT method")
-peft_methods.register("lora", "predgen.peft_methods.lora:LORA", "low-rank update of the linear layers", facts={"formula": "W + (alpha / r) B A", "count": "r (i + o)", "settings": {"rank": 8, "alpha": 16.0}})
-peft_methods.register("adalora", "predgen.peft_methods.adalora:ADALORA", "SVD-form update whose rank budget is moved between layers", facts={"formula": "W + (alpha / k) B diag(E) A", "count": "k (i + o + 1), k = 1.5 r; pruned to r on average", "settings": {"rank": 8, "alpha": 16.0}})
-peft_methods.register("rocoft", "predgen.peft_methods.rocoft:ROCOFT", "some columns or rows of the linear layers train", facts={"formula": "W[:, columns] + D, or W[rows] + D", "count": "r o, or r i", "settings": {"rank": 3, "rocoft_axis": "column", "rocoft_selection": "first"}})
-peft_methods.register("dora", "predgen.peft_methods.dora:DORA", "LoRA with a learned magnitude per output row", facts={"formula": "m * (W + (alpha / r) B A) / |W + (alpha / r) B A|", "count": "r (i + o) + o", "settings": {"rank": 32, "alpha": 64.0}})
-peft_methods.register("melora", "predgen.peft_methods.melora:MELORA", "small LoRAs, each on its share of inputs and outputs", facts={"formula": "W + (alpha / r) blockdiag(B_1 A_1, ..., B_n A_n)", "count": "r (i + o)", "settings": {"rank": 1, "alpha": 16.0, "melora_blocks": 8}})
-peft_methods.register("lora_fa", "predgen.peft_methods.lora_fa:LORA_FA", "LoRA with A frozen", facts={"formula": "W + (alpha / r) B A, A fixed", "count": "r o", "settings": {"rank": 128, "alpha": 256.0}})
-peft_methods.register("moslora", "predgen.peft_methods.moslora:MOSLORA", "LoRA with a trained mixer between its factors", facts={"formula": "W + (alpha / r) B M A", "count": "r (i + o) + r^2", "settings": {"rank": 16, "alpha": 32.0}})
-peft_methods.register("propulsion", "predgen.peft_methods.propulsion:PROPULSION", "a trained factor per output of the linear layers", facts={"formula": "z^k * y", "count": "o", "settings": {"propulsion_degree": 15}})
-peft_methods.register("none", "predgen.peft_methods.none:NONE", "the base stays frozen; only a head trains", facts={"formula": "W", "count": "0", "settings": {}})
-peft_methods.register("full", "predgen.peft_methods.full:FULL", "every weight trains", facts={"formula": "W, trained", "count": "all", "settings": {}})
+peft_methods.register("lora", "predgen.peft_methods.lora:LORA", "low-rank update of the linear layers", facts={"formula": "W + (alpha / r) B A", "count": "r (i + o)"}, settings="predgen.peft_methods.settings:LoraSettings")
+peft_methods.register("adalora", "predgen.peft_methods.adalora:ADALORA", "SVD-form update whose rank budget is moved between layers", facts={"formula": "W + (alpha / k) B diag(E) A", "count": "k (i + o + 1), k = 1.5 r; pruned to r on average"}, settings="predgen.peft_methods.settings:LoraSettings")
+peft_methods.register("rocoft", "predgen.peft_methods.rocoft:ROCOFT", "some columns or rows of the linear layers train", facts={"formula": "W[:, columns] + D, or W[rows] + D", "count": "r o, or r i"}, settings="predgen.peft_methods.settings:RocoftSettings")
+peft_methods.register("dora", "predgen.peft_methods.dora:DORA", "LoRA with a learned magnitude per output row", facts={"formula": "m * (W + (alpha / r) B A) / |W + (alpha / r) B A|", "count": "r (i + o) + o"}, settings="predgen.peft_methods.settings:DoraSettings")
+peft_methods.register("melora", "predgen.peft_methods.melora:MELORA", "small LoRAs, each on its share of inputs and outputs", facts={"formula": "W + (alpha / r) blockdiag(B_1 A_1, ..., B_n A_n)", "count": "r (i + o)"}, settings="predgen.peft_methods.settings:MeloraSettings")
+peft_methods.register("lora_fa", "predgen.peft_methods.lora_fa:LORA_FA", "LoRA with A frozen", facts={"formula": "W + (alpha / r) B A, A fixed", "count": "r o"}, settings="predgen.peft_methods.settings:LoraFaSettings")
+peft_methods.register("moslora", "predgen.peft_methods.moslora:MOSLORA", "LoRA with a trained mixer between its factors", facts={"formula": "W + (alpha / r) B M A", "count": "r (i + o) + r^2"}, settings="predgen.peft_methods.settings:MosloraSettings")
+peft_methods.register("propulsion", "predgen.peft_methods.propulsion:PROPULSION", "a trained factor per output of the linear layers", facts={"formula": "z^k * y", "count": "o"}, settings="predgen.peft_methods.settings:PropulsionSettings")
+peft_methods.register("none", "predgen.peft_methods.none:NONE", "the base stays frozen; only a head trains", facts={"formula": "W", "count": "0"})
+peft_methods.register("full", "predgen.peft_methods.full:FULL", "every weight trains", facts={"formula": "W, trained", "count": "all"})
 
 codecs = Registry("codec")
 codecs.register("label", "predgen.codecs.label:LabelCodec", "class labels as token sequences")
-codecs.register("number", "predgen.codecs.number:NumberCodec", "numbers, one token per character: fixed-width decimals, or significant digits with an exponent")
+codecs.register("number", "predgen.codecs.number:NumberCodec", "numbers, one token per character: fixed-width decimals, or significant digits with an exponent", settings="predgen.codecs.settings:NumberSettings")
 codecs.register("option", "predgen.codecs.option:OptionCodec", "options of multiple choice, other texts in every row")
-codecs.register("answer", "predgen.codecs.answer:AnswerCodec", "free rationale, a cue, then a number")
+codecs.register("answer", "predgen.codecs.answer:AnswerCodec", "free rationale, a cue, then a number", settings="predgen.codecs.settings:AnswerSettings")
 
 metrics = Registry("metric")
 metrics.register("accuracy", "predgen.metrics.classification:ACCURACY", "share of right labels")

@@ -120,6 +120,7 @@ class Registry:
         self._summaries: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
         self._facts: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, str | None] = {}
 
     def register(
         self,
@@ -129,22 +130,32 @@ class Registry:
         *,
         aliases: Iterable[str] = (),
         facts: Mapping[str, Any] | None = None,
+        settings: str | type | None = None,
     ) -> None:
-        """Add `name`; `target` is `"module:object"`, `summary` one line for `predgen ls` and the docs.
+        """Add a thing.
 
-        `facts` is plain data that has to be known without importing the target, see `registries`.
+        Args:
+            name: What it is called in settings.
+            target: `"module:object"`.
+            summary: One line for `predgen ls` and the docs.
+            aliases: Other names.
+            facts: Plain data that has to be known without importing the target, see `registries`.
+            settings: Its own settings: a dataclass derived from `settings.Settings`, or `"module:class"`.
 
         Raises:
             ConfigError: If the name is taken by another target, or the target is not `"module:object"`.
         """
-        if target.count(":") != 1:
-            raise ConfigError(f"target {target!r} of {self.kind} {name!r} must look like 'module:object'.")
+        declared = f"{settings.__module__}:{settings.__qualname__}" if isinstance(settings, type) else settings
+        for text in (target, declared or ":"):
+            if text.count(":") != 1:
+                raise ConfigError(f"target {text!r} of {self.kind} {name!r} must look like 'module:object'.")
         for key in (name, *aliases):
             if key in self and self._targets.get(self._aliases.get(key, key)) != target:
                 raise ConfigError(f"{self.kind} {key!r} is already registered; choose another name.")
         self._targets[name] = target
         self._summaries[name] = summary
         self._facts[name] = dict(facts or {})
+        self._settings[name] = declared
         self._aliases.update(dict.fromkeys(aliases, name))
 
     def canonical(self, name: str) -> str:
@@ -178,6 +189,14 @@ class Registry:
         """Return the plain data registered with `name`."""
         return self._facts[self.canonical(name)]
 
+    def settings_of(self, name: str) -> Any:  # noqa: ANN401
+        """Import and return the dataclass of the settings that `name` declares; None where it declares none."""
+        declared = self._settings[self.canonical(name)]
+        if declared is None:
+            return None
+        module, attribute = declared.split(":")
+        return getattr(import_module(module), attribute)
+
     def aliases(self, name: str) -> list[str]:
         """Return the other names of `name`."""
         return [alias for alias, target in self._aliases.items() if target == name]
@@ -191,6 +210,7 @@ class Registry:
                 "summary": self._summaries[name],
                 "aliases": self.aliases(name),
                 "facts": self._facts[name],
+                "settings": self._settings[name],
             }
             for name, target in self._targets.items()
         ]

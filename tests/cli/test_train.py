@@ -44,7 +44,7 @@ def test_task_run_with_every_usual_flag(runs: Runs, tmp_path: Path) -> None:
     result = predgen(*given.split())
     assert result.exit_code == 0, result.output
     data = read_manifest(out)
-    assert (data.config["task"], data.setup.director, data.task.scale) == ("sick", "value", (1.0, 5.0))
+    assert (data.config["task"], data.setup.settings["director"], data.task.scale) == ("sick", "value", (1.0, 5.0))
     said = flat(result.stderr)
     assert f"Saved in {out}" in said
     assert f"predgen predict {out} new.csv -o predictions.csv" in said
@@ -152,14 +152,14 @@ def test_resume_needs_a_run_with_the_same_settings(runs: Runs, tmp_path: Path) -
 
 def test_help_shows_every_setting_in_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
-    from predgen.config import setting_fields
+    from predgen.config import all_settings
 
     monkeypatch.setenv("COLUMNS", "200")
     done = predgen("train", "--help")
     assert done.exit_code == 0, done.output
-    for f in setting_fields():
-        assert f"--{f.name.replace('_', '-')} " in done.stdout
-        assert f"─ {f.metadata['group']} ─" in done.stdout
+    for name, listed in all_settings().items():
+        assert f"--{name.replace('_', '-')} " in done.stdout
+        assert f"─ {listed.group} ─" in done.stdout
     assert "linear | ordered | value" in done.stdout or "linear | value | ordered" in done.stdout
     assert "predgen train --data my.csv" in done.stdout
 

@@ -21,6 +21,8 @@ from predgen.errors import ConfigError
 from predgen.inference.saved import load
 
 MODULE = '''
+from dataclasses import dataclass
+
 import torch
 from peft import LoraConfig
 
@@ -28,6 +30,7 @@ from predgen.losses.base import JointLoss
 from predgen.metrics.base import Metric
 from predgen.peft_methods.base import PeftMethod
 from predgen.registries import losses, metrics, peft_methods
+from predgen.settings import Settings, setting
 
 
 class MaxLoss(JointLoss):
@@ -47,9 +50,15 @@ WRONG = Metric("wrong", "classification", greater_is_better=False, function=lamb
 
 losses.register("own_max", f"{__name__}:MaxLoss", "max(L_W, L_D)")
 metrics.register("wrong", f"{__name__}:WRONG", "share of wrong labels")
-peft_methods.register(
-    "own_peft", f"{__name__}:OWN_PEFT", "LoRA on queries", facts={"settings": {"rank": 2, "own_dropout": 0.0}}
-)
+
+
+@dataclass(frozen=True)
+class OwnSettings(Settings):
+    rank: int = setting(2, "Rank of the adapter.", low=1)
+    own_dropout: float = setting(0.0, "Share of the adapter's inputs that is left out.", low=0.0, high=1.0)
+
+
+peft_methods.register("own_peft", f"{__name__}:OWN_PEFT", "LoRA on queries", settings=OwnSettings)
 '''
 
 
@@ -72,9 +81,7 @@ def test_import_on_the_command_line(runs: Runs, own: str, tmp_path: Path) -> Non
     assert "own_max" in refused(runs.train("--loss", "own_max", "--out", tmp_path / "early"))
     names = ("--import", own, "--loss", "own_max", "--metric", "wrong", "--peft", "own_peft")
     data = ("--data", runs.data, "--prompt", PROMPT, "--target", "label", "--kind", "classification")
-    settings = tmp_path / "settings.yaml"
-    settings.write_text("own_dropout: 0.25", encoding="utf-8")
-    trained = runs.train(*data, *names, "--config", settings, "--out", tmp_path / "run")
+    trained = runs.train(*data, *names, "--own-dropout", "0.25", "--out", tmp_path / "run")
     assert trained.exit_code == 0, trained.output
     assert "wrong" in trained.output
     adapter = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
@@ -154,8 +161,3 @@ def test_foreign_settings_are_checked_like_others(own: str, settings: dict[str, 
     registry.import_modules([own])
     with pytest.raises(ConfigError, match=message):
         config_from({"task": "sst2", **settings})
-
-
-def test_own_takes_no_built_in_setting() -> None:
-    with pytest.raises(ConfigError, match="rank"):
-        RunConfig(task="sst2", own={"rank": 3})

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predgen import registries
-from predgen.compare.plan import Cell, Plan, Variant, has_setting, variants_of
+from predgen.compare.plan import Cell, Plan, Variant, variants_of
 from predgen.compare.plan_file import STUDIES, plan_from, plan_of_study
-from predgen.config import RunConfig
+from predgen.config import has_setting
 from predgen.errors import ConfigError
 
 
@@ -45,12 +45,13 @@ def test_product_has_every_combination_once(methods: list[str]) -> None:
     assert len({v.name for v in found}) == len(found) == expected
 
 
-def test_every_own_setting_of_a_method_is_a_setting() -> None:
-    known = set(RunConfig.__dataclass_fields__)
-    for method in registries.methods:
-        assert set(registries.methods.facts(method)["settings"]) <= known
-    assert has_setting("predictor", "learning_rate")
-    assert not has_setting("predictor", "loss")
+def test_methods_have_the_settings_of_what_they_can_choose() -> None:
+    for name in ("loss", "p_min", "ordered_last_weight", "sampling_passes"):
+        assert [method for method in registries.methods if has_setting(method, name)] == ["predgen"]
+    for name in ("decimals", "max_tree_nodes", "rationale"):
+        assert [method for method in registries.methods if has_setting(method, name)] == ["generator", "predgen"]
+    for name in ("learning_rate", "melora_blocks"):
+        assert [method for method in registries.methods if has_setting(method, name)] == list(registries.methods)
 
 
 def test_one_setting_is_changed_at_a_time() -> None:

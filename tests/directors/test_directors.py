@@ -10,13 +10,14 @@ from torch import Tensor
 
 from predgen import registries
 from predgen.codecs.label import LabelCodec
+from predgen.components import resolve
 from predgen.core import DECODINGS, Example, Target
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoder
 from predgen.directors.base import Director, DirectorInput, DirectorSetup, mean_state
 from predgen.directors.expected import ExpectedDirector
 from predgen.directors.linear import LinearDirector
-from predgen.directors.ordered import OrderedDirector, position_weights
+from predgen.directors.ordered import position_weights
 from predgen.directors.value import ValueDirector
 from predgen.losses.base import JointLoss
 from predgen.models.base import ModelSetup
@@ -28,11 +29,19 @@ from tiny_models import tiny_model
 from tokenizers_for_tests import char_level
 
 NAMES = list(directors)
+
+
+def made(name: str) -> Director:
+    """A director with its settings at their defaults."""
+    director: Director = resolve([(directors, name)], {}, None)[directors.kind].make(SETUP)
+    return director
+
+
 HEADED = [name for name in NAMES if directors.get(name).has_head]
 every_director = pytest.mark.parametrize("name", NAMES)
 every_head = pytest.mark.parametrize("name", HEADED)
 H, K = 6, 3
-SETUP = DirectorSetup(hidden_size=H, n_classes=K, target_mean=0.0, target_std=1.0, ordered_last_weight=2.0)
+SETUP = DirectorSetup(hidden_size=H, n_classes=K, target_mean=0.0, target_std=1.0)
 
 
 def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
@@ -60,7 +69,7 @@ def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
 
 @every_director
 def test_loss_is_one_finite_value_per_example(name: str) -> None:
-    loss = directors.get(name)(SETUP).loss(seen_by(name))
+    loss = made(name).loss(seen_by(name))
     assert loss.shape == (3,)
     assert loss.isfinite().all()
     assert (loss >= 0).all()
@@ -68,7 +77,7 @@ def test_loss_is_one_finite_value_per_example(name: str) -> None:
 
 @every_director
 def test_gradient_reaches_what_the_director_reads(name: str) -> None:
-    director, seen = directors.get(name)(SETUP), seen_by(name)
+    director, seen = made(name), seen_by(name)
     loss = director.loss(seen)
     if not director.has_head:
         assert list(director.parameters()) == []
@@ -88,7 +97,7 @@ def test_gradient_reaches_what_the_director_reads(name: str) -> None:
 
 @every_director
 def test_a_loss_depends_on_its_own_example_only(name: str) -> None:
-    director, seen = directors.get(name)(SETUP), seen_by(name)
+    director, seen = made(name), seen_by(name)
     loss = director.loss(seen)
     for row in range(3):
         parts = {f: getattr(seen, f) for f in DirectorInput.__slots__}
@@ -99,7 +108,7 @@ def test_a_loss_depends_on_its_own_example_only(name: str) -> None:
 
 @every_director
 def test_padding_does_not_matter(name: str) -> None:
-    director, seen = directors.get(name)(SETUP), seen_by(name)
+    director, seen = made(name), seen_by(name)
     expected = director.loss(seen)
     for filler in (1e6, math.inf, math.nan):
         changed = replace(
@@ -124,7 +133,7 @@ def test_padding_does_not_matter(name: str) -> None:
 
 @every_head
 def test_output_has_a_column_per_class_or_one(name: str) -> None:
-    director, seen = directors.get(name)(SETUP), seen_by(name)
+    director, seen = made(name), seen_by(name)
     columns = K if "classification" in director.kinds else 1
     assert director.output(seen.states, seen.content).shape == (3, columns)
     assert director.output(seen.states[:, :0], seen.content[:, :0]).isfinite().all()  # free text may be empty
@@ -132,7 +141,7 @@ def test_output_has_a_column_per_class_or_one(name: str) -> None:
 
 @every_director
 def test_headless_directors_have_no_output(name: str) -> None:
-    director, seen = directors.get(name)(SETUP), seen_by(name)
+    director, seen = made(name), seen_by(name)
     if director.has_head:
         assert director.output(seen.states, seen.content).isfinite().all()
     else:
@@ -142,7 +151,7 @@ def test_headless_directors_have_no_output(name: str) -> None:
 
 @every_head
 def test_head_computes_in_single_precision_on_half_precision_states(name: str) -> None:
-    director, seen = directors.get(name)(SETUP), seen_by(name)
+    director, seen = made(name), seen_by(name)
     half = seen.states.detach().bfloat16()
     torch.testing.assert_close(
         director.output(half, seen.content), director.output(half.float(), seen.content), atol=0, rtol=0
@@ -241,7 +250,7 @@ def ordered_loss(nll: list[float], weighed: str, scored: str | None = None) -> f
     content = torch.ones((1, len(nll) - 1), dtype=torch.bool)
     states = torch.randn(1, len(nll) - 1, H)
     seen = DirectorInput(states, content, torch.tensor([nll]), flags[1], flags[0], torch.tensor([0.0]))
-    return OrderedDirector(SETUP).loss(seen).item()
+    return made("ordered").loss(seen).item()
 
 
 def test_ordered_by_hand() -> None:
@@ -354,7 +363,7 @@ def small_batch() -> tuple[Batch, LabelCodec]:
 @pytest.mark.usefixtures("own_things")
 def test_a_users_own_director_and_loss_train_a_step() -> None:
     batch, codec = small_batch()
-    setup = ModelSetup("predgen", "classification", codec.labels, 0.0, 1.0, "last", "largest", "mean", "token", 2.0)
+    setup = ModelSetup("predgen", "classification", codec.labels, 0.0, 1.0, {"director": "largest", "loss": "mean"})
     model = PredGen(setup, tiny_model("llama", len(char_level())), codec)
     assert type(model.director).__name__ == "MaxDirector"
     before = {name: value.clone() for name, value in model.named_parameters()}

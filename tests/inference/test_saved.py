@@ -496,10 +496,8 @@ def test_settings_of_the_tree_pass_round_trip(
     assert loaded.model.setup == trained.model.setup
     for name, value in settings.items():
         assert getattr(loaded.config, name) == value
-    assert (loaded.model.setup.max_tree_nodes, loaded.model.setup.sampling_passes) == (
-        settings.get("max_tree_nodes", 256),
-        settings.get("sampling_passes", 2),
-    )
+    assert loaded.model.setup.settings["max_tree_nodes"] == settings.get("max_tree_nodes", 256)
+    assert loaded.model.setup.settings.get("sampling_passes") == settings.get("sampling_passes")
     assert loaded.model.engine == trained.model.engine == loaded.report["engine"]
     assert predictions(loaded, kind) == predictions(trained, kind)
     if kind == "regression":
@@ -513,16 +511,47 @@ def test_settings_of_the_tree_pass_round_trip(
             assert ours.distribution.probabilities.tolist() == wanted.distribution.probabilities.tolist()
 
 
+# What the first version wrote into every setup, and into every configuration, whatever the method.
+FLAT = {
+    "pooling": "last",
+    "ordered_last_weight": 2.0,
+    "director": "linear",
+    "loss": "wdal_shifted",
+    "sampling": "token",
+}
+
+
+@pytest.mark.parametrize("further", [{"max_tree_nodes": 64, "sampling_passes": 5}, {}])
+def test_model_with_the_settings_of_all_components_loads(run: Path, copy: Path, further: dict[str, int]) -> None:
+    def flatten(data: dict[str, Any]) -> None:
+        known = data["setup"].pop("settings")
+        assert {name: known[name] for name in ("director", "loss", "sampling")}.items() <= FLAT.items()
+        data["setup"] |= FLAT | further
+        data["config"] |= {
+            **FLAT,
+            "director": None,
+            "max_tree_nodes": 256,
+            "sampling_passes": 2,
+            "melora_blocks": None,
+        } | further
+
+    edit_manifest(copy, flatten)
+    loaded = predgen.load(copy)
+    assert loaded.model.setup.settings["max_tree_nodes"] == further.get("max_tree_nodes", 256)
+    assert "pooling" not in loaded.config.to_dict()
+    assert predictions(loaded) == predictions(predgen.load(run))
+
+
 def test_model_saved_before_the_tree_pass_loads_with_its_defaults(run: Path, copy: Path) -> None:
     def forget(data: dict[str, Any]) -> None:
-        for name in ("max_tree_nodes", "sampling_passes"):
-            del data["setup"][name], data["config"][name]
+        data["setup"] |= FLAT
+        del data["setup"]["settings"], data["config"]["max_tree_nodes"]
         del data["config"]["eval_batch_tokens"], data["report"]["engine"]
         data["config"]["eval_batch_size"] = 32  # a setting that always had a value
 
     edit_manifest(copy, forget)
     loaded, now = predgen.load(copy), predgen.load(run)
-    assert (loaded.model.setup.max_tree_nodes, loaded.config.eval_batch_tokens) == (256, 4096)
+    assert (loaded.model.max_tree_nodes, loaded.config.eval_batch_tokens) == (256, 4096)
     assert loaded.config.eval_batch_size == 32
     assert loaded.model.engine == "tree pass"
     assert predictions(loaded) == predictions(now)

@@ -47,7 +47,14 @@ def batch_of(n: int, is_learnable: bool, seed: int) -> Batch:
 @functools.cache
 def held_out_nll(sampling: str, is_learnable: bool, seed: int) -> tuple[float, float]:
     """Train the director alone; its NLL in training, as it was fed there, and on held-out rows, as users predict."""
-    setup = ModelSetup("predgen", "classification", LABELS, 0.0, 1.0, "last", "linear", "director_only", sampling, 2.0)
+    setup = ModelSetup(
+        "predgen",
+        "classification",
+        LABELS,
+        0.0,
+        1.0,
+        {"director": "linear", "loss": "director_only", "sampling": sampling},
+    )
     torch.manual_seed(seed)
     model = PredGen(setup, tiny_model("llama", len(char_level()), seed), LabelCodec.fit(LABELS, char_level()))
     model.lm.requires_grad_(False)

@@ -29,6 +29,7 @@ from predgen.models.predgen import PredGen
 from predgen.models.writer import WritingModel
 from predgen.sampling.base import SamplingSetup
 from predgen.sampling.parallel import Parallel
+from predgen.sampling.settings import ParallelSettings
 from tiny_models import FAMILIES
 from tokenizers_for_tests import char_level
 
@@ -192,7 +193,7 @@ def test_parallel_sampling_reaches_token_sampling_with_enough_passes(passes: int
     model, token = make(case, "llama"), make(replace(case, sampling="token"), "llama")
     assert isinstance(model, PredGen)
     assert isinstance(token, PredGen)
-    model.mode = Parallel(SamplingSetup("parallel", "math", passes))
+    model.mode = Parallel(SamplingSetup("parallel", "math"), ParallelSettings(sampling_passes=passes))
     batch = collate(encode("math", codec_of("math")), char_level().pad_token_id)
     fed, wanted = fed_tokens(fed_in(model, batch, plan(0.5))), fed_tokens(fed_in(token, batch, plan(0.5)))
     gold = batch.answer_mask.sum(dim=1).tolist()

@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 
 from adapted_models import ALPHA, IDS, RANK, STEPS, adapted, layers_of, logits, options_of, shake, trained_numbers
 from predgen import registries
+from predgen.components import defaults_of
 from predgen.errors import ConfigError
 from predgen.peft_methods.adalora import ORTHOGONALITY_WEIGHT, allocator_state, orthogonality, restore_allocator
 from predgen.peft_methods.base import PeftMethod, apply_peft, load_adapter
@@ -115,7 +116,7 @@ def test_declared_settings_are_those_the_method_reads(name: str) -> None:
             return super().__getitem__(key)
 
     read: set[str] = set()
-    declared = registries.peft_methods.facts(name)["settings"]
+    declared = defaults_of(registries.peft_methods, name)
     apply_peft(registries.peft_methods.get(name), tiny_model("llama"), Noting(declared), total_optimizer_steps=1)
     assert read == set(declared)
 

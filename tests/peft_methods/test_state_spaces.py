@@ -9,6 +9,7 @@ from torch import nn
 
 from other_models import other_model
 from predgen import registries
+from predgen.components import defaults_of
 from predgen.engine.backbone import Backbone
 from predgen.models.base_model import without_dropout
 from predgen.peft_methods import base
@@ -21,7 +22,7 @@ ADAPTERS = [n for n in registries.peft_methods if registries.peft_methods.get(n)
 
 def options_of(name: str) -> dict[str, Any]:
     """A method's settings, tiny."""
-    settings: dict[str, Any] = registries.peft_methods.facts(name)["settings"]
+    settings: dict[str, Any] = defaults_of(registries.peft_methods, name)
     return settings | {"rank": 2}
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from method_cases import Case, batch_of, encoded, fed_in, fed_tokens, make, plan
+from predgen.components import resolve
 from predgen.data.collate import Batch
 from predgen.engine.prompt_pass import CachedPrompts
 from predgen.engine.walk import GoldFeed, OwnTokens
@@ -22,7 +23,8 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 
 
 def made(mode: str) -> SamplingMode:
-    return sampling.get(mode)(SamplingSetup(mode, "math"))
+    found: SamplingMode = resolve([(sampling, mode)], {}, None)[sampling.kind].make(SamplingSetup(mode, "math"))
+    return found
 
 
 def choose(mode: str, probability: float, rows: list[int], width: int, seed: int = 0, epoch: int = 0) -> Tensor:

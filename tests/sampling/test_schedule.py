@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predgen.registries import schedules
-from predgen.sampling.schedule import SamplingSchedule
+from predgen.sampling.schedule import SamplingSchedule, linear
 
 NAMES = list(schedules)
 ROUNDING = 1e-15  # a few units in the last place of 1
@@ -35,7 +35,7 @@ def test_rise_is_monotone_and_stays_within_zero_and_one(name: str, a: float, b: 
 @settings(deadline=None)
 @given(bounds, st.integers(1, 2000), st.integers(0, 4000))
 def test_probability_stays_between_its_bounds_and_ends_at_p_max(name: str, p: list[float], steps: int, at: int) -> None:
-    schedule = SamplingSchedule(name, p[0], p[1], steps)
+    schedule = SamplingSchedule(schedules.get(name), p[0], p[1], steps)
     assert schedule.probability(0) == pytest.approx(p[0], abs=ROUNDING)
     assert schedule.probability(steps) == pytest.approx(p[1], abs=ROUNDING)
     assert schedule.probability(at + steps) == schedule.probability(steps)  # it stays there
@@ -46,8 +46,8 @@ def test_probability_stays_between_its_bounds_and_ends_at_p_max(name: str, p: li
 @every_name
 def test_p_of_exactly_one_is_reached(name: str) -> None:
     # p = 1 means own tokens only; anything below would let gold through.
-    assert SamplingSchedule(name, 0.0, 1.0, 7).probability(7) == 1.0
-    assert SamplingSchedule(name, 0.0, 1.0, 7).probability(0) == 0.0
+    assert SamplingSchedule(schedules.get(name), 0.0, 1.0, 7).probability(7) == 1.0
+    assert SamplingSchedule(schedules.get(name), 0.0, 1.0, 7).probability(0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_p_of_exactly_one_is_reached(name: str) -> None:
     ],
 )
 def test_hand_calculated_probabilities(name: str, step: int, expected: float) -> None:
-    assert SamplingSchedule(name, 0.2, 0.8, 500).probability(step) == pytest.approx(expected, abs=1e-12)
+    assert SamplingSchedule(schedules.get(name), 0.2, 0.8, 500).probability(step) == pytest.approx(expected, abs=1e-12)
 
 
 @settings(deadline=None)
@@ -70,4 +70,4 @@ def test_inverse_sigmoid_is_symmetric(x: float) -> None:
 
 
 def test_equal_bounds_give_a_constant() -> None:
-    assert {SamplingSchedule("linear", 0.3, 0.3, 10).probability(step) for step in range(20)} == {0.3}
+    assert {SamplingSchedule(linear, 0.3, 0.3, 10).probability(step) for step in range(20)} == {0.3}

@@ -127,7 +127,7 @@ def _head(trained: TrainedModel) -> Callable[[States, Mask], Float[np.ndarray, "
         real = torch.from_numpy(mask).to(given.device)
         with full_precision(given.device):
             if isinstance(model, Predictor):
-                output = model.head(pool(given, real, model.setup.pooling))
+                output = model.head(pool(given, real, model.setup.own.pooling))
             else:
                 output = model.director.output(given, real)
         found: Float[np.ndarray, "N D"] = output.double().cpu().numpy()

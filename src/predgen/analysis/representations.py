@@ -115,7 +115,7 @@ def represent(
     """
     if writes(trained):
         return answer_states(trained, rows, answer_slots(trained, answer_tokens), on_batch).flat()
-    return pooled_states(trained, rows, trained.model.setup.pooling, on_batch)
+    return pooled_states(trained, rows, trained.model.setup.own.pooling, on_batch)
 
 
 def pooled_states(

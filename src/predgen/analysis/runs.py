@@ -191,7 +191,7 @@ def _read_run(
         "fit_rows": len(rows.train),
         "rows": len(rows.test),
         "answer_tokens": tokens,
-        "pooling": None if tokens else trained.model.setup.pooling,
+        "pooling": None if tokens else trained.model.setup.own.pooling,
         "trained_on": _digest(sorted(trained.trained_rows.digests)) if trained.trained_rows else None,
     }
     return RunStates(label, task, method, rows.outcomes, arrays, made_with, facts)

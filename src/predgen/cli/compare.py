@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import plain_type, with_settings
+from predgen.cli.options import with_settings
 from predgen.cli.say import say
-from predgen.config import RunConfig, read_config, setting_fields
+from predgen.config import all_settings, read_config
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
 from predgen.registry import near_matches
@@ -176,8 +176,7 @@ def _values(name: str, text: str) -> list[Any]:
     Raises:
         ConfigError: If the setting is unknown, or a value is not of its type.
     """
-    hints = get_type_hints(RunConfig)
-    kinds = {f.name: plain_type(hints[f.name]) for f in setting_fields()}
+    kinds = {name: listed.setting.type for name, listed in all_settings().items()}
     if name not in kinds:
         raise ConfigError(f"unknown setting {name!r}.{near_matches(name, kinds)}")
     return [_value(name, kinds[name], part) for part in _listed(text) or []]

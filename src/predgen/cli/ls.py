@@ -12,7 +12,8 @@ from predgen.cli.errors import readable_errors
 from predgen.cli.options import names_of
 from predgen.cli.say import say
 from predgen.errors import ConfigError, ModelError
-from predgen.registry import load_entry_points, near_matches
+from predgen.registry import Registry, load_entry_points, near_matches
+from predgen.settings import declared
 
 LISTS = {
     "tasks": registries.tasks,
@@ -70,6 +71,9 @@ def _entries(what: str, model: str | None) -> list[dict[str, Any]]:
     if what not in LISTS:
         raise ConfigError(f"nothing is called {what!r}.{near_matches(what, LISTS)} Known: {', '.join(LISTS)}.")
     entries = names_of(LISTS[what])
+    own = [_own_settings(LISTS[what], entry["name"]) for entry in entries]
+    if any(own):
+        entries = [{**entry, "settings": settings} for entry, settings in zip(entries, own, strict=True)]
     if what == "peft":
         counts = _counts(model) if model is not None else {}
         entries = [{**entry, **_peft_facts(entry["name"]), **counts.get(entry["name"], {})} for entry in entries]
@@ -92,13 +96,17 @@ def _task_facts(name: str) -> dict[str, Any]:
     }
 
 
+def _own_settings(registry: Registry, name: str) -> dict[str, Any]:
+    """A component's own settings with their defaults, as plain data."""
+    return {one.name: one.default for one in declared(registry.settings_of(name)).values()}
+
+
 def _peft_facts(name: str) -> dict[str, Any]:
     """What a PEFT method's line in the registry says, as plain data."""
     facts = registries.peft_methods.facts(name)
     return {
         "formula": facts.get("formula"),
         "trained_per_layer": facts.get("count"),
-        "settings": facts.get("settings", {}),
     }
 
 

@@ -7,20 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from predgen import __version__
+from predgen import __version__, registries
 from predgen.cli.compare import compare
 from predgen.cli.demo import demo
 from predgen.cli.evaluate import evaluate
 from predgen.cli.ls import ls
 from predgen.cli.mi import mi
-from predgen.cli.options import with_imports
+from predgen.cli.options import LATER, import_named, later_settings, with_imports
 from predgen.cli.predict import predict
 from predgen.cli.report import report
 from predgen.cli.say import say
 from predgen.cli.train import train
 from predgen.cli.validate import validate
 from predgen.escaping import in_line
-from predgen.registry import close_names
+from predgen.registry import close_names, load_entry_points
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, which typer bundles without naming it
 
@@ -59,12 +59,17 @@ app = typer.Typer(
 
 
 class Command(TyperCommand):
-    """A command that answers an option which it has not with those that are meant."""
+    """A command with the settings of users' own components, which answers an option that it has not with those meant."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's own copy of click's context)
-        """Read what was typed."""
+        """Read what was typed, after the modules that it says to import."""
+        import_named(args)
+        made_with, later = self.params, self._later_settings(args)
+        self.params = [*made_with, *later]
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            LATER.set({option.name: ctx.params.pop(option.name) for option in later})
+            return rest
         except Exception as error:
             if hasattr(error, "option_name") and hasattr(
                 error, "possibilities"
@@ -73,6 +78,17 @@ class Command(TyperCommand):
                 names = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
                 error.possibilities = [names[name] for name in close_names(error.option_name, names)]
             raise
+        finally:
+            self.params = made_with
+
+    def _later_settings(self, args: list[str]) -> list[Any]:
+        """Options for settings of components that were registered since the command was made, where they may be meant."""
+        flags = {flag for parameter in self.params for flag in [*parameter.opts, *parameter.secondary_opts]}
+        unknown = [word for word in args if word.startswith("--") and word.partition("=")[0] not in flags]
+        if not getattr(self.callback, "takes_all_settings", False) or not (unknown or registries.added()):
+            return []
+        load_entry_points()
+        return later_settings({str(known.name) for known in self.params})
 
 
 def _version(show: bool) -> bool:

@@ -2,17 +2,19 @@
 
 import functools
 import inspect
-import types
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_origin
 
 import typer
 
 from predgen import registries
 from predgen.cli.errors import readable_errors
 from predgen.cli.say import say
-from predgen.config import RunConfig, config_from, read_config, setting_fields
+from predgen.config import Listed, RunConfig, all_settings, config_from, read_config, without_useless
 from predgen.errors import ConfigError
 from predgen.registry import Registry, import_modules
 
@@ -50,7 +52,7 @@ TrustRemoteCode = Annotated[
 
 
 def with_imports(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the option `--import`, which is obeyed before all others: their values may be names it registers."""
+    """Give a command the option `--import`; `import_named` obeys it before the others are read."""
 
     @functools.wraps(command)
     def run(**kwargs: Any) -> None:  # noqa: ANN401
@@ -60,8 +62,6 @@ def with_imports(command: Callable[..., None]) -> Callable[..., None]:
     option = typer.Option(
         "--import",
         help="Python module with components of your own to register, e.g. my_package.my_module; repeatable.",
-        callback=readable_errors(_import),
-        is_eager=True,
     )
     modules = inspect.Parameter(
         "modules", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
@@ -72,10 +72,30 @@ def with_imports(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _import(names: list[str] | None) -> list[str] | None:
-    """Import the user's modules."""
-    import_modules(names or ())
-    return names
+@readable_errors
+def import_named(words: Sequence[str]) -> None:
+    """Import the modules of `--import` in a command line: other options and their values may be what they register."""
+    following = [after for word, after in itertools.pairwise(words) if word == "--import"]
+    import_modules([*following, *(word.partition("=")[2] for word in words if word.startswith("--import="))])
+
+
+LATER: ContextVar[Mapping[str, Any]] = ContextVar("LATER", default=MappingProxyType({}))
+"""Values of the options that `later_settings` added: typer hands a command only those that it was made with."""
+
+
+def later_settings(known: Collection[str]) -> list[Any]:
+    """Options, as a command's `params` has them, for settings of components that were registered since it was made."""
+
+    def command(**kwargs: Any) -> None:  # noqa: ANN401
+        """Nothing: typer makes options of a signature only."""
+
+    added = [_parameter(listed) for name, listed in all_settings().items() if name not in known]
+    command.__signature__ = inspect.Signature(added)  # type: ignore[attr-defined]  # typer reads it
+    command.__annotations__ = {p.name: p.annotation for p in added}
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    names = {p.name for p in added}
+    return [option for option in typer.main.get_command(app).params if option.name in names]
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -85,53 +105,57 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        chosen = [f for f in setting_fields() if not names or f.name in names]
-        keys = {f.name for f in chosen}
+        chosen = {name: listed for name, listed in all_settings().items() if not names or name in names}
 
         @functools.wraps(command)
         def run(**kwargs: Any) -> None:  # noqa: ANN401
-            given = {k: kwargs.pop(k) for k in list(kwargs) if k in keys}
+            given = {**{k: kwargs.pop(k) for k in list(kwargs) if k in chosen}, **LATER.get()}
             command(**kwargs, given={k: v for k, v in given.items() if v is not None})
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "given"]
-        added = [_parameter(f) for f in chosen]
+        added = [_parameter(listed) for listed in chosen.values()]
         run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # typer reads it
         run.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+        run.takes_all_settings = not names  # type: ignore[attr-defined]  # see `main.Command`
         return run
 
     return decorate
 
 
-def _parameter(f: Any) -> inspect.Parameter:  # noqa: ANN401  (a dataclass field)
+def _parameter(listed: Listed) -> inspect.Parameter:
     """One setting as a keyword parameter that typer understands."""
-    kind = plain_type(get_type_hints(RunConfig)[f.name])
-    if get_origin(kind) is dict:
-        kind = str  # `RunConfig` reads a mapping's form on the command line
-    flag = "--" + f.name.replace("_", "-")
+    one = listed.setting
+    kind = str if get_origin(one.type) is dict else one.type  # `RunConfig` reads a mapping's form on the command line
+    flag = flag_of(one.name)
     flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
-    option = typer.Option(flags, help=_help(f), rich_help_panel=f.metadata["group"], show_default=False)
+    option = typer.Option(flags, help=help_of(listed), rich_help_panel=listed.group, show_default=False)
     annotation: Any = Annotated[Optional[kind], option]  # noqa: UP045  (made at run time)
-    return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def plain_type(hint: Any) -> Any:  # noqa: ANN401
-    """`int` of `int | None`."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return next(option for option in get_args(hint) if option is not type(None))
-    return hint
+def flag_of(name: str) -> str:
+    """A setting's flag."""
+    return "--" + name.replace("_", "-")
 
 
-def _help(f: Any) -> str:  # noqa: ANN401  (a dataclass field)
+def help_of(listed: Listed) -> str:
     """Help text with names or range, and the default."""
-    choices, low, high = f.metadata["choices"], f.metadata["low"], f.metadata["high"]
-    parts = [f.metadata["help"]]
-    if choices is not None:
-        parts.append(f"({' | '.join(choices)})")
-    elif low is not None or high is not None:
-        parts.append(f"({'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'})")
-    if f.default is not None:
-        parts.append(f"[default: {str(f.default).lower() if isinstance(f.default, bool) else f.default}]")
+    one = listed.setting
+    parts = [one.help]
+    if one.choices is not None:
+        parts.append(f"({' | '.join(one.choices)})")
+    elif one.low is not None or one.high is not None:
+        parts.append(f"({'' if one.low is None else f'{one.low:g}'}..{'' if one.high is None else f'{one.high:g}'})")
+    if listed.default is not None:
+        parts.append(f"[default: {plain(listed.default)}]")
+    elif any(default is not None for default in listed.defaults.values()):
+        parts.append(f"[default: {', '.join(f'{owner} {plain(value)}' for owner, value in listed.defaults.items())}]")
     return " ".join(parts)
+
+
+def plain(value: Any) -> str:  # noqa: ANN401
+    """A default as it is given on the command line."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def settings(
@@ -155,9 +179,12 @@ def settings(
             raise ConfigError(f"preset {name!r} has settings per task, so give --task (`predgen ls tasks`).")
         peft = {"peft": overriding["peft"]} if isinstance(overriding.get("peft"), str) else {}
         chosen = registries.presets.get(str(name))(overriding["task"], **peft)
-        settings_of_preset = chosen.settings
+        # What the paper sets for its method says nothing about another one.
+        settings_of_preset = without_useless(
+            {**chosen.settings, **overriding}, chosen.settings.keys() - overriding.keys()
+        )
         say(chosen.described(overriding), err=True)
-    return config_from(settings_of_preset, from_file, given), None if out is None else str(out)
+    return config_from(settings_of_preset, overriding), None if out is None else str(out)
 
 
 def names_of(registry: Registry) -> list[dict[str, Any]]:

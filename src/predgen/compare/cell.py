@@ -222,7 +222,7 @@ def _decoding(trained: TrainedModel) -> Decoding:
     """
     setup = trained.model.setup
     return Decoding(
-        distribution=setup.kind == "regression" and setup.method != "predictor", max_nodes=setup.max_tree_nodes
+        distribution=setup.kind == "regression" and setup.method != "predictor", max_nodes=setup.own.max_tree_nodes
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from predgen import registries
-from predgen.config import RunConfig, config_from, peft_setting_owners, setting_fields
+from predgen.config import RunConfig, all_settings, config_from, has_setting, without_useless
 from predgen.errors import ConfigError
 from predgen.records import Stage
 from predgen.registry import near_matches
@@ -193,12 +193,12 @@ class Plan:
         if self.preset is not None:
             peft = (asked["peft"],) if "peft" in asked else ()
             start = registries.presets.get(self.preset)(source, *peft).settings
-        shared = {"split_seed": 0, **start, **asked}
+        settings = {"split_seed": 0, **start, **asked}
         if source != OWN_FILE:
-            shared["task"] = source
+            settings["task"] = source
         if self.scored_rows is not None:
-            shared["eval_rows"] = self.scored_rows
-        return shared
+            settings["eval_rows"] = self.scored_rows
+        return without_useless(settings, settings.keys() - own.keys())  # not all methods and tasks have all shared ones
 
     def cells(self, source: str, seed: int, choices: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
         """Final runs on a task with a seed; baselines come with the first seed, for they have no other.
@@ -230,8 +230,7 @@ class Plan:
         ]
         if seed == self.seeds[0]:
             untrained = self.settings_of(source, {"method": "generator", "peft": "none", "seed": seed})
-            own = {name: value for name, value in untrained.items() if name not in peft_setting_owners()}
-            cells = [Cell(variant=name, baseline=name, settings=own, **common) for name in self.baselines] + cells
+            cells = [Cell(variant=name, baseline=name, settings=untrained, **common) for name in self.baselines] + cells
         return cells
 
     def trial_cells(self, source: str) -> list[Cell]:
@@ -287,12 +286,6 @@ def one_at_a_time(base: Variant, factors: Mapping[str, Sequence[Any]]) -> tuple[
         for value in values
     ]
     return (base, *changed)
-
-
-def has_setting(method: str, name: str) -> bool:
-    """Whether a setting of `RunConfig` means something for a method."""
-    owners = [m for m in registries.methods if name in registries.methods.facts(m).get("settings", ())]
-    return not owners or method in owners
 
 
 def _grid(plan: Plan, variant: Variant) -> list[dict[str, Any]]:
@@ -362,7 +355,7 @@ def _check_variants(plan: Plan) -> None:
 
 def _check_names(plan: Plan) -> None:
     """Refuse unknown settings and baselines."""
-    known = [*(f.name for f in setting_fields()), *peft_setting_owners()]
+    known = list(all_settings())
     places = [("settings", plan.settings), ("tune", plan.tune), *((v.name, v.settings) for v in plan.variants)]
     for where, settings in places:
         for name in settings:

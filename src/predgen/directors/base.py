@@ -17,14 +17,12 @@ class DirectorSetup:
         n_classes: K; 0 for numbers.
         target_mean: 0: directors see and return standardised numbers (in 0.1, raw ones with their training mean).
         target_std: 1, likewise.
-        ordered_last_weight: See director `ordered`.
     """
 
     hidden_size: int
     n_classes: int
     target_mean: float
     target_std: float
-    ordered_last_weight: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from predgen.directors.base import Director, DirectorInput
+from predgen.directors.base import Director, DirectorInput, DirectorSetup
+from predgen.directors.settings import OrderedSettings
 from predgen.losses.token_nll import weighted_mean
 
 
@@ -22,8 +23,12 @@ class OrderedDirector(Director):
     has_head: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("regression", "math")
 
+    def __init__(self, setup: DirectorSetup, settings: OrderedSettings) -> None:
+        super().__init__(setup)
+        self.last_weight = settings.ordered_last_weight
+
     def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
-        weights = position_weights(seen.weighed, self.setup.ordered_last_weight)
+        weights = position_weights(seen.weighed, self.last_weight)
         return weighted_mean(seen.nll, weights * seen.scored)
 
 

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from predgen.config import RunConfig, config_from
+from predgen.config import RunConfig, all_settings, config_from
 from predgen.core import Decoding, Example, Kind, Prediction, Target
 from predgen.data.examples import custom_task, iter_examples, to_examples
 from predgen.data.given import Given, given_rows
@@ -113,7 +113,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         """
         nested = {name.removeprefix(_NESTED): value for name, value in params.items() if name.startswith(_NESTED)}
         super().set_params(**{name: value for name, value in params.items() if not name.startswith(_NESTED)})
-        known = [field.name for field in dataclasses.fields(RunConfig)]
+        known = all_settings()
         for name in nested:
             if name not in known:
                 raise ConfigError(f"`{_NESTED}{name}` names no setting.{near_matches(name, known)} See `RunConfig`.")

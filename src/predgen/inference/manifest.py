@@ -17,10 +17,11 @@ from pydantic import Field
 from predgen import __version__, registries
 from predgen.codecs.base import Codec
 from predgen.codecs.label import LabelCodec
-from predgen.config import RunConfig, config_from, peft_setting_owners
+from predgen.components import filled, flat, owned, resolve
+from predgen.config import RunConfig, config_from, without_useless
 from predgen.core import TaskSpec
 from predgen.data.labels import with_labels
-from predgen.errors import PredgenError, SavedModelError
+from predgen.errors import ConfigError, PredgenError, SavedModelError
 from predgen.inference.exchange import MANIFEST, bring_back_for_reader
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
@@ -33,7 +34,6 @@ _REPAIR = "Copy the model again, or train it again."
 _Text = Annotated[str, Field(max_length=4096)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Figure = Annotated[float, Field(allow_inf_nan=True)] | None  # a metric that is not defined is nan
-_MOST_NODES = 1 << 20  # run in one pass, each takes the memory of a token
 _Whole = Annotated[int, Field(ge=1, lt=1 << 31)]
 
 
@@ -109,12 +109,27 @@ def read_manifest(folder: Path) -> Manifest:
             f"{str(path)!r} has format version {found}, but predgen {__version__} reads versions"
             f" {' and '.join(map(str, _READS))}. Use the predgen version that wrote it."
         )
+    _nest_settings(data.get("setup"))
     manifest: Manifest = typed(Manifest, data, f"{str(path)!r} is incomplete or damaged", repair=_REPAIR)
     if (manifest.digests is None) != (found == 1):
         raise SavedModelError(
             f"{str(path)!r} is incomplete or damaged: `digests` belong to format version {FORMAT_VERSION}. {_REPAIR}"
         )
     return manifest
+
+
+# Until 0.2 a setup had these beside its other fields, whether the method has them or not.
+_FLAT = ("pooling", "director", "loss", "sampling", "ordered_last_weight", "max_tree_nodes", "sampling_passes")
+
+
+def _nest_settings(setup: Any) -> None:  # noqa: ANN401  (whatever JSON gives)
+    """Bring a setup of 0.1 into today's form: settings of the method, and of what it chooses, have a place of their own."""
+    if isinstance(setup, dict) and "settings" not in setup and isinstance(setup.get("method"), str):
+        stored = {name: setup.pop(name) for name in _FLAT if name in setup}
+        try:
+            setup["settings"] = flat(resolve([(registries.methods, setup["method"])], stored, None))
+        except ConfigError as error:
+            raise SavedModelError(f"{MANIFEST} is damaged: setup: {error} {_REPAIR}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,42 +174,40 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a saved model.
 
-    A record holds the PEFT method's settings in full; those at the default count as not given again. The first version
-    stored rank and alpha for PEFT methods that have neither, and a word in place of a file for rows in memory; it held rows
-    out whatever their class.
+    A record holds the chosen components' settings in full; those at the default count as not given again. The first
+    version stored those of all components, and a word in place of a file for rows in memory; it held rows out whatever
+    their class.
     """
-    own = registries.peft_methods.facts(str(config["peft"])).get("settings", {})
-    not_given = [name for name in peft_setting_owners() if name not in own or config.get(name) == own[name]]
-    if config.get("data") == _IN_MEMORY:
-        not_given.append("data")
-    return {"stratify": False, **config, **dict.fromkeys(not_given)}
+    known = {"stratify": False, **config}
+    if known.get("data") == _IN_MEMORY:
+        known["data"] = None
+    kept = without_useless(known, owned())
+    used = config_from(kept)
+    defaults = used.defaults()
+    given = {name: value for name, value in used.own.items() if value != defaults[name]}
+    return {**{name: value for name, value in kept.items() if name not in used.own}, **given}
 
 
 def _check_setup(setup: ModelSetup, config: RunConfig) -> None:
     """Refuse a setup that names what is not registered, or is not that of the settings."""
-    for registry, name in (
-        (registries.methods, setup.method),
-        (registries.directors, setup.director),
-        (registries.losses, setup.loss),
-        (registries.sampling, setup.sampling),
-    ):
-        if name and registry.canonical(name) != name:
-            raise SavedModelError(f"{MANIFEST}: setup names {registry.kind} {name!r} by another name. {_REPAIR}")
-    if setup.method != config.method or setup.pooling != config.pooling:
+    if setup.method != config.method:
         raise SavedModelError(
-            f"{MANIFEST}: setup is of method {setup.method!r} and pooling {setup.pooling!r}, but config of"
-            f" {config.method!r} and {config.pooling!r}. {_REPAIR}"
+            f"{MANIFEST}: setup is of method {setup.method!r}, but config of {config.method!r}. {_REPAIR}"
         )
+    asked = config.method_settings()
+    for name, value in filled(setup.components).items():
+        if value != asked[name] and name in setup.settings:
+            raise SavedModelError(
+                f"{MANIFEST}: setup has `{name}` {shortened(value)}, but config {shortened(asked[name])}. {_REPAIR}"
+            )
     if setup.scale.transform != config.target_transform:  # `scale` refuses what does not fit together
         raise SavedModelError(
             f"{MANIFEST}: setup has target_transform {setup.target_transform!r}, but config {config.target_transform!r}."
             f" {_REPAIR}"
         )
-    if not (setup.target_std > 0 and 0 < setup.max_tree_nodes <= _MOST_NODES and 0 < setup.sampling_passes):
+    if not setup.target_std > 0:
         raise SavedModelError(
-            f"{MANIFEST}: setup has target_std {setup.target_std}, max_tree_nodes {setup.max_tree_nodes} and"
-            f" sampling_passes {setup.sampling_passes}, which have to be above 0, and max_tree_nodes at most {_MOST_NODES}."
-            f" {_REPAIR}"
+            f"{MANIFEST}: setup has target_std {setup.target_std}, which has to be above 0. {_REPAIR}"
         )
 
 

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
 from predgen.figures import number
 from predgen.inference.trained import TrainedModel
+from predgen.models.base import ModelSetup
 
 
 def model_card(trained: TrainedModel) -> str:
@@ -104,10 +104,7 @@ def _range(trained: TrainedModel) -> dict[str, str]:
     return {"numbers": f"{low} to {high}{transform}"}
 
 
-def _method(setup: Any) -> str:  # noqa: ANN401
-    """Method with what matters for it."""
-    if setup.method == "predictor":
-        return f"predictor, pooling {setup.pooling}"
-    if setup.method == "predgen":
-        return f"predgen, director {setup.director}, loss {setup.loss}, sampling {setup.sampling}"
-    return str(setup.method)
+def _method(setup: ModelSetup) -> str:
+    """The method with all settings of it and of what it chooses."""
+    chosen = {name: value for component in setup.components.values() for name, value in component.shown().items()}
+    return ", ".join([setup.method, *(f"{name} {value}" for name, value in chosen.items())])

@@ -1,13 +1,17 @@
 """What the three prediction methods share: a language model, a setup that is saved with them, and their losses."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from predgen import registries
 from predgen.codecs.base import Codec
+from predgen.components import Component, flat, resolve
 from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.abilities import abilities_of
@@ -15,12 +19,13 @@ from predgen.engine.backbone import Backbone
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
+from predgen.registry import Registry
 from predgen.sampling.draws import SamplingPlan
 from predgen.target_scale import TargetScale
 from predgen.weights import TensorFacts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSetup:
     """Everything a prediction model is built from, besides its base and its codec; saved with it.
 
@@ -30,13 +35,7 @@ class ModelSetup:
         labels: Class labels in order; empty for numbers.
         target_mean: Mean of the training targets (numbers), as they are written.
         target_std: Standard deviation of the training targets (numbers), as they are written, > 0.
-        pooling: Predictor: "last", "mean" or "first".
-        director: PredGen: registry name.
-        loss: PredGen: registry name.
-        sampling: PredGen: registry name.
-        ordered_last_weight: See director `ordered`.
-        max_tree_nodes: Most trie nodes of a number grid to run in one pass.
-        sampling_passes: Passes of sampling mode `parallel`.
+        settings: Settings of the method, and of the components that it chooses; those not given are at their defaults.
         target_transform: See `TargetScale.transform`.
         target_low: Least number that may be predicted; None: no bound.
         target_high: Greatest number that may be predicted; None: no bound.
@@ -48,17 +47,32 @@ class ModelSetup:
     labels: tuple[str, ...]
     target_mean: float
     target_std: float
-    pooling: str
-    director: str
-    loss: str
-    sampling: str
-    ordered_last_weight: float
-    max_tree_nodes: int = 256
-    sampling_passes: int = 2
+    settings: Mapping[str, Any] = field(default_factory=dict)
     target_transform: str = "none"
     target_low: float | None = None
     target_high: float | None = None
     target_knots: tuple[tuple[float, float], ...] = ()
+
+    @cached_property
+    def components(self) -> Mapping[str, Component]:
+        """The method and the components that it chooses, by the kind of their registry.
+
+        Raises:
+            ConfigError: If a name is unknown, a value not allowed, or a setting belongs to none of them.
+        """
+        found = resolve([(registries.methods, self.method)], self.settings, self.kind)
+        for name in self.settings.keys() - flat(found).keys():
+            raise ConfigError(f"`{name}` is no setting of method {self.method!r} and what it chooses; leave it out.")
+        return found
+
+    def component(self, registry: Registry) -> Component:
+        """Return the component that the method chooses from a registry; the method's own from `registries.methods`."""
+        return self.components[registry.kind]
+
+    @property
+    def own(self) -> Any:  # noqa: ANN401
+        """The method's own settings."""
+        return self.component(registries.methods).settings
 
     @property
     def scale(self) -> TargetScale:
@@ -74,7 +88,7 @@ class ModelSetup:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"settings": flat(self.components)}
 
 
 @dataclass(frozen=True, slots=True)

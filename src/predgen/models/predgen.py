@@ -29,23 +29,18 @@ class PredGen(WritingModel):
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__(setup, lm, codec)
-        mode = SamplingSetup(setup.sampling, setup.kind, setup.sampling_passes)
-        self.mode: SamplingMode = registries.sampling.get(setup.sampling)(mode)
-        self.mode.check_model(self, setup.max_tree_nodes)
-        director_setup = DirectorSetup(
-            self.backbone.hidden_size,
-            len(setup.labels),
-            target_mean=0.0,
-            target_std=1.0,
-            ordered_last_weight=setup.ordered_last_weight,
-        )
-        self.director: Director = registries.directors.get(setup.director)(director_setup)
+        mode = setup.component(registries.sampling)
+        self.mode: SamplingMode = mode.make(SamplingSetup(mode.name, setup.kind))
+        self.mode.check_model(self, self.max_tree_nodes)
+        director_setup = DirectorSetup(self.backbone.hidden_size, len(setup.labels), target_mean=0.0, target_std=1.0)
+        self.director: Director = setup.component(registries.directors).make(director_setup)
         if self.director.reads_distribution and self.tree is None:
             raise ConfigError(
-                f"director {setup.director!r} reads the probabilities of all numbers in one pass, but they need more than"
-                f" `max_tree_nodes` {setup.max_tree_nodes} nodes. Lower `decimals`, or raise `max_tree_nodes`."
+                f"director {setup.component(registries.directors).name!r} reads the probabilities of all numbers in one pass,"
+                f" but they need more than `max_tree_nodes` {self.max_tree_nodes} nodes. Lower `decimals`, or raise"
+                " `max_tree_nodes`."
             )
-        self.joint: JointLoss = registries.losses.get(setup.loss)()
+        self.joint: JointLoss = setup.component(registries.losses).make()
 
     @property
     def own_decoding(self) -> str:

@@ -67,5 +67,5 @@ class Predictor(PredictionModel):
         """Class logits, or the standardised number as a column."""
         states, mask = self.prompt_states(batch, prefix)
         with full_precision(states.device):
-            output: Tensor = self.head(pool(states, mask, self.setup.pooling))
+            output: Tensor = self.head(pool(states, mask, self.setup.own.pooling))
         return output

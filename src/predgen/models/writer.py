@@ -27,6 +27,7 @@ from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
 from predgen.models.answers import beside, distribution_of, distribution_of_expansion, point, written_answer
 from predgen.models.base import PLAIN, ModelSetup, PredictionModel
+from predgen.models.settings import WriterSettings
 from predgen.sampling.feeding import Fed, Reading
 
 
@@ -34,14 +35,17 @@ class WritingModel(PredictionModel):
     """A prediction model that writes its answer.
 
     Attributes:
+        max_tree_nodes: Most trie nodes to run in one pass.
         tree: The answers, where all of their choices fit into one pass (labels always); None for other numbers and math.
     """
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__(setup, lm, codec)
+        own: WriterSettings = setup.own
+        self.max_tree_nodes = own.max_tree_nodes
         self.tree: AnswerTree | None = None
         if isinstance(codec, FiniteCodec):
-            fits = count_scored(codec.space, setup.max_tree_nodes) <= setup.max_tree_nodes
+            fits = count_scored(codec.space, self.max_tree_nodes) <= self.max_tree_nodes
             if setup.labels or fits:
                 self.tree = AnswerTree(codec.space)
 
@@ -57,7 +61,7 @@ class WritingModel(PredictionModel):
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
         if self.tree is None:
             own = self.written_by.max_tokens
-            return max(own, min(self.setup.max_tree_nodes, decoding.max_nodes)) if self.expands(decoding) else own
+            return max(own, min(self.max_tree_nodes, decoding.max_nodes)) if self.expands(decoding) else own
         return self.tree.n_nodes if decoding.full_vocabulary else self.tree.n_scored
 
     def expands(self, decoding: Decoding) -> bool:
@@ -98,7 +102,7 @@ class WritingModel(PredictionModel):
         if decoding.full_vocabulary and self.tree is None:
             raise ConfigError(
                 "full-vocabulary probabilities need all answers in one tree pass, but there are more than"
-                f" `max_tree_nodes` {self.setup.max_tree_nodes} nodes, or no finite set. Train with fewer `decimals`."
+                f" `max_tree_nodes` {self.max_tree_nodes} nodes, or no finite set. Train with fewer `decimals`."
             )
 
     # Training
@@ -272,9 +276,7 @@ class WritingModel(PredictionModel):
         """Distributions over a grid that is too large for one pass."""
         space = self.number_codec.space
         nodes = self.node_pass(batch, shared_head(space)[0], prefix)
-        rows = expand(
-            self.backbone, nodes, space, decoding.max_unexpanded, self.setup.max_tree_nodes, decoding.max_nodes
-        )
+        rows = expand(self.backbone, nodes, space, decoding.max_unexpanded, self.max_tree_nodes, decoding.max_nodes)
         return [distribution_of_expansion(self.number_codec, row, self.scale) for row in rows]
 
     def read_back(self, written: Written) -> list[Prediction]:

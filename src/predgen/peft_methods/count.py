@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from predgen import registries
+from predgen.components import defaults_of
 from predgen.peft_methods.base import apply_peft
 
 
@@ -27,7 +28,7 @@ def trainable_parameters(name: str, config: PretrainedConfig, options: Mapping[s
         72
     """
     if options is None:
-        options = registries.peft_methods.facts(name).get("settings", {})
+        options = defaults_of(registries.peft_methods, name)
     with torch.device("meta"):
         lm = AutoModelForCausalLM.from_config(config)
         model = apply_peft(registries.peft_methods.get(name), lm, options, total_optimizer_steps=1)

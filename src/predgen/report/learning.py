@@ -11,6 +11,7 @@ from predgen.records import Record
 from predgen.report.drawing import Panel, Point, Scale, frame, key, look, scale_for
 from predgen.report.experiment import LoadedExperiment
 from predgen.report.words import count, listed
+from predgen.settings import declared
 
 _MAX_POINTS = 50  # more are not told apart on a drawing of this width
 _MAX_VARIANTS = 8  # as many as there are colours
@@ -55,7 +56,7 @@ def learning_curves(experiment: LoadedExperiment) -> list[Curves]:
 
 def _samples(mode: object) -> bool:
     """Whether p means something to a sampling mode; to one that is not registered here, it may."""
-    return mode not in registries.sampling or registries.sampling.facts(str(mode)).get("samples", True)
+    return mode not in registries.sampling or "p_max" in declared(registries.sampling.settings_of(str(mode)))
 
 
 def _has_points(run: Record) -> bool:

@@ -11,7 +11,7 @@ import yaml
 from markupsafe import Markup
 
 from predgen import registries
-from predgen.config import RunConfig, setting_fields
+from predgen.config import RunConfig, all_settings, without_useless
 from predgen.core import TaskSpec
 from predgen.records import Record
 from predgen.report.drawing import Panel, frame, scale_for
@@ -273,13 +273,16 @@ def absent_runs(experiment: LoadedExperiment) -> list[Absent]:
 
 def training_command(run: Record) -> str:
     """Return the `predgen train` command with the settings of a run, those of its PEFT method and defaults left out."""
-    defaults = RunConfig(task="sst2", peft=run.config.get("peft", "lora")).to_dict()
+    config = without_useless(run.config, all_settings())  # a run of 0.1 has recorded all settings that there are
+    defaults = {
+        name: listed.defaults.get(config.get("peft", "lora"), listed.default) for name, listed in all_settings().items()
+    }
     words = ["predgen", "train"]
-    for field in setting_fields():
-        value = run.config.get(field.name)
-        if value is None or (value == defaults[field.name] and field.name not in ("task", "method", "peft", "seed")):
+    for name, default in defaults.items():
+        value = config.get(name)
+        if value is None or (value == default and name not in ("task", "method", "peft", "seed")):
             continue
-        flag = "--" + field.name.replace("_", "-")
+        flag = "--" + name.replace("_", "-")
         words += [flag if value else f"--no{flag[1:]}"] if isinstance(value, bool) else [flag, str(value)]
     return shlex.join([*words, "--out", f"RUN-{run.id}"])
 

@@ -25,6 +25,7 @@ from predgen.engine.walk import GoldFeed, OwnTokens
 from predgen.errors import ConfigError
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.feeding import Fed, Reading, feed_gold, feed_own
+from predgen.settings import Settings
 
 
 @runtime_checkable
@@ -65,16 +66,18 @@ class SamplingSetup:
     Attributes:
         name: Registry name.
         kind: Kind of task.
-        passes: See mode `parallel`.
     """
 
     name: str
     kind: Kind
-    passes: int = 2
 
 
 class SamplingMode(ABC):
     """Base class: gold tokens are fed, but at some positions the model's own (SPEC 2.1; Bengio et al. 2015).
+
+    Args:
+        setup: What it is made from.
+        settings: The mode's own settings; None where it declares none.
 
     Attributes:
         kinds: Kinds of task that the mode can serve.
@@ -93,8 +96,9 @@ class SamplingMode(ABC):
     needs_cache: ClassVar[bool] = False
     runs_all_answers: ClassVar[bool] = False
 
-    def __init__(self, setup: SamplingSetup) -> None:
+    def __init__(self, setup: SamplingSetup, settings: Settings | None = None) -> None:
         self.setup = setup
+        self.settings = settings
 
     # Requirements
 

@@ -16,8 +16,9 @@ from predgen.data.collate import Batch
 from predgen.engine.backbone import Backbone
 from predgen.engine.prompt_pass import CachedPrompts, run_prompts
 from predgen.engine.walk import GoldFeed, OwnTokens, Walk
-from predgen.sampling.base import Writing
+from predgen.sampling.base import SamplingSetup, Writing
 from predgen.sampling.by_token import ByToken
+from predgen.sampling.settings import ParallelSettings
 
 
 class Parallel(ByToken):
@@ -28,9 +29,13 @@ class Parallel(ByToken):
     elsewhere: ClassVar[str] = "where 'token' costs one tree pass and is exact"
     needs_cache: ClassVar[bool] = True
 
+    def __init__(self, setup: SamplingSetup, settings: ParallelSettings) -> None:
+        super().__init__(setup, settings)
+        self.passes = settings.sampling_passes
+
     def own_tokens(self, model: Writing, some: Batch, gold: GoldFeed, prompts: CachedPrompts | None) -> OwnTokens:
         known = prompts or run_prompts(model.backbone, some.prompt_ids, some.prompt_mask)
-        return write_in_parallel(model.backbone, known, model.written_by.space, gold, self.setup.passes)
+        return write_in_parallel(model.backbone, known, model.written_by.space, gold, self.passes)
 
 
 @torch.no_grad()

@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from predgen import registries
-
 Schedule = Callable[[float], float]
 """Share of the way, 0..1 -> share of the rise from p_min to p_max, 0..1."""
 
@@ -31,14 +29,14 @@ def inverse_sigmoid(progress: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSchedule:
-    """p(s) = p_min + (p_max - p_min) * schedule(min(1, s / max_steps)), s in optimizer steps (SPEC 2.1).
+    """p(s) = p_min + (p_max - p_min) * rise(min(1, s / max_steps)), s in optimizer steps (SPEC 2.1).
 
     Example:
-        >>> SamplingSchedule("linear", p_min=0.0, p_max=1.0, max_steps=500).probability(250)
+        >>> SamplingSchedule(linear, p_min=0.0, p_max=1.0, max_steps=500).probability(250)
         0.5
     """
 
-    name: str
+    rise: Schedule
     p_min: float
     p_max: float
     max_steps: int
@@ -46,5 +44,4 @@ class SamplingSchedule:
     def probability(self, optimizer_step: int) -> float:
         """Return p at an optimizer step, counted from 0."""
         progress = min(1.0, optimizer_step / self.max_steps)
-        rise: float = registries.schedules.get(self.name)(progress)
-        return self.p_min + (self.p_max - self.p_min) * rise
+        return self.p_min + (self.p_max - self.p_min) * self.rise(progress)

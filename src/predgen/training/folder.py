@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from predgen import registries
-from predgen.config import RunConfig, setting_fields
+from predgen.config import RunConfig, all_settings
 from predgen.errors import ConfigError
 from predgen.files import holdings, told_in_words, write_text
 from predgen.inference.exchange import MANIFEST, bring_back, holds_old_model, is_staging
@@ -112,7 +111,7 @@ def _stored_settings(folder: Path) -> Mapping[str, Any]:
 def settings_of_start(folder: Path, config: RunConfig) -> RunConfig:
     """Return the settings with which to go on: as given, but as an earlier version did it what that had no setting for."""
     before = _stored_settings(folder)
-    earlier = {name: value for name, value in _EARLIER.items() if name not in before}
+    earlier = {n: value for n, value in _EARLIER.items() if n not in before and n in config.to_dict()}
     if earlier and config.task is None and config.kind == "regression" and config.metric is None:
         earlier["metric"] = "pearson"  # its checkpoints carry the best value so far
     return replace(config, **earlier)
@@ -121,8 +120,7 @@ def settings_of_start(folder: Path, config: RunConfig) -> RunConfig:
 def _require_same_settings(folder: Path, config: RunConfig) -> None:
     """Refuse to go on with a run of other settings; one that the run's version had not may keep its default."""
     before, now = _stored_settings(folder), config.to_dict()
-    defaults = {f.name: f.default for f in setting_fields()}
-    defaults |= registries.peft_methods.facts(config.peft).get("settings", {})
+    defaults = {name: listed.default for name, listed in all_settings().items()} | config.defaults()
     changed = []
     for key, value in now.items():
         allowed = [before[key]] if key in before else [defaults.get(key), _EARLIER.get(key, defaults.get(key))]

@@ -10,6 +10,7 @@ from predgen import registries
 from predgen.codecs.base import Codec
 from predgen.codecs.decimals import to_decimal
 from predgen.codecs.number import is_within
+from predgen.codecs.settings import NumberSettings
 from predgen.codecs.spelling import stop_id
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
@@ -25,7 +26,6 @@ from predgen.sampling.base import SamplingMode
 from predgen.target_scale import TargetScale
 
 _SKIP = "leave such rows out with --bad-rows skip (bad_rows='skip')"
-DEFAULT_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,17 +211,20 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
             f"`form` 'cloze' scores what a model writes, so it needs `method` 'generator', not {config.method!r}: a head has"
             " one output per label, but options are other texts in every row. Use form 'paper'."
         )
-    director = config.director or DEFAULT_DIRECTOR[task.kind]
-    registered = registries.directors.get(director)
-    if config.method == "predgen" and task.kind not in registered.kinds:
-        raise ConfigError(
-            f"director {director!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task."
-        )
-    if config.method == "predgen":
-        mode: type[SamplingMode] = registries.sampling.get(config.sampling)
-        mode.check_task(config.sampling, task.kind, director, has_head=registered.has_head)
+    director, mode = config.component(registries.directors), config.component(registries.sampling)
+    has_head = False
+    if director is not None:
+        registered = registries.directors.get(director.name)
+        has_head = registered.has_head
+        if task.kind not in registered.kinds:
+            raise ConfigError(
+                f"director {director.name!r} serves {' and '.join(registered.kinds)}, but the task is a {task.kind} task."
+            )
+        if mode is not None:
+            modes: type[SamplingMode] = registries.sampling.get(mode.name)
+            modes.check_task(mode.name, task.kind, director.name, has_head=has_head)
     if trains:
-        _refuse_untrainable(config, director, has_head=registered.has_head)
+        _refuse_untrainable(config, director.name if director else "", has_head=has_head)
     scale = fit_scale(config, task, examples)
     return ModelSetup(
         config.method,
@@ -229,13 +232,7 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
         class_labels(task, examples),
         scale.mean,
         scale.std,
-        config.pooling,
-        director,
-        config.loss,
-        config.sampling,
-        config.ordered_last_weight,
-        config.max_tree_nodes,
-        config.sampling_passes,
+        config.method_settings(),
         scale.transform,
         scale.low,
         scale.high,
@@ -309,21 +306,23 @@ def make_codec(
 ) -> Codec:
     """Fix the answer format by the training rows; numbers are fitted as they are written."""
     targets = [e.target for e in examples if e.target is not None]
+    chosen = config.component(registries.codecs)
+    assert chosen is not None, f"{config.method} writes nothing"
+    format_of = registries.codecs.get(chosen.name)
     codec: Codec
     if task.form == "cloze":
-        codec = registries.codecs.get("option").fit([e.options for e in examples], tokenizer)
+        codec = format_of.fit([e.options for e in examples], tokenizer)
     elif task.kind == "classification":
-        codec = registries.codecs.get("label").fit(setup.labels, tokenizer)
+        codec = format_of.fit(setup.labels, tokenizer)
     elif task.kind == "regression":
         numbers = [setup.scale.written(float(t.value)) for t in targets]
         written = setup.scale.written_range(*declared_range(config, task))
-        codec = registries.codecs.get("number").fit(
-            numbers, tokenizer, scale=written, decimals=config.decimals, number_format=config.number_format
-        )
+        own: NumberSettings = chosen.settings
+        codec = format_of.fit(numbers, tokenizer, scale=written, decimals=own.decimals, number_format=own.number_format)
     else:
-        if not config.rationale:
+        if not writes_rationale(config):
             targets = [replace(t, rationale=None) for t in targets]
-        codec = registries.codecs.get("answer").fit(targets, tokenizer)
+        codec = format_of.fit(targets, tokenizer)
     return codec
 
 
@@ -350,13 +349,19 @@ def make_encoder(
     )
 
 
+def writes_rationale(config: RunConfig) -> bool:
+    """Whether a math answer's worked solution is written before it, where the rows have one."""
+    codec = config.component(registries.codecs)
+    return codec is None or getattr(codec.settings, "rationale", True)
+
+
 def weigh(config: RunConfig, setup: ModelSetup, examples: Sequence[Example]) -> list[Example]:
     """Multiply row weights by class weights n / (K n_c) where the config asks for them.
 
     Raises:
         ConfigError: If class weights are asked for numbers.
     """
-    if not config.rationale:
+    if not writes_rationale(config):
         examples = [replace(e, target=replace(e.target, rationale=None)) if e.target else e for e in examples]
     if config.class_weight == "none":
         return list(examples)

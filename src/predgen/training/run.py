@@ -29,7 +29,8 @@ from predgen.metrics.measure import measure
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
-from predgen.sampling.schedule import SamplingSchedule
+from predgen.sampling.schedule import SamplingSchedule, linear
+from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.checkpoints import last_checkpoint
@@ -106,6 +107,16 @@ def train(
             config = _as_started(folder, config, console)
         checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
         return _Run(config, folder, data, console).train(checkpoint, claim=not resume)
+
+
+def _schedule(config: RunConfig, total: int) -> SamplingSchedule:
+    """How the sampling probability grows over a run of `total` optimizer steps; it stays 0 where nothing is sampled."""
+    mode, shape = config.component(registries.sampling), config.component(registries.schedules)
+    if mode is None or shape is None:
+        return SamplingSchedule(linear, 0.0, 0.0, 1)
+    own: SampledSettings = mode.settings
+    steps = own.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, total // 2))
+    return SamplingSchedule(shape.make, own.p_min, own.p_max, steps)
 
 
 def zero_shot(config: RunConfig, data: TrainingData) -> TrainedModel:
@@ -309,7 +320,6 @@ class _Run:
     ) -> PredictionTrainer:
         """Bring the trainer's parts together."""
         config = self.config
-        steps = config.max_steps_for_sampling or min(PAPER_SAMPLING_STEPS, max(1, lengths.total // 2))
         hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / LOG), display, *self.trackers]
         hooks.append(cb.KeptCheckpoints(self.folder / CHECKPOINTS))  # behind the trackers, which may look at them
         if config.eval_steps and validation:
@@ -325,8 +335,8 @@ class _Run:
             run_folder=self.folder / CHECKPOINTS,
             pad_id=trained.pad_id,
             method=self.method,
-            schedule=SamplingSchedule(config.sampling_schedule, config.p_min, config.p_max, steps),
-            reduction=config.reduction,  # type: ignore[arg-type]  # checked by RunConfig
+            schedule=_schedule(config, lengths.total),
+            reduction=config.method_settings().get("reduction", "example"),
             evaluator=self._evaluator(trained, validation, display) if validation else None,
             callbacks=hooks,
         )

@@ -1,0 +1,58 @@
+"""Settings of the prediction methods."""
+
+from dataclasses import dataclass
+
+from predgen import registries
+from predgen.settings import Settings, setting
+
+MAX_TREE_NODES = 256
+_MOST_NODES = 1 << 20  # each takes the memory of a token
+
+
+@dataclass(frozen=True)
+class PredictorSettings(Settings):
+    """Settings of the Predictor."""
+
+    pooling: str = setting(
+        "last", "Predictor: how prompt states become one vector.", group="Model", choices=("last", "mean", "first")
+    )
+
+
+@dataclass(frozen=True)
+class WriterSettings(Settings):
+    """Settings of methods that write: the Generator has no others."""
+
+    max_tree_nodes: int = setting(
+        MAX_TREE_NODES,
+        "Most trie nodes to run in one pass; larger number grids are expanded level by level.",
+        group="Sampling",
+        low=1,
+        high=_MOST_NODES,
+    )
+
+
+@dataclass(frozen=True)
+class PredGenSettings(WriterSettings):
+    """Settings of PredGen."""
+
+    director: str | None = setting(
+        None,
+        "PredGen's task adapter; default: linear for classes, value for numbers, ordered for math.",
+        group="Model",
+        choices=registries.directors,
+        by_kind={"classification": "linear", "regression": "value", "math": "ordered"},
+    )
+    loss: str = setting(
+        "wdal_shifted",
+        "How PredGen joins writer and director loss.",
+        group="Loss",
+        choices=registries.losses,
+        source="the code published with arXiv:2502.17817",
+    )
+    reduction: str = setting(
+        "example",
+        "Join the losses per example (default), or per batch as the paper's code does.",
+        group="Loss",
+        choices=("example", "batch"),
+    )
+    sampling: str = setting("token", "Scheduled sampling.", group="Sampling", choices=registries.sampling)
