@@ -11,6 +11,7 @@ it would have no effect, and nobody would notice.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from predgen import registries
@@ -124,6 +125,20 @@ def flat(components: Mapping[str, Component]) -> dict[str, Any]:
         if component.settings is not None
         for name, value in component.settings.to_dict().items()
     }
+
+
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
+
+def value_of(registry: Registry, name: str, given: Mapping[str, Any] = NO_SETTINGS) -> Any:  # noqa: ANN401
+    """Return what is registered as data, a task or a metric: where it declares settings, made from them.
+
+    Args:
+        registry: Where it is registered.
+        name: Its name.
+        given: Settings, flat; others are passed over.
+    """
+    return resolve([(registry, name)], given, None)[registry.kind].value()
 
 
 def defaults_of(registry: Registry, name: str) -> dict[str, Any]:

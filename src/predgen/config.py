@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from predgen import registries
-from predgen.components import CODECS, Component, Owned, filled, flat, owned, reaches, resolve
+from predgen.components import CODECS, Component, Owned, filled, flat, owned, reaches, resolve, value_of
 from predgen.errors import ConfigError
 from predgen.registry import Registry, near_matches
 from predgen.settings import Setting, Settings, declared, setting
@@ -292,8 +292,7 @@ def _kind_of(task: str | None, kind: str | None, own: Mapping[str, Any]) -> str:
     """Kind of a known task, or else that of the user's rows; such a row's kind is checked elsewhere."""
     if task is None:
         return kind or ""
-    tasks = registries.tasks
-    found: str = resolve([(tasks, task)], own, None)[tasks.kind].value().kind
+    found: str = value_of(registries.tasks, task, own).kind
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.codecs.number import NumberCodec
+from predgen.components import value_of
 from predgen.core import Decoding, Example, Prediction, TaskSpec
 from predgen.data.examples import to_examples
 from predgen.data.prompts import prompt_fields
@@ -93,8 +94,8 @@ def evaluate(
     columns = (targets, values, [p.probabilities for p in predictions], trained.labels)
     return Evaluation(
         len(examples),
-        measure(names, *columns),
-        measure_intervals(names, *columns, n_resamples=n_resamples, seed=seed),
+        measure(names, *columns, own=trained.config.own),
+        measure_intervals(names, *columns, own=trained.config.own, n_resamples=n_resamples, seed=seed),
         counts(trained, examples, predictions),
     )
 
@@ -218,7 +219,7 @@ def _task_to_measure(trained: TrainedModel, name: str | None) -> TaskSpec:
     """The run's task, or another one asked with the run's prompt."""
     if name is None:
         return trained.task
-    task: TaskSpec = registries.tasks.get(name)
+    task: TaskSpec = value_of(registries.tasks, name)
     if task.kind != trained.task.kind or not set(task.labels.values()) <= set(trained.labels):
         raise ConfigError(
             f"`task` {name!r} is a {task.kind} task with {_answers(task)}, but the run learned {trained.task.kind} with"

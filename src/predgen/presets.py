@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from predgen import registries
-from predgen.components import defaults_of
+from predgen.components import defaults_of, value_of
 from predgen.errors import ConfigError
 
 _TABLE3 = "assets/paper/table3_hyperparameters.csv"
@@ -126,7 +126,7 @@ def paper(task: str, peft: str = ADAPTER) -> Preset:
         (6, 8)
     """
     task = registries.tasks.canonical(task)
-    kind = registries.tasks.get(task).kind
+    kind = value_of(registries.tasks, task).kind
     director = {"director": PAPER_DIRECTOR[kind]} if kind in PAPER_DIRECTOR else {}
     published = {**PAPER_METHOD, **director}
     ours = {"peft": peft, **defaults_of(registries.peft_methods, peft), "max_length": MAX_LENGTH}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from predgen import registries
+from predgen.components import value_of
 from predgen.config import RunConfig
 from predgen.data.examples import check_columns, custom_task
 from predgen.data.sources import read_rows
@@ -19,7 +20,7 @@ def check_rows(config: RunConfig) -> None:
     """
     if config.task is not None:
         if config.data_dir is not None:
-            available_splits(registries.tasks.get(config.task), config.data_dir)
+            available_splits(value_of(registries.tasks, config.task, config.own), config.data_dir)
         return
     assert config.prompt is not None, "RunConfig makes sure of it"
     assert config.target is not None, "RunConfig makes sure of it"

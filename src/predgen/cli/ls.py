@@ -11,6 +11,7 @@ from predgen import registries
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import names_of
 from predgen.cli.say import say
+from predgen.components import value_of
 from predgen.errors import ConfigError, ModelError
 from predgen.registry import Registry, load_entry_points, near_matches
 from predgen.settings import declared
@@ -84,7 +85,7 @@ def _entries(what: str, model: str | None) -> list[dict[str, Any]]:
 
 def _task_facts(name: str) -> dict[str, Any]:
     """What a task declares, as plain data."""
-    task = registries.tasks.get(name)
+    task = value_of(registries.tasks, name)
     return {
         "kind": task.kind,
         "labels": list(task.labels.values()),

@@ -27,6 +27,8 @@ from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import PRIMARY, metric_of, metrics_of, primary_metric
 from predgen.metrics.intervals import paired_difference
 from predgen.metrics.measure import measure
+from predgen.models.base import PLAIN
+from predgen.models.writer import WritingModel
 from predgen.records import (
     Measurement,
     Predictions,
@@ -220,10 +222,9 @@ def _decoding(trained: TrainedModel) -> Decoding:
     It is in memory for all rows at once: a large grid is expanded in as many nodes as one pass takes, and rows for which
     these do not suffice are counted as "partly_expanded".
     """
-    setup = trained.model.setup
-    return Decoding(
-        distribution=setup.kind == "regression" and setup.method != "predictor", max_nodes=setup.own.max_tree_nodes
-    )
+    if trained.model.setup.kind != "regression" or not isinstance(trained.model, WritingModel):
+        return PLAIN
+    return Decoding(distribution=True, max_nodes=trained.model.max_tree_nodes)
 
 
 def _measured(
@@ -233,8 +234,9 @@ def _measured(
     probabilities = None
     if trained.labels and all(p.probabilities is not None for p in predictions):
         probabilities = [[float(v) for v in p.probabilities or ()] for p in predictions]
-    names, values = metrics_of(trained.config.metric, trained.task), [p.value for p in predictions]
-    metrics = _defined(measure(names, _target_values(examples), values, probabilities, trained.labels))
+    own, names = trained.config.own, metrics_of(trained.config.metric, trained.task)
+    values = [p.value for p in predictions]
+    metrics = _defined(measure(names, _target_values(examples), values, probabilities, trained.labels, own=own))
     spread: dict[str, Any] = {}
     if predictions and all(p.distribution is not None for p in predictions):
         found = [p.distribution for p in predictions if p.distribution is not None]
@@ -261,7 +263,8 @@ def _measured(
 def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
     """The record of a baseline that needs no language model."""
     data = rows.training
-    names = metrics_of(cell.config().metric, data.task)
+    config = cell.config()
+    names = metrics_of(config.metric, data.task)
 
     def predicted(examples: Sequence[Example]) -> BaselinePredictions:
         if cell.baseline == "constant":
@@ -269,7 +272,8 @@ def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
         return tfidf(data.train, data.validation, examples, data.task.kind, PRIMARY[data.task.kind])
 
     def figures(examples: Sequence[Example], found: BaselinePredictions) -> dict[str, float | None]:
-        return _defined(measure(names, _target_values(examples), found.values, found.probabilities, found.labels))
+        columns = (_target_values(examples), found.values, found.probabilities, found.labels)
+        return _defined(measure(names, *columns, own=config.own))
 
     measurements = []
     for name, examples in rows.tests.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from predgen import registries
+from predgen.components import value_of
 from predgen.config import RunConfig, all_settings, config_from, has_setting, without_useless
 from predgen.errors import ConfigError
 from predgen.records import Stage
@@ -170,7 +171,7 @@ class Plan:
             return {OWN_FILE: (OWN_FILE,)}
         found: dict[str, list[str]] = {}
         for task in self.tasks:
-            source = task if "train" in registries.tasks.get(task).files else self.train_on
+            source = task if "train" in value_of(registries.tasks, task).files else self.train_on
             found.setdefault(source, []).append(task)
         return {source: tuple(tests) for source, tests in found.items()}
 

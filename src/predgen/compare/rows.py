@@ -11,6 +11,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.compare.plan import OWN_FILE, Cell, Plan
+from predgen.components import value_of
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.digests import RowDigests, row_digest
@@ -102,7 +103,7 @@ def _test_rows(name: str, data: TrainingData, config: RunConfig, side_folder: Pa
     """Test rows of a task, asked with the prompt that the models were trained with."""
     task: TaskSpec = data.task
     if name != task.name:
-        task = replace(registries.tasks.get(name), prompt=data.task.prompt, form=data.task.form)
+        task = replace(value_of(registries.tasks, name), prompt=data.task.prompt, form=data.task.form)
     rows = load_split(task, "test", config.data_dir, config.rows_seed)
     examples = to_examples(rows, task, bad_rows=config.bad_rows, side_file=_side(side_folder, f"test.{name}"))
     if not (name == data.task.name and is_published(task, "test", config.data_dir)):

@@ -184,7 +184,11 @@ class _Scored:
         rows = [run.rows() for run in runs]
         draws = Draws(len(rows[0]), self.n_resamples, self.seed)
         by_seed = {name: [run.figure(name) for run in runs] for name in names}
-        known = {n: m for n in names if (m := _registered(n)) is not None and not np.isnan(by_seed[n]).any()}
+        known = {
+            n: m
+            for n in names
+            if (m := _registered(n, runs[0].record.config)) is not None and not np.isnan(by_seed[n]).any()
+        }
 
         def resampled(weights: Weights) -> Floats:
             return np.array([[metric.on_resamples(r, weights) for r in rows] for metric in known.values()]).T
@@ -249,10 +253,10 @@ class _Scored:
         )
 
 
-def _registered(name: str) -> Metric | None:
-    """The metric that a record names; None where the package that it comes from is not imported here."""
+def _registered(name: str, settings: Mapping[str, Any]) -> Metric | None:
+    """The metric that a record names, with its settings; None where the package that it is from is not imported here."""
     try:
-        return metric_of(name)
+        return metric_of(name, settings)
     except ConfigError:
         return None
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from predgen import __version__, registries
 from predgen.codecs.base import Codec
 from predgen.codecs.label import LabelCodec
-from predgen.components import filled, flat, owned, resolve
+from predgen.components import filled, flat, owned, resolve, value_of
 from predgen.config import RunConfig, config_from, without_useless
 from predgen.core import TaskSpec
 from predgen.data.labels import with_labels
@@ -235,7 +235,7 @@ def task_data(task: TaskSpec) -> dict[str, Any]:
         SavedModelError: If another task is registered under its name.
     """
     name = None if task.extract is None else task.name
-    if name is not None and name in registries.tasks and registries.tasks.get(name).extract != task.extract:
+    if name is not None and name in registries.tasks and value_of(registries.tasks, name).extract != task.extract:
         raise SavedModelError(
             f"task {name!r} has the extractor {task.extract!r}, but the task registered under that name has another one."
             " Give the task a name of its own, and register it."
@@ -252,7 +252,7 @@ def _extract(task: TaskSpec) -> str | None:
     if stored is None:
         return None
     name = task.name if ":" in stored else stored
-    known: str | None = registries.tasks.get(name).extract if name in registries.tasks else None
+    known: str | None = value_of(registries.tasks, name).extract if name in registries.tasks else None
     if known is None or (":" in stored and stored != known):
         raise SavedModelError(
             f"{MANIFEST}: task.extract is {stored!r}, but rows are only changed by the extractor of a registered task, and"

@@ -182,7 +182,7 @@ class TrainedModel:
                 raise ConfigError(
                     f"`decode` 'best' is a point of a distribution over numbers, but this is a {self.model.setup.kind} model."
                 )
-            metric = metric_of(primary_metric(self.config.metric, self.task))
+            metric = metric_of(primary_metric(self.config.metric, self.task), self.config.own)
             decoding = replace(decoding, how=metric.point)
         self.model.check(decoding)
         return decoding

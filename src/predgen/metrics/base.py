@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predgen import registries
+from predgen.components import NO_SETTINGS, value_of
 from predgen.core import Kind, TaskSpec
 from predgen.errors import ConfigError, DataError
 from predgen.metrics.rows import Column, Probabilities, Rows, Values
@@ -174,8 +175,12 @@ class Metric:
         return mean if self.of_mean is None else self.of_mean(mean)
 
 
-def metric_of(metric: Metric | str) -> Metric:
+def metric_of(metric: Metric | str, own: Mapping[str, Any] = NO_SETTINGS) -> Metric:
     """Return the metric behind a name.
+
+    Args:
+        metric: Its name, or the metric itself.
+        own: Settings, for metrics that declare some; others are passed over.
 
     Raises:
         ConfigError: If the name is unknown.
@@ -183,7 +188,7 @@ def metric_of(metric: Metric | str) -> Metric:
     """
     if isinstance(metric, Metric):
         return metric
-    known = registries.metrics.get(metric)
+    known = value_of(registries.metrics, metric, own)
     if not isinstance(known, Metric):
         raise DataError(f"metric {metric!r} is registered as {type(known).__name__}; register a `Metric`.")
     return known

@@ -1,9 +1,10 @@
 """Measure predictions: the one way from columns to figures, for training, evaluation, comparison, baselines and demo."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from predgen import registries
+from predgen.components import NO_SETTINGS
 from predgen.metrics.base import Metric, metric_of
 from predgen.metrics.intervals import N_RESAMPLES, bootstrap_interval
 from predgen.metrics.rows import Column
@@ -15,6 +16,8 @@ def measure(
     values: Column,
     probabilities: Sequence[Any] | None = None,
     labels: Sequence[str] = (),
+    *,
+    own: Mapping[str, Any] = NO_SETTINGS,
 ) -> dict[str, float]:
     """Compute metrics on the same rows: all that can be computed from what is there.
 
@@ -24,6 +27,7 @@ def measure(
         values: Predicted labels or numbers; None or nan where the written text was not readable.
         probabilities: P(label) of each row, in the order of `labels`; None, for all rows or for one, where there are none.
         labels: All classes; empty for numbers.
+        own: Settings of metrics that declare some; others are passed over.
 
     Returns:
         Name -> value, in the order of `names`; nan where a metric is not defined on these rows.
@@ -39,7 +43,7 @@ def measure(
         {'accuracy': 0.5}
     """
     known = _complete(probabilities, labels)
-    return {name: metric(targets, values, *known) for name, metric in _computable(names, known).items()}
+    return {name: metric(targets, values, *known) for name, metric in _computable(names, known, own).items()}
 
 
 def measure_intervals(
@@ -49,6 +53,7 @@ def measure_intervals(
     probabilities: Sequence[Any] | None = None,
     labels: Sequence[str] = (),
     *,
+    own: Mapping[str, Any] = NO_SETTINGS,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
@@ -60,6 +65,7 @@ def measure_intervals(
         values: Predicted labels or numbers.
         probabilities: P(label) of each row.
         labels: All classes.
+        own: Settings of metrics.
         n_resamples: Number of resamples, >= 1.
         seed: Seed of the draws, which are the same for all metrics.
 
@@ -70,7 +76,7 @@ def measure_intervals(
     known = _complete(probabilities, labels)
     return {
         name: bootstrap_interval(metric, targets, values, *known, n_resamples=n_resamples, seed=seed)
-        for name, metric in _computable(names, known).items()
+        for name, metric in _computable(names, known, own).items()
     }
 
 
@@ -85,7 +91,7 @@ def _complete(probabilities: Sequence[Any] | None, labels: Sequence[str]) -> _Kn
     return None, None
 
 
-def _computable(names: Iterable[str], known: _Known) -> dict[str, Metric]:
+def _computable(names: Iterable[str], known: _Known, own: Mapping[str, Any]) -> dict[str, Metric]:
     """Metrics by their registered names, without those that need what is not there."""
-    metrics = {registries.metrics.canonical(name): metric_of(name) for name in names}
+    metrics = {registries.metrics.canonical(name): metric_of(name, own) for name in names}
     return {n: metric for n, metric in metrics.items() if known[0] is not None or not metric.needs_probabilities}

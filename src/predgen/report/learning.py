@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from predgen import registries
+from predgen.components import value_of
 from predgen.records import Record
 from predgen.report.drawing import Panel, Point, Scale, frame, key, look, scale_for
 from predgen.report.experiment import LoadedExperiment
@@ -82,7 +83,7 @@ def selecting_metric(run: Record) -> str:
     """Return the validation metric that selected a run's checkpoint."""
     chosen = run.config.get("metric")
     if chosen is None and run.task in registries.tasks:
-        chosen = registries.tasks.get(run.task).metrics[0]
+        chosen = value_of(registries.tasks, run.task).metrics[0]
     return str(chosen or next(iter(run.validation), "metric"))
 
 

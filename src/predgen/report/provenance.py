@@ -11,6 +11,7 @@ import yaml
 from markupsafe import Markup
 
 from predgen import registries
+from predgen.components import value_of
 from predgen.config import RunConfig, all_settings, without_useless
 from predgen.core import TaskSpec
 from predgen.records import Record
@@ -196,7 +197,7 @@ def _card(experiment: LoadedExperiment, task: str) -> DataCard:
 
 def _facts(task: str, data: Mapping[str, Any], sources: set[str]) -> list[tuple[str, str]]:
     """What task and record say about the rows."""
-    spec: TaskSpec | None = registries.tasks.get(task) if task in registries.tasks else None
+    spec: TaskSpec | None = value_of(registries.tasks, task) if task in registries.tasks else None
     trained_on = listed(sorted(sources)) if sources != {task} else ""
     labels = data.get("labels") or (list(spec.labels.values()) if spec else [])
     scale = data.get("scale") or (spec.scale if spec else None)

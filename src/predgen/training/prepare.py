@@ -12,6 +12,7 @@ from predgen.codecs.decimals import to_decimal
 from predgen.codecs.number import is_within
 from predgen.codecs.settings import NumberSettings
 from predgen.codecs.spelling import stop_id
+from predgen.components import value_of
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.encode import Encoder
@@ -101,7 +102,7 @@ def task_of(config: RunConfig) -> TaskSpec:
             labels=config.label_texts,
             normalise_labels=config.normalise_labels,
         )
-    task: TaskSpec = registries.tasks.get(config.task)
+    task: TaskSpec = value_of(registries.tasks, config.task, config.own)
     for name in ("target", "kind", "weight_column", "validation_data", "label_texts"):
         if getattr(config, name) is not None:
             raise ConfigError(f"`{name}` belongs to your own file (`data`); task {config.task!r} declares its own.")
@@ -115,7 +116,7 @@ def task_of(config: RunConfig) -> TaskSpec:
 def _cloze(task: TaskSpec) -> TaskSpec:
     """The same task, with its options' texts as answers."""
     if task.cloze is None:
-        known = [name for name in registries.tasks if registries.tasks.get(name).cloze is not None]
+        known = [name for name in registries.tasks if value_of(registries.tasks, name).cloze is not None]
         raise ConfigError(
             f"`form` 'cloze' scores the texts of a row's options, which task {task.name!r} has not; these have them: "
             f"{', '.join(known)}."

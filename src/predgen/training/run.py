@@ -270,7 +270,7 @@ class _Run:
         config = self.config
         evaluates = bool(self.data.validation)
         by = "steps" if config.eval_steps else "epoch"
-        metric = metric_of(self.metric)
+        metric = metric_of(self.metric, config.own)
         return TrainingArguments(
             output_dir=str(self.folder / TRACKERS),  # checkpoints, which do not outlive the run, are moved beside it
             num_train_epochs=config.epochs,
@@ -366,7 +366,7 @@ class _Run:
             labels = trained.labels
             targets = [labels[int(row.target)] if labels else row.target for row in rows]
             values, probabilities = [p.value for p in predictions], [p.probabilities for p in predictions]
-            return measure(names, targets, values, probabilities, labels)
+            return measure(names, targets, values, probabilities, labels, own=self.config.own)
 
         return evaluate
 
