@@ -159,6 +159,14 @@ def _answer(rows: str, score: float, rng: random.Random) -> dict[str, Any]:
     return {"answer": left * right, "rationale": f"{left} * {right} = {left * right}"}
 
 
+def _meant(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that the method, or its sampling mode, has not."""
+    method, mode = settings.get("method", "predgen"), settings.get("sampling", "token")
+    useless = {"max_steps_for_sampling"} if method != "predgen" or mode in ("off", "marginal") else set()
+    useless |= {"decimals"} if method == "predictor" else set()
+    return {name: value for name, value in settings.items() if name not in useless}
+
+
 def recorded(rows: str, settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train one model and return what it computed."""
     settings = {**settings, "model": base_model(settings.get("model", "llama"), scratch)}
@@ -168,7 +176,7 @@ def recorded(rows: str, settings: dict[str, Any], scratch: Path) -> dict[str, An
     given: dict[str, Any] = {"data": str(data), "validation_data": str(held_out), "prompt": "Read: {text}\nAnswer:"}
     given |= {"target": "answer", "kind": FILES[rows], "seed": 3, "eval_batch_size": 4}
     own = {} if "peft" in settings and settings["peft"] == "full" else _SHORT
-    config = config_from({**given, **_FORMAT.get(rows, {}), **own, **settings})
+    config = config_from(_meant({**given, **_FORMAT.get(rows, {}), **own, **settings}))
     folder = Path(tempfile.mkdtemp(dir=scratch))
     trained = predgen.train(config, folder, overwrite=True)
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
