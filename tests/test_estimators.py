@@ -186,7 +186,7 @@ def test_best_point_follows_the_metric(base: str, metric: str | None, wanted: st
 
 
 def test_what_has_no_distribution_is_refused(base: str) -> None:
-    model = regressor(base, method="predictor")
+    model = regressor(base, method="predictor", settings=None)
     for ask in (
         lambda: model.predict_distribution(TEXTS[:2]),
         lambda: model.predict_quantiles(TEXTS[:2]),

@@ -143,7 +143,7 @@ class RunConfig(Settings):
             if name not in owners:
                 known = [*declared(RunConfig), *owners]
                 raise ConfigError(f"unknown setting {name!r}.{near_matches(name, known)} See `predgen train --help` for all settings.")
-            value = None if value is None else used.get(name, value)
+            value = None if value is None else used[name] if name in used else owners[name].setting.read(value)
             if value is None or value == owners[name].default:
                 continue  # says nothing: all components that have it have this default
             if name not in used:

@@ -26,9 +26,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("target", "kind", "settings"),
     [
-        ("label", "classification", ()),
-        ("score", "regression", ("--decimals", "1", "--max-tree-nodes", "5")),
-        ("score", "regression", ("--decimals", "0", "--director", "expected")),
+        ("label", "classification", ("--p-min", "0.5")),
+        ("score", "regression", ("--decimals", "1", "--max-tree-nodes", "5", "--p-min", "0.5")),
+        ("score", "regression", ("--decimals", "0", "--director", "expected", "--p-min", "0.5")),
         ("label", "classification", ("--sampling", "marginal")),
     ],
 )
@@ -36,7 +36,7 @@ def test_base_without_trees_trains_predicts_and_evaluates(
     base: Path, data: Path, tmp_path: Path, target: str, kind: str, settings: tuple[str, ...]
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "out.csv"
-    given = ("--model", base, "--max-steps", "1", "--batch-size", "4", "--rank", "2", "--p-min", "0.5")
+    given = ("--model", base, "--max-steps", "1", "--batch-size", "4", "--rank", "2")
     given += ("--data", data, "--prompt", PROMPT, "--target", target, "--kind", kind)
     result = predgen("train", *given, *settings, "--out", run)
     assert result.exit_code == 0, result.output

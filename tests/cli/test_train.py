@@ -64,13 +64,19 @@ def test_backslash_n_of_a_prompt_is_a_line_break(runs: Runs) -> None:
 
 def test_all_the_other_flags_arrive(runs: Runs, tmp_path: Path) -> None:
     flags = (
-        "--method predictor --pooling mean --reduction batch --sampling-schedule exponential --p-max 0.5 --decimals 1"
+        "--max-tree-nodes 300 --reduction batch --sampling-schedule exponential --p-max 0.5 --decimals 1"
         " --limit 20 --no-bf16 --gradient-checkpointing --seed 3"
     )
     result = runs.train(*own(runs), *flags.split(), "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     config = config_of(tmp_path / "run")
-    wanted = {"pooling": "mean", "reduction": "batch", "sampling_schedule": "exponential", "p_max": 0.5, "decimals": 1}
+    wanted = {
+        "max_tree_nodes": 300,
+        "reduction": "batch",
+        "sampling_schedule": "exponential",
+        "p_max": 0.5,
+        "decimals": 1,
+    }
     wanted |= {"limit": 20, "bf16": False, "gradient_checkpointing": True, "seed": 3, "max_steps": 2}
     assert {name: config[name] for name in wanted} == wanted
     assert read_manifest(tmp_path / "run").report["train_rows"] == 20

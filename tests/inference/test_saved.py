@@ -170,8 +170,8 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
 ) -> None:
     scores = [0.1, 0.9, 0.2, 0.3]
 
-    def pretend(*args: Any) -> dict[str, float]:
-        measured = measure(*args)
+    def pretend(*args: Any, **own: Any) -> dict[str, float]:
+        measured = measure(*args, **own)
         return {**measured, "accuracy": scores.pop(0)} if scores else measured
 
     monkeypatch.setattr("predgen.training.run.measure", pretend)
@@ -454,7 +454,10 @@ def test_card_shows_prompt_metrics_base_and_method(run: Path) -> None:
         assert f"| {name} | {number(value, 4)} |" in card
     assert "one of: high, low" in card
     assert "| fine-tuning | lora |" in card
-    assert "predgen, director linear, loss wdal_shifted, sampling token" in card
+    assert (
+        "predgen, max_tree_nodes 256, reduction example, director linear, loss wdal_shifted, sampling mode token"
+        in card
+    )
     assert f"base_model: {json.dumps(trained.base.name)}" in card
 
 

@@ -30,7 +30,7 @@ def parsed(command: str) -> dict[str, Any]:
     "config",
     [
         RunConfig(task="sick", method="predgen", director="expected", seed=3, split_seed=0, limit=200),
-        RunConfig(task="sst2", method="generator", peft="rocoft", rocoft_axis="row", rationale=False, bf16=True),
+        RunConfig(task="sst2", method="generator", peft="rocoft", rocoft_axis="row", max_tree_nodes=99, bf16=True),
         RunConfig(
             data="my file.csv", prompt="Review: {text}\nIt's:", target="score", kind="regression", method="predictor"
         ),

@@ -1,6 +1,6 @@
 """What classifier and regressor share: parameters, rows, training, prediction, saving."""
 
-import dataclasses
+import inspect
 import itertools
 import numbers
 import warnings
@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from predgen.config import RunConfig, all_settings, config_from
+from predgen.config import RunConfig, all_settings, config_from, without_useless
 from predgen.core import Decoding, Example, Kind, Prediction, Target
 from predgen.data.examples import custom_task, iter_examples, to_examples
 from predgen.data.given import Given, given_rows
@@ -27,6 +27,7 @@ from predgen.inference.saved import load
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import PLAIN
 from predgen.registry import near_matches
+from predgen.settings import declared
 from predgen.terminal import PlainConsole
 from predgen.training.prepare import TrainingData, hold_out
 from predgen.training.run import train
@@ -136,7 +137,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
                 f"`settings` has {', '.join(of_files)}, but what to learn from is what `fit` gets as `X`, `y` and"
                 " `sample_weight`. Leave it out, and choose the rows there."
             )
-        return config_from(own, rest, {"prompt": prompt, "target": target, "kind": kind, "seed": self._seed()})
+        given = {**own, **rest, "prompt": prompt, "target": target, "kind": kind, "seed": self._seed()}
+        return config_from(without_useless(given, own))  # every estimator has `loss`, but not every method
 
     def _seed(self) -> int:
         """The seed of a run: as given, or drawn where a generator or None is given, by scikit-learn's rules."""
@@ -265,14 +267,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
     def _parameters(cls, trained: TrainedModel, facts: FitFacts) -> dict[str, Any]:
         """Parameters with which `fit` would train such a model; settings that are at their default are left out."""
         config = trained.config
-        own = {name: getattr(config, name) for name in _OWN}
+        at_start = inspect.signature(cls.__init__).parameters  # for those that the method has not
+        own = {name: getattr(config, name, at_start[name].default) for name in _OWN}
         shown = {*own, *_OF_FILES, "prompt", "seed", "class_weight"}
         at_default = RunConfig(prompt=trained.task.prompt, target=trained.task.target, kind=trained.task.kind)
         rest = {
-            field.name: getattr(config, field.name)
-            for field in dataclasses.fields(config)
-            if field.name not in shown and getattr(config, field.name) != getattr(at_default, field.name)
+            name: getattr(config, name)
+            for name in declared(RunConfig)
+            if name not in shown and getattr(config, name) != getattr(at_default, name)
         }
+        rest |= {name: value for name, value in config.own.items() if name not in shown}
         return {
             **own,
             "prompt": trained.task.prompt,

@@ -106,5 +106,5 @@ def _range(trained: TrainedModel) -> dict[str, str]:
 
 def _method(setup: ModelSetup) -> str:
     """The method with all settings of it and of what it chooses."""
-    chosen = {name: value for component in setup.components.values() for name, value in component.shown().items()}
-    return ", ".join([setup.method, *(f"{name} {value}" for name, value in chosen.items())])
+    shown = [f"{name} {value}" for component in setup.components.values() for name, value in component.shown().items()]
+    return ", ".join([setup.method, *shown[1:]])
