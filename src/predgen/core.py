@@ -169,11 +169,11 @@ class TaskSpec:
         scale: Lowest and highest possible number (regression); None: taken from the training rows.
         metrics: Names of metrics, the first is the one that selects models.
         files: Published split ("train", "validation", "test") -> its files, as alternatives: the first one that is there
-            is read. What `predgen` trains and measures on follows from which are there (SPEC 6, `data/tables.py`).
+            is read. What `predgen` trains and measures on follows from which are there (docs/data.md, splits, `data/tables.py`).
         folder: Name of the dataset's own folder among others; empty: the task's name.
         hub: The same task on the hub.
         rationale: Column with free text before the answer (math).
-        group: Columns whose shared text keeps rows in one split (SPEC 6).
+        group: Columns whose shared text keeps rows in one split (docs/data.md, splits).
         weight: Column with row weights.
         extract: "module:function" from a row as published to a row with the task's columns. It returns a new row, leaves
             alone what it does not find, and changes nothing when applied again.

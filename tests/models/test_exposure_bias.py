@@ -1,4 +1,4 @@
-"""SPEC 2.1: under teacher forcing the director sees the gold answer in its input, learns to copy it, and adds nothing.
+"""docs/methods.md, scheduled sampling: under teacher forcing the director sees the gold answer in its input, learns to copy it, and adds nothing.
 
 The writer is a frozen random model, whose answers say next to nothing about the class. The director that was trained on
 gold answers is then confidently wrong on the writer's own. The one that was trained on own answers reads in their states

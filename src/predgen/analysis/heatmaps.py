@@ -1,4 +1,4 @@
-"""Which input tokens an answer hangs on, token by token: the analogues of the paper's Figures 3 and 8 to 13 (SPEC 5).
+"""Which input tokens an answer hangs on, token by token: the analogues of the paper's Figures 3 and 8 to 13 (docs/mutual_information.md).
 
 Two kinds, since the paper does not say how its figures were computed:
 

@@ -1,4 +1,4 @@
-"""What a trained model knows about a row, as one vector: the Z of I(Y; Z) (SPEC 5).
+"""What a trained model knows about a row, as one vector: the Z of I(Y; Z) (docs/mutual_information.md).
 
 Predictor: the pooled prompt state. Generator and PredGen: the states at the first m_max content tokens that the model
 writes greedily. All are last hidden states, after the final norm.

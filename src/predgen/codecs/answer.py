@@ -1,4 +1,4 @@
-r"""Math answers: a free rationale, a cue, then a number of any length (SPEC 3, `answer`).
+r"""Math answers: a free rationale, a cue, then a number of any length (docs/methods.md, codec `answer`).
 
 "Half of 48 is 24. 48 + 24 = 72.\n#### 72", written as rationale tokens, cue tokens, separator, one token per character.
 """

@@ -1,4 +1,4 @@
-"""The legal math answers as an automaton: free text, a cue, a separator, a number (SPEC 3, `answer`)."""
+"""The legal math answers as an automaton: free text, a cue, a separator, a number (docs/methods.md, codec `answer`)."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple

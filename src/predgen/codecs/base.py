@@ -1,4 +1,4 @@
-"""What a codec is: the two-way map answer value <-> token ids, and the space of its legal answers (SPEC 3)."""
+"""What a codec is: the two-way map answer value <-> token ids, and the space of its legal answers (docs/methods.md, codecs)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -133,7 +133,7 @@ class Codec(ABC):
 
     @abstractmethod
     def weighed_positions(self, ids: Sequence[int]) -> tuple[bool, ...]:
-        """Mark, for each of the answer's tokens (stop included), those that director `ordered` weighs (SPEC 2.2)."""
+        """Mark, for each of the answer's tokens (stop included), those that director `ordered` weighs (docs/methods.md, directors)."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:

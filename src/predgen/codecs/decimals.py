@@ -9,10 +9,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 from predgen.errors import CodecError
 
-MAX_CHOSEN_DECIMALS = 3  # SPEC 3: decimals = the smallest d <= 3 that rounds well enough
+MAX_CHOSEN_DECIMALS = 3  # docs/methods.md, codecs: decimals = the smallest d <= 3 that rounds well enough
 MAX_DIGITS = 15  # decimal digits that every float holds exactly (sys.float_info.dig)
-ROUNDING_SHARE = 0.01  # SPEC 3: rounding RMSE under 1 % of the targets' std
-WIDENING = Decimal("0.05")  # SPEC 3: share of the span added on each side of an undeclared range
+ROUNDING_SHARE = 0.01  # docs/methods.md, codecs: rounding RMSE under 1 % of the targets' std
+WIDENING = Decimal("0.05")  # docs/methods.md, codecs: share of the span added on each side of an undeclared range
 
 
 def to_decimal(value: object, name: str = "value") -> Decimal:
@@ -72,7 +72,7 @@ def choose_decimals(values: Sequence[Decimal]) -> int:
     Returns:
         Decimals, 0..3.
 
-    Source: SPEC 3.
+    Source: docs/methods.md, codecs.
 
     Example:
         >>> choose_decimals([Decimal("0.5"), Decimal("1.0"), Decimal("4.25")])

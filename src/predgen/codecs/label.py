@@ -1,4 +1,4 @@
-"""Class labels as token sequences (SPEC 3, `label`)."""
+"""Class labels as token sequences (docs/methods.md, codec `label`)."""
 
 import difflib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Numbers, one token per character: fixed-width decimals (SPEC 3, `number`), or significant digits with an exponent.
+"""Numbers, one token per character: fixed-width decimals (docs/methods.md, codec `number`), or significant digits with an exponent.
 
 A number of the range -1.5..12.0 is written as separator, sign, two integer digits, point, one decimal: " +09.5"; a number
 of the range 0..2,000,000 as separator, exponent, significant digits: " e4.123" for 12,300.

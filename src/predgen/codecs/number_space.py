@@ -1,4 +1,4 @@
-"""The legal fixed-width numbers as an automaton that is computed as needed (SPEC 3, `number`)."""
+"""The legal fixed-width numbers as an automaton that is computed as needed (docs/methods.md, codec `number`)."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal

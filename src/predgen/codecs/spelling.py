@@ -1,4 +1,4 @@
-"""How a tokenizer spells answer text. Ids are looked up once, when a codec is made, and never again (SPEC 3).
+"""How a tokenizer spells answer text. Ids are looked up once, when a codec is made, and never again (docs/methods.md, codecs).
 
 A tokenizer writes the same characters with other tokens at the start of a text, after a blank and inside a word. All
 lookups here therefore encode an *anchor*, a bit of prompt, with and without the text, and keep what the text added.

@@ -7,7 +7,7 @@ from predgen.errors import CodecError
 
 
 class Trie(FiniteSpace):
-    """Trie of token sequences; nodes are content tokens, the stop is an edge, never a node (SPEC 1).
+    """Trie of token sequences; nodes are content tokens, the stop is an edge, never a node (docs/concepts.md).
 
     Nodes are numbered in the order of their first appearance, the root is 0; `parents`, `tokens` and `depths` are
     aligned with them, so that a parent always comes before its children.

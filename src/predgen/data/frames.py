@@ -81,7 +81,7 @@ def _different(names: Sequence[str]) -> Sequence[str]:
 
 
 def as_written(rows: Iterable[dict[str, Any]], singles: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Give numbers of single precision the shortest decimal that stands for them: 3.8, not 3.799999952316284 (SPEC 8)."""
+    """Give numbers of single precision the shortest decimal that stands for them: 3.8, not 3.799999952316284 (docs/estimators.md)."""
     for row in rows:
         short = {name: float(str(np.float32(row[name]))) for name in singles if row[name] is not None}
         yield {**row, **short} if short else row

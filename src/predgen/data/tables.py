@@ -1,4 +1,4 @@
-"""A task's rows by split, from the publisher's files or from the hub (SPEC 6).
+"""A task's rows by split, from the publisher's files or from the hub (docs/data.md, splits).
 
 The splits we use follow from those that are published with labels, so that no split both selects and measures:
 

@@ -33,7 +33,7 @@ class DirectorInput:
         states: Last hidden states, after the final norm, AT the fed content tokens (not where they are predicted).
         content: True for content tokens, False for padding; the stop is never fed.
         nll: -log p of the gold token at each answer position, nats.
-        scored: True where the gold token is legal after the fed prefix (SPEC 2.1).
+        scored: True where the gold token is legal after the fed prefix (docs/methods.md, scheduled sampling).
         weighed: True for gold tokens that are neither forced nor the stop.
         target: Class index, or the number in standard deviations from the training mean.
         log_probs: log P(a|X) of every answer, for directors with `reads_distribution`; None for the others.

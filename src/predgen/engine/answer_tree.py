@@ -59,7 +59,7 @@ class AnswerTree:
 
     Tokens that every answer starts with form the `head`: they follow the prompt and are run along with it. The nodes
     below it are numbered so that those which a probability depends on come first: those with two or more legal
-    continuations, and their ancestors. The others are forced, and a forced token has probability 1 (SPEC 4).
+    continuations, and their ancestors. The others are forced, and a forced token has probability 1 (docs/concepts.md, tree pass).
 
     Args:
         space: The legal answers.
@@ -213,6 +213,6 @@ def choice_log_probs(logits: Float[Tensor, "B R U"], layout: Layout) -> Float[Te
 
 
 def answer_log_probs(choices: Float[Tensor, "B R U"], layout: Layout) -> Float[Tensor, "B A"]:
-    """Log P(a|X) = sum over the choices on an answer's way; what is forced adds 0 (SPEC 4)."""
+    """Log P(a|X) = sum over the choices on an answer's way; what is forced adds 0 (docs/concepts.md, tree pass)."""
     flat = torch.cat([choices.flatten(1), choices.new_zeros(len(choices), 1)], dim=1)  # B (R * U + 1)
     return flat[:, layout.choices].sum(dim=-1)

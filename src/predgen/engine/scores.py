@@ -21,7 +21,7 @@ class AnswerScores:
 
     Attributes:
         tree: The answers.
-        log_probs: log P(a|X) of every answer: what constrained decoding follows; sums to 1 over the answers (SPEC 4).
+        log_probs: log P(a|X) of every answer: what constrained decoding follows; sums to 1 over the answers (docs/concepts.md, tree pass).
     """
 
     def __init__(self, backbone: Backbone, nodes: NodePass, tree: AnswerTree, *, everything: bool = False) -> None:

@@ -48,7 +48,7 @@ class OwnTokens:
 class Walk:
     """Where the answers of a batch stand in their space, token by token.
 
-    A gold token is fed only where it is legal after the fed prefix, else the model's own (SPEC 2.1).
+    A gold token is fed only where it is legal after the fed prefix, else the model's own (docs/methods.md, scheduled sampling).
 
     Args:
         space: The legal answers.

@@ -28,5 +28,5 @@ def weighted_mean(values: Float[Tensor, "B T"], weights: Float[Tensor, "B T"]) -
 
 
 def writer_loss(nll: Float[Tensor, "B T"], scored: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
-    """L_W: mean negative log-likelihood of each example's scored answer tokens, in nats per token (SPEC 2)."""
+    """L_W: mean negative log-likelihood of each example's scored answer tokens, in nats per token (docs/methods.md)."""
     return weighted_mean(nll, scored.to(nll.dtype))

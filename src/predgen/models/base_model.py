@@ -155,7 +155,7 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def without_dropout(config: Any) -> Any:  # noqa: ANN401
-    """Set all dropout rates of a model configuration to 0, in place (SPEC 2.1: sampling and training agree then).
+    """Set all dropout rates of a model configuration to 0, in place (docs/methods.md, scheduled sampling: sampling and training agree then).
 
     For the same reason RWKV's rescaling is switched off, which changes nothing but the size of its states: it divides
     weights in place whenever the model goes from train to eval state, and adapters on them would not follow.

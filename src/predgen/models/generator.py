@@ -9,7 +9,7 @@ from predgen.sampling.feeding import feed_gold
 
 
 class Generator(WritingModel):
-    """P(Y|X) = prod_t P(y_t | X, y_<t), trained by L_W with gold tokens fed (SPEC 2).
+    """P(Y|X) = prod_t P(y_t | X, y_<t), trained by L_W with gold tokens fed (docs/methods.md).
 
     Labels and numbers are predicted by the argmax of the exact P(a|X), math answers by greedy constrained writing.
     """

@@ -25,7 +25,7 @@ from predgen.sampling.feeding import Fed, Reading
 
 
 class PredGen(WritingModel):
-    """Writer, director, scheduled sampling and joint loss (SPEC 2; Kowsher et al. 2025, arXiv:2502.17817)."""
+    """Writer, director, scheduled sampling and joint loss (docs/methods.md; Kowsher et al. 2025, arXiv:2502.17817)."""
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__(setup, lm, codec)

@@ -40,7 +40,7 @@ def pool(states: Float[Tensor, "B P H"], mask: Bool[Tensor, "B P"], how: str) ->
 
 
 class Predictor(PredictionModel):
-    """Linear(H, K or 1) on the pooled state; cross-entropy, or squared error of the standardised target (SPEC 2)."""
+    """Linear(H, K or 1) on the pooled state; cross-entropy, or squared error of the standardised target (docs/methods.md)."""
 
     needs_codec: ClassVar[bool] = False
 

@@ -173,7 +173,7 @@ class WritingModel(PredictionModel):
 
     @torch.no_grad()
     def answer_log_probs(self, batch: Batch) -> Float[Tensor, "B A"]:
-        """Log P(a|X) of every answer, in the codec's order; they sum to 1 (SPEC 4). Labels, and grids of one pass."""
+        """Log P(a|X) of every answer, in the codec's order; they sum to 1 (docs/concepts.md, tree pass). Labels, and grids of one pass."""
         with eval_state(self.backbone.lm):
             return self.score(batch).log_probs
 

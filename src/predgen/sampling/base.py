@@ -73,7 +73,7 @@ class SamplingSetup:
 
 
 class SamplingMode(ABC):
-    """Base class: gold tokens are fed, but at some positions the model's own (SPEC 2.1; Bengio et al. 2015).
+    """Base class: gold tokens are fed, but at some positions the model's own (docs/methods.md, scheduled sampling; Bengio et al. 2015).
 
     Args:
         setup: What it is made from.

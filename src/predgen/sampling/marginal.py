@@ -1,4 +1,4 @@
-"""Mode `marginal`: the director averaged over the model's own exact answer distribution (SPEC 4).
+"""Mode `marginal`: the director averaged over the model's own exact answer distribution (docs/concepts.md, tree pass).
 
 No token is sampled, so training and prediction see the same inputs: no exposure bias is left.
 """

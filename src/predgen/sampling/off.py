@@ -9,7 +9,7 @@ from predgen.sampling.draws import SamplingPlan
 
 
 class Off(SamplingMode):
-    """Gold tokens are fed, whatever p is. The director then sees the gold answer in its input (SPEC 2.1)."""
+    """Gold tokens are fed, whatever p is. The director then sees the gold answer in its input (docs/methods.md, scheduled sampling)."""
 
     def own(self, plan: SamplingPlan, row_id: Int[Tensor, " B"], width: int) -> Bool[Tensor, "B T"]:
         return torch.zeros((len(row_id), width), dtype=torch.bool, device=row_id.device)

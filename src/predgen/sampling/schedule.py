@@ -29,7 +29,7 @@ def inverse_sigmoid(progress: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSchedule:
-    """p(s) = p_min + (p_max - p_min) * rise(min(1, s / max_steps)), s in optimizer steps (SPEC 2.1).
+    """p(s) = p_min + (p_max - p_min) * rise(min(1, s / max_steps)), s in optimizer steps (docs/methods.md, scheduled sampling).
 
     Example:
         >>> SamplingSchedule(linear, p_min=0.0, p_max=1.0, max_steps=500).probability(250)
