@@ -32,6 +32,8 @@ TRAIN = ("train", "--out", "run", "--kind", "regression")
         (("predict", "nowhere", "in.csv", "-o", "out.csv"), "nowhere"),
         (("predict", ".", "in.csv", "-o", "out.xyz"), ".xyz"),
         (("predict", ".", "in.csv", "-o", "out.csv", "--quantiles", "half"), "half"),
+        (("predict", ".", "no.csv", "-o", "out.csv"), "no.csv"),
+        (("evaluate", ".", "--data", "no.csv"), "no.csv"),
         (("evaluate", "nowhere"), "nowhere"),
         (("evaluate", ".", "--json", "no/where.json"), "where.json"),
     ],

@@ -32,6 +32,16 @@ def check_rows(config: RunConfig) -> None:
             check_columns(next(read_rows(path)), task)
 
 
+def check_readable(path: str) -> None:
+    """Read the first row of a file.
+
+    Raises:
+        DataError: If it is missing, cannot be read, or has no rows.
+    """
+    if not Path(path).is_fifo():  # a pipe can be read once only
+        next(read_rows(path))
+
+
 def check_saved(run: Path) -> None:
     """Look for a saved model's folder; what is in it is the reader's to judge.
 

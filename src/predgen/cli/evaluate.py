@@ -6,9 +6,10 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from predgen.cli.early import check_folder_of, check_saved
+from predgen.cli.early import check_folder_of, check_readable, check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
+from predgen.core import Decoding
 from predgen.files import write_text
 
 
@@ -42,7 +43,8 @@ def evaluate(
     """
     check_saved(run)
     check_folder_of(json_file, "--json")
-    from predgen.core import Decoding
+    if data is not None:
+        check_readable(data)
     from predgen.evaluation import evaluate as measure
     from predgen.evaluation import rows_to_measure
     from predgen.inference.saved import load

@@ -8,7 +8,8 @@ import typer
 from predgen.cli.early import check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import Decode, TrustRemoteCode, say_engine
-from predgen.core import MAX_NODES
+from predgen.core import MAX_NODES, Decoding
+from predgen.data.sources import read_rows
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
 
@@ -87,8 +88,8 @@ def predict(
     check_output(source, out, overwrite=overwrite, out_format=out_format)
     check_saved(run)
     reader = reader_of(input_of(source), source_format)
-    from predgen.core import Decoding
-    from predgen.data.sources import read_rows
+    # Reading is cheap beside predicting, gives an ETA, and finds a damaged file early; a pipe can be read once only.
+    rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
     from predgen.inference.saved import load
     from predgen.inference.stream import predict_file
     from predgen.progress import rate_in_words, row_progress
@@ -98,8 +99,6 @@ def predict(
     use_available_threads()
 
     decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary, max_nodes)
-    # Reading is cheap beside predicting, and gives an ETA; a pipe can be read once only.
-    rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     console = PlainConsole(stderr=True)
