@@ -33,6 +33,10 @@ class ModelError(PredgenError):
     """A base model is missing, damaged, or lacks something that the method needs."""
 
 
+class NotFiniteError(ModelError):
+    """A model's scores are nan or infinite, so that it has no answer."""
+
+
 class SavedModelError(PredgenError):
     """A saved run is incomplete, damaged, or belongs to another base model."""
 

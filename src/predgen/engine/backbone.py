@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from predgen.errors import ModelError
+from predgen.errors import ModelError, NotFiniteError
 
 _MASKED = ("sdpa", "eager")  # attention implementations that take any 4-D mask
 _CACHES = ("past_key_values", "cache_params", "state")  # by what name decoders take their cache, and return it
@@ -283,7 +284,7 @@ class Backbone:
         scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
         scaled = logits.float() * scale
         cap = next((cap for name in _CAPS if (cap := getattr(config, name, None))), None)
-        return torch.tanh(scaled / cap) * cap if cap else scaled
+        return finite(torch.tanh(scaled / cap) * cap if cap else scaled)
 
     @torch.no_grad()
     def check(self, row: Int[Tensor, " L"]) -> Float[Tensor, "1 L H"]:
@@ -319,6 +320,33 @@ def _scaled_input(head: nn.Module, factors: Float[Tensor, "1 L 1"]) -> Iterator[
         yield
     finally:
         hook.remove()
+
+
+_MAKES_ANSWERS: ContextVar[bool] = ContextVar("_MAKES_ANSWERS", default=False)
+
+
+@contextmanager
+def answers_only_from_finite_scores() -> Iterator[None]:
+    """Within it, `finite` looks; training does without, for it watches its loss and says which step it was."""
+    before = _MAKES_ANSWERS.set(True)
+    try:
+        yield
+    finally:
+        _MAKES_ANSWERS.reset(before)
+
+
+def finite(scores: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return scores from which an answer may be made: the largest of others is some index, and would pass for one.
+
+    Raises:
+        NotFiniteError: If one is nan or infinite, where answers are made.
+    """
+    if _MAKES_ANSWERS.get() and not torch.isfinite(scores).all():
+        raise NotFiniteError(
+            "the model's scores are not finite (nan or infinity), so it has no answer: numbers inside it exceed their type."
+            " Load it in another `dtype` (bfloat16 or float32), or train it anew with a lower `learning_rate`."
+        )
+    return scores
 
 
 def _decoder_of(lm: Any) -> nn.Module:  # noqa: ANN401

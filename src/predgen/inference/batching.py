@@ -10,7 +10,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
-from predgen.engine.backbone import eval_state
+from predgen.engine.backbone import answers_only_from_finite_scores, eval_state
 from predgen.engine.prompt_pass import SharedPrefix
 from predgen.errors import ConfigError, ModelError
 from predgen.inference.prefixes import KeptPrefix
@@ -108,8 +108,9 @@ def run_encoded(
 
     Raises:
         ModelError: If memory does not suffice for one row.
+        NotFiniteError: If the model's scores are nan or infinite.
     """
-    with eval_state(model):
+    with eval_state(model), answers_only_from_finite_scores():
         can_share = share_prefix and model.can_share_prefix
         prefix = (kept or KeptPrefix()).of(model.backbone, [row.prompt_ids for row in rows]) if can_share else None
         return _Running(model, rows, run, pad_id, answer_nodes, prefix).all(batch_tokens, batch_size, on_batch)

@@ -12,6 +12,7 @@ from predgen.codecs.base import Codec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.directors.base import Director, DirectorInput, DirectorSetup
+from predgen.engine.backbone import finite
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
@@ -99,7 +100,7 @@ class PredGen(WritingModel):
 
     def _directed(self, stated: list[Prediction], output: Float[Tensor, "B K"]) -> list[Prediction]:
         """Put the director's word in the place of the writer's; a distribution of numbers moves to it."""
-        rows = output.cpu()
+        rows = finite(output).cpu()
         if not self.setup.labels:
             return [directed(p, number, self.scale) for p, number in zip(stated, rows[:, 0].tolist(), strict=True)]
         read = [label_prediction(self.setup.labels, row, None) for row in rows.softmax(dim=1)]

@@ -11,6 +11,7 @@ from predgen.codecs.base import Codec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.engine.answer_pass import last_position
+from predgen.engine.backbone import finite
 from predgen.engine.prompt_pass import SharedPrefix
 from predgen.models.answers import directed
 from predgen.models.base import (
@@ -58,7 +59,7 @@ class Predictor(PredictionModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch, decoding: Decoding = PLAIN, prefix: SharedPrefix | None = None) -> list[Prediction]:
-        output = self._output(batch, prefix).cpu()
+        output = finite(self._output(batch, prefix)).cpu()
         if self.setup.labels:
             return [label_prediction(self.setup.labels, row, None) for row in output.softmax(dim=1)]
         return [directed(Prediction(None), value, self.scale) for value in output[:, 0].tolist()]

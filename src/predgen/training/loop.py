@@ -186,7 +186,7 @@ class PredictionTrainer(Trainer):
             parts.append(f"the micro-batch has rows {[r + 1 for r in batch.row_id.tolist()]}")
         broken = self._broken_weights()
         parts.append(f"weights that are not finite: {', '.join(broken[:3])}" if broken else "all weights are finite")
-        return self._stopped(f"the loss is no longer finite ({'; '.join(parts)})")
+        return self.stopped(f"the loss is no longer finite ({'; '.join(parts)})")
 
     def _broken_weights(self) -> list[str]:
         """Names of trained weights that are not finite."""
@@ -196,9 +196,9 @@ class PredictionTrainer(Trainer):
     def _require_finite_weights(self) -> None:
         """Stop before weights that are not finite are measured, or replace a good checkpoint."""
         if broken := self._broken_weights():
-            raise TrainingError(self._stopped(f"weights are no longer finite: {', '.join(broken[:3])}"))
+            raise TrainingError(self.stopped(f"weights are no longer finite: {', '.join(broken[:3])}"))
 
-    def _stopped(self, reason: str) -> str:
+    def stopped(self, reason: str) -> str:
         """Say where a run stopped and what to do."""
         kept = last_checkpoint(self.run_folder) if self.keeps_checkpoints else None
         return (
@@ -215,7 +215,7 @@ class PredictionTrainer(Trainer):
         """
         norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         if norm is not None and not math.isfinite(float(norm)):
-            raise TrainingError(self._stopped(f"the gradient norm is {float(norm)}"))
+            raise TrainingError(self.stopped(f"the gradient norm is {float(norm)}"))
         return norm
 
     def _note(self, batch: Batch, losses: RowLosses) -> None:

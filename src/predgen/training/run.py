@@ -17,11 +17,12 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from predgen import registries
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
-from predgen.core import Example
+from predgen.core import Example, Prediction
 from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
+from predgen.errors import NotFiniteError, TrainingError
 from predgen.files import locked_folder, told_in_words
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import metric_of, metrics_of, primary_metric
@@ -107,6 +108,16 @@ def train(
             config = _as_started(folder, config, console)
         checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
         return _Run(config, folder, data, console).train(checkpoint, claim=not resume)
+
+
+def _predicted(
+    trainer: PredictionTrainer, trained: TrainedModel, rows: list[Encoded], advance: Callable[[int], None]
+) -> list[Prediction]:
+    """Predict validation rows; a model that has no answers any more stops its run."""
+    try:
+        return trained.predict_encoded(rows, on_batch=advance)
+    except NotFiniteError as error:
+        raise TrainingError(trainer.stopped("scores of validation rows are not finite")) from error
 
 
 def _schedule(config: RunConfig, total: int) -> SamplingSchedule:
@@ -358,7 +369,7 @@ class _Run:
             rank, size = trainer.args.process_index, trainer.args.world_size
             mine = list(range(rank, len(rows), size))
             with display.measuring(len(mine)) as advance:
-                predicted = trained.predict_encoded([rows[i] for i in mine], on_batch=advance)
+                predicted = _predicted(trainer, trained, [rows[i] for i in mine], advance)
             share = list(zip(mine, predicted, strict=True))
             if size > 1:
                 share = gather_object(share)
