@@ -16,6 +16,9 @@ from predgen.errors import PredgenError, SavedModelError
 _KINDS = {"F64": "float", "F32": "float", "F16": "float", "BF16": "float", "I64": "whole", "I32": "whole"}
 _NAMED = 3
 
+MOST_TEXT_BYTES = 256 << 20
+"""Most bytes of a file of a model that holds no weights: the largest tokenizers have some 40 million."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorFacts:

@@ -231,6 +231,17 @@ def test_adapter_as_pickle_is_not_opened(copy: Callable[[str], Path]) -> None:
         predgen.load(run)
 
 
+@pytest.mark.parametrize("name", ["base/model.safetensors", "base/tokenizer.json", "base/more.bin", "head.safetensors"])
+def test_file_of_any_size_is_refused_before_it_is_read(copy: Callable[[str], Path], name: str) -> None:
+    run = copy("full")
+    with (run / name).open("ab") as file:
+        file.truncate(200 << 30)  # a hole, which takes no place on disk
+    start = time.process_time()
+    with pytest.raises(SavedModelError, match=name.rpartition("/")[2]):
+        predgen.load(run)
+    assert time.process_time() - start < 20
+
+
 # The adapter's configuration
 
 

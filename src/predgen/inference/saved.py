@@ -14,6 +14,7 @@ import json
 import platform
 import tempfile
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +53,7 @@ from predgen.models.base_model import (
     without_progress_bars,
 )
 from predgen.peft_methods.base import load_adapter, save_adapter
-from predgen.weights import read_weights
+from predgen.weights import MOST_TEXT_BYTES, facts_of_file, read_weights
 
 _SEALED = ("adapter", "base", "head.safetensors", TRAINED_ROWS)
 _CODEC = f"{MANIFEST}: codec"
@@ -116,15 +117,36 @@ def manifest(trained: TrainedModel, folder: Path) -> dict[str, Any]:
 
 def digests_of(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a saved model that is read when it is loaded, by its path in the folder."""
-    paths = [
-        path for part in _SEALED for path in (folder / part, *sorted((folder / part).rglob("*"))) if path.is_file()
-    ]
     found = {}
-    for path in paths:
-        if not path.name.startswith("."):  # such as a file manager leaves behind
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name, path in _sealed(folder).items():
+        with path.open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
+
+
+def _sealed(folder: Path) -> dict[str, Path]:
+    """The files of a saved model that are read when it is loaded, by their path in the folder."""
+    parts = [folder / part for part in _SEALED]
+    paths = [path for part in parts for path in (part, *sorted(part.rglob("*"))) if path.is_file()]
+    # A name that starts with a dot is such as a file manager leaves behind.
+    return {path.relative_to(folder).as_posix(): path for path in paths if not path.name.startswith(".")}
+
+
+def _require_sizes(folder: Path, names: Iterable[str]) -> None:
+    """Refuse files that would take hours to read, before one is: a file of any size costs its author nothing.
+
+    Raises:
+        SavedModelError: If weights are larger or smaller than their header says, or another file is larger than any needs.
+    """
+    for name in names:
+        path = folder / name
+        if path.suffix == ".safetensors":
+            facts_of_file(path)
+        elif path.stat().st_size > MOST_TEXT_BYTES:
+            raise SavedModelError(
+                f"{str(path)!r} has {path.stat().st_size:,} bytes, but no such file needs more than {MOST_TEXT_BYTES:,}. The"
+                " saved model is damaged or changed: copy it again."
+            )
 
 
 def _check_digests(folder: Path, stored: Manifest) -> None:
@@ -141,8 +163,13 @@ def _check_digests(folder: Path, stored: Manifest) -> None:
             stacklevel=3,
         )
         return
+    there = _sealed(folder)
+    known = there.keys() == stored.digests.keys() - {_CODEC}
+    _require_sizes(folder, there)
     codec = None if stored.codec is None else asdict(stored.codec)
-    found = {**digests_of(folder), _CODEC: codec_digest(codec)}
+    # Where a file is missing, or one too many, their names are told; no need to read the others.
+    digests = digests_of(folder) if known else {name: stored.digests.get(name, "") for name in there}
+    found = {**digests, _CODEC: codec_digest(codec)}
     wrong = [
         f"{name} is {'missing' if name not in found else 'changed' if name in stored.digests else 'not among the files saved'}"
         for name in sorted(stored.digests.keys() | found.keys())

@@ -16,10 +16,11 @@ from transformers.utils import logging
 
 from predgen.engine.abilities import abilities_of
 from predgen.errors import ModelError
-from predgen.weights import require_finite
+from predgen.weights import MOST_TEXT_BYTES, require_finite
 
 EMBEDDED = "embedded"
 _MIB = 1 << 20
+_MOST_HEADER = 100_000_000  # bytes; safetensors itself reads no larger one
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -273,7 +274,7 @@ def _header(path: Path) -> bytes:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if length <= size - 8 else b""
+        header = file.read(length) if length <= min(size - 8, _MOST_HEADER) else b""
     try:
         tensors = json.loads(header)
         end = max((t["data_offsets"][1] for k, t in tensors.items() if k != "__metadata__"), default=0)
@@ -297,6 +298,11 @@ def fingerprint(folder: Path) -> str:
     names = ["config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt"]
     for path in [folder / name for name in names]:
         if path.is_file():
+            if path.stat().st_size > MOST_TEXT_BYTES:
+                raise ModelError(
+                    f"{str(path)!r} has {path.stat().st_size:,} bytes, but no such file needs more than {MOST_TEXT_BYTES:,}."
+                    " It is damaged: download or copy it again."
+                )
             digest.update(path.name.encode() + path.read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
