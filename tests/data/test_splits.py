@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
@@ -160,6 +160,7 @@ def test_hold_out_by_class_is_a_partition_that_leaves_every_class_in_training(
 
 
 @settings(max_examples=60, deadline=None)
+@example(counts=[1, 1, 14], fraction=0.35, seed=0)  # what the single rows cannot give is not taken from the other class
 @given(
     counts=st.lists(st.integers(1, 90), min_size=2, max_size=12).filter(lambda counts: max(counts) > 1),
     fraction=st.sampled_from([0.1, 0.2, 0.35]),

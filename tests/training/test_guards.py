@@ -161,8 +161,8 @@ def scripted(values: list[float]) -> Any:
     """Return an evaluation that pretends these metrics, one after the other, then measures."""
     left = list(values)
 
-    def pretend(*args: Any) -> dict[str, float]:
-        measured = measure(*args)
+    def pretend(*args: Any, **own: Any) -> dict[str, float]:
+        measured = measure(*args, **own)
         return {**measured, "accuracy": left.pop(0)} if left else measured
 
     return pretend
@@ -239,9 +239,9 @@ def test_without_validation_rows_the_last_step_is_returned(base: Path, tmp_path:
 def test_eval_rows_bounds_what_is_looked_at_while_training_only(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def counting(names: Any, rows: Any, *args: Any) -> dict[str, float]:
+    def counting(names: Any, rows: Any, *args: Any, **own: Any) -> dict[str, float]:
         counts.append(len(rows))
-        return measure(names, rows, *args)
+        return measure(names, rows, *args, **own)
 
     monkeypatch.setattr("predgen.training.run.measure", counting)
     trained = tiny_run(base, "classification", tiny_data("classification", 8, 9), eval_rows=5)
@@ -254,9 +254,9 @@ def test_many_validation_rows_do_not_take_longer_than_the_training(
 ) -> None:
     counts: list[int] = []
 
-    def counting(names: Any, rows: Any, *args: Any) -> dict[str, float]:
+    def counting(names: Any, rows: Any, *args: Any, **own: Any) -> dict[str, float]:
         counts.append(len(rows))
-        return measure(names, rows, *args)
+        return measure(names, rows, *args, **own)
 
     monkeypatch.setattr("predgen.training.run.measure", counting)
     monkeypatch.setattr("predgen.training.run.LEAST_EVAL_ROWS", 4)

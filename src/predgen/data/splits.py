@@ -135,7 +135,8 @@ def _held_out(components: Sequence[Counter[str]], fraction: float, rng: random.R
     """Choose components by their rows per class; they come in random order.
 
     First what fits into the seats of its classes. Groups of several rows leave seats over: these go to whatever keeps every
-    class in training, the smallest first, and to one of them even where it is more than the share.
+    class in training, the smallest first, and to one of them even where it is more than the share. What a class with one
+    row cannot give is not taken from another.
     """
     left: Counter[str] = Counter()
     for rows in components:
@@ -148,14 +149,14 @@ def _held_out(components: Sequence[Counter[str]], fraction: float, rng: random.R
             held.add(place)
             seats.subtract(rows)
             left.subtract(rows)
-            wanted -= rows.total()
+    over = seats.total()
     for place in sorted(range(len(components)), key=lambda place: components[place].total()):
         rows = components[place]
         keeps_classes = all(left[label] > count for label, count in rows.items())
-        if place not in held and keeps_classes and (rows.total() <= wanted or not held):
+        if place not in held and keeps_classes and (rows.total() <= over or not held):
             held.add(place)
             left.subtract(rows)
-            wanted -= rows.total()
+            over -= rows.total()
     return held
 
 
