@@ -573,7 +573,8 @@ def test_model_of_a_newer_predgen_is_refused_not_guessed(copy: Path, part: str) 
 def test_a_merged_adapter_predicts_the_same_up_to_rounding(peft: str, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base")
     data = tiny_data("classification")
-    tiny_run(base, "classification", data, tmp_path / "run", peft=peft, learning_rate=0.1, max_steps=4)
+    rate = 0.1 / 15 if peft == "propulsion" else 0.1  # its power multiplies the rate; at 0.1 factors reach 4^15
+    tiny_run(base, "classification", data, tmp_path / "run", peft=peft, learning_rate=rate, max_steps=4)
     rows = [{"text": e.fields["text"]} for e in data.train]
     apart = predgen.load(tmp_path / "run").predict(rows)
     merged = predgen.load(tmp_path / "run", merge_adapter=True)
