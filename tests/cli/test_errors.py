@@ -188,8 +188,8 @@ def test_damaged_weights_of_a_run(runs: Runs, tmp_path: Path, name: str, damage:
     content = (run / name).read_bytes()
     (run / name).write_bytes(content[:-5] if damage == "cut" else b"\xff" * 16 + content[16:])
     message = refused(predgen("predict", run, runs.data, "-o", tmp_path / "out.csv"))
-    assert message.startswith(f"error: the saved model {str(run)!r} is damaged:")
-    assert message.endswith("Train it again, or copy it again.")
+    assert message.startswith(f"error: {str(run / name)!r} is damaged:")
+    assert message.endswith("Copy it again, or train the model again.")
 
 
 def test_head_file_is_gone(runs: Runs, tmp_path: Path) -> None:

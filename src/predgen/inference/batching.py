@@ -56,18 +56,19 @@ def predict_encoded(
     def run(batch: Batch, prefix: SharedPrefix | None) -> list[Prediction]:
         return model.predict(batch, decoding, prefix) if predict is None else predict(batch)
 
-    found = run_encoded(
-        model,
-        rows,
-        run,
-        pad_id=pad_id,
-        answer_nodes=model.answer_nodes(decoding),
-        batch_tokens=batch_tokens,
-        batch_size=batch_size,
-        share_prefix=share_prefix and predict is None,
-        kept=kept,
-        on_batch=on_batch,
-    )
+    with answers_only_from_finite_scores():
+        found = run_encoded(
+            model,
+            rows,
+            run,
+            pad_id=pad_id,
+            answer_nodes=model.answer_nodes(decoding),
+            batch_tokens=batch_tokens,
+            batch_size=batch_size,
+            share_prefix=share_prefix and predict is None,
+            kept=kept,
+            on_batch=on_batch,
+        )
     return [
         replace(p, flags=p.flags | {"truncated"}) if row.is_truncated else p for p, row in zip(found, rows, strict=True)
     ]
@@ -108,9 +109,8 @@ def run_encoded(
 
     Raises:
         ModelError: If memory does not suffice for one row.
-        NotFiniteError: If the model's scores are nan or infinite.
     """
-    with eval_state(model), answers_only_from_finite_scores():
+    with eval_state(model):
         can_share = share_prefix and model.can_share_prefix
         prefix = (kept or KeptPrefix()).of(model.backbone, [row.prompt_ids for row in rows]) if can_share else None
         return _Running(model, rows, run, pad_id, answer_nodes, prefix).all(batch_tokens, batch_size, on_batch)
