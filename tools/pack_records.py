@@ -1,8 +1,8 @@
-"""Pack the records of experiments, so that each is one file to pass on: `records.zip` instead of a file per run.
+"""Pack the records of experiments, so that each is one file to pass on: `records.tar.xz` instead of a file per run.
 
     python tools/pack_records.py experiments/main experiments/other_tasks
 
-Everything reads a packed experiment as it reads one that is not, and `predgen compare` goes on with it. `unzip records.zip`
+Everything reads a packed experiment as it reads one that is not, and `predgen compare` goes on with it. `tar -xf records.tar.xz`
 in the experiment's folder brings the files back.
 """
 

@@ -3,20 +3,22 @@
 EXP/experiment.yaml    the plan: what was asked for
 EXP/runs/ID.json       one record per run
 EXP/trials/ID.json     records of tuning trials; they hold validation figures only
-EXP/records.zip        the same files, packed to be passed on; a file in runs/ or trials/ goes before its packed one
+EXP/records.tar.xz     the same files, packed to be passed on; a file in runs/ or trials/ goes before its packed one
 EXP/rows/TASK.jsonl    the measured rows' texts, for reading errors; may be left out when the folder is passed on
 EXP/models/ID/         saved models, where the plan keeps them
 EXP/work/ID/           a run that is under way; it is gone once its record is there
 """
 
+import io
 import json
-import zlib
-from collections.abc import Callable, Mapping
+import lzma
+import tarfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import yaml
 
@@ -25,7 +27,7 @@ from predgen.files import locked, replacing, write_text
 
 FORMAT_VERSION = 1
 PLAN_FILE = "experiment.yaml"
-PACKED_FILE = "records.zip"
+PACKED_FILE = "records.tar.xz"
 WORKER_DIED = "WorkerDied"
 FOLDERS = {"final": "runs", "trial": "trials"}
 
@@ -171,7 +173,7 @@ def find_record(experiment: Path, stage: Stage, name: str) -> Record | None:
     if path.is_file():
         return read_record(path)
     member = f"{FOLDERS[stage]}/{path.name}"
-    content = _packed(experiment, member.__eq__).get(member)
+    content = _packed(experiment).get(member)
     return None if content is None else _record(content, experiment / PACKED_FILE / member)
 
 
@@ -182,7 +184,7 @@ def find_records(experiment: Path, stage: Stage) -> list[Record]:
         DataError: If a record is damaged, or of a newer format.
     """
     own = _own(experiment, stage)
-    packed = _packed(experiment, lambda member: member.startswith(f"{FOLDERS[stage]}/"))
+    packed = {n: content for n, content in _packed(experiment).items() if n.startswith(f"{FOLDERS[stage]}/")}
     return [
         read_record(own[member]) if member in own else _record(packed[member], experiment / PACKED_FILE / member)
         for member in sorted({*own, *packed})
@@ -212,15 +214,13 @@ def pack_records(experiment: Path) -> Path:
         for stage in stages:
             read_records(experiment, stage)  # what is damaged is told here, not to whoever gets the folder
         own = {member: path for stage in stages for member, path in _own(experiment, stage).items()}
-        contents = {
-            **_packed(experiment, lambda _: True),
-            **{member: path.read_bytes() for member, path in own.items()},
-        }
-        with replacing(packed) as draft, ZipFile(draft, "w") as archive:
+        contents = {**_packed(experiment), **{member: path.read_bytes() for member, path in own.items()}}
+        # Compressed as one: the runs of a task repeat its rows' numbers and targets, which then cost nothing.
+        with replacing(packed) as draft, tarfile.open(draft, "w:xz", preset=9) as archive:
             for member in sorted(contents):
-                entry = ZipInfo(member)  # dated 1980, whenever its file was written
-                entry.create_system, entry.external_attr = 3, 0o644 << 16  # on Windows, too
-                archive.writestr(entry, contents[member], ZIP_DEFLATED, 9)
+                entry = tarfile.TarInfo(member)  # dated 1970 and nobody's, whoever wrote its file, and when
+                entry.size = len(contents[member])
+                archive.addfile(entry, io.BytesIO(contents[member]))
         for path in own.values():
             path.unlink()
         for folder in {path.parent for path in own.values()}:
@@ -234,15 +234,26 @@ def _own(experiment: Path, stage: Stage) -> dict[str, Path]:
     return {f"{FOLDERS[stage]}/{path.name}": path for path in (experiment / FOLDERS[stage]).glob("*.json")}
 
 
-def _packed(experiment: Path, is_wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """Name, "runs/ID.json" -> content of the packed records that are wanted; empty where none are packed."""
+def _packed(experiment: Path) -> Mapping[str, bytes]:
+    """Name, "runs/ID.json" -> content of the packed records; empty where none are packed."""
     path = experiment / PACKED_FILE
     if not path.is_file():
         return {}
+    facts = path.stat()
+    return _unpacked(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=1)  # records are asked for one by one, and unpacked together
+def _unpacked(path: Path, mtime_ns: int, size: int) -> Mapping[str, bytes]:
+    """Contents of a packed file, as it is at a time; folders and links in it are passed over."""
     try:
-        with ZipFile(path) as archive:
-            return {member: archive.read(member) for member in archive.namelist() if is_wanted(member)}
-    except (OSError, EOFError, ValueError, RuntimeError, BadZipFile, zlib.error) as error:
+        found = {}
+        with tarfile.open(path, "r:xz") as archive:
+            for entry in archive:  # read in their order: going back would unpack all anew
+                if entry.isfile() and (file := archive.extractfile(entry)) is not None:
+                    found[entry.name] = file.read()
+        return found
+    except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
         raise _damaged(path, error) from error
 
 
