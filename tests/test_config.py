@@ -14,6 +14,7 @@ from predgen.config import RunConfig, all_settings, config_from, read_config, wi
 from predgen.errors import ConfigError
 from predgen.registry import Registry
 from predgen.settings import Settings, setting
+from registered import registrations_undone
 
 ALL = all_settings()
 TASKS = {"rationale": "gsm8k", "decimals": "sick", "number_format": "sick", "ordered_last_weight": "gsm8k"}
@@ -208,12 +209,11 @@ class Clashing(Settings):
     pooling: int = setting(1, "Of another kind.")
 
 
-def test_two_components_cannot_have_different_settings_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    for attribute in ("_targets", "_summaries", "_facts", "_settings"):
-        monkeypatch.setattr(registries.losses, attribute, dict(getattr(registries.losses, attribute)))
-    registries.losses.register("clashing", "predgen.losses.sum:SumLoss", "?", settings=Clashing)
-    with pytest.raises(ConfigError, match=r"`pooling` of .*'clashing'"):
-        all_settings()
+def test_two_components_cannot_have_different_settings_of_one_name() -> None:
+    with registrations_undone():
+        registries.losses.register("clashing", "predgen.losses.sum:SumLoss", "?", settings=Clashing)
+        with pytest.raises(ConfigError, match=r"`pooling` of .*'clashing'"):
+            all_settings()
 
 
 def test_aliases_become_the_registered_name() -> None:

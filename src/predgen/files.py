@@ -119,7 +119,7 @@ def replacing(path: Path, *, is_held: bool = False) -> Iterator[Path]:
                 yield draft
                 sync(draft)
                 os.replace(draft, path)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, leaves no draft behind
             with suppress(OSError):
                 draft.unlink()
             raise
@@ -156,7 +156,9 @@ def told_in_words(place: Path, then: str = "", *, only_writes: bool = False) -> 
     """
     try:
         yield
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # safetensors and torch have errors of their own for a full disk; others are raised again
         reason = _reason(error, only_writes)
         if reason is None:
             raise

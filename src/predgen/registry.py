@@ -72,7 +72,7 @@ def load_entry_points() -> None:
     for point in entry_points(group=GROUP):
         try:
             point.load()
-        except Exception as error:
+        except Exception as error:  # whatever that package's code raises
             package = point.dist.name if point.dist else "an installed package"
             raise ConfigError(
                 f"entry point {point.name!r} = {point.value!r} of {package} cannot be imported: {error!r}. Repair that package,"
@@ -92,7 +92,7 @@ def import_modules(names: Iterable[str]) -> None:
     for name in names:
         try:
             import_module(name)
-        except Exception as error:
+        except Exception as error:  # whatever the user's code raises
             raise ConfigError(
                 f"--import {name!r}: {error!r}. Give a module that Python can import from here, such as my_package.my_module."
             ) from error

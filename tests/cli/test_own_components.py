@@ -12,12 +12,13 @@ import yaml
 
 import predgen as library
 from cli_runs import Runs, predgen, refused
-from predgen import registries, registry
+from predgen import registry
 from predgen.compare.plan_file import plan_from
 from predgen.compare.runner import Experiment
 from predgen.compare.workers import LocalWorkers
 from predgen.config import RunConfig, all_settings, config_from
 from predgen.errors import ConfigError
+from registered import registrations_undone
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODULES = [f"own_components.{name}" for name in ("loss", "director", "sampling_mode", "peft_method", "metric", "task")]
@@ -44,13 +45,8 @@ FURTHER = {"max_steps": 2, "batch_size": 4, "p_min": 0.5, "rank": 2}
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package can be imported, and nothing has imported it; afterwards all is as before."""
     monkeypatch.setattr(sys, "path", [*sys.path, str(EXAMPLES)])
-    kinds = registries.by_name().values()
-    before = [{key: dict(value) for key, value in vars(kind).items() if isinstance(value, dict)} for kind in kinds]
-    yield
-    for kind, state in zip(kinds, before, strict=True):
-        vars(kind).update(state)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "own_components"]:
-        del sys.modules[name]
+    with registrations_undone("own_components"):
+        yield
 
 
 @pytest.fixture

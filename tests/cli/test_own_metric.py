@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from cli_runs import PROMPT, Runs, predgen, reviews
-from predgen import registries, registry
+from predgen import registry
 from predgen.compare.plan_file import plan_from
 from predgen.evaluation import rows_to_measure
 from predgen.findings.make import findings
 from predgen.inference.saved import load
+from registered import registrations_undone
 from tiny_experiments import run_plan
 
 MODULE = """
@@ -51,12 +52,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / f"{name}.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    kinds = (registries.metrics, registries.tasks)
-    before = [{key: dict(value) for key, value in vars(kind).items() if isinstance(value, dict)} for kind in kinds]
-    yield name
-    for kind, state in zip(kinds, before, strict=True):
-        vars(kind).update(state)
-    sys.modules.pop(name, None)
+    with registrations_undone(name):
+        yield name
 
 
 def test_own_metric_chooses_in_training_and_has_an_interval_in_evaluate(runs: Runs, own: str, tmp_path: Path) -> None:

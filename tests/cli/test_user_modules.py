@@ -19,6 +19,7 @@ from predgen.compare.workers import LocalWorkers
 from predgen.config import RunConfig, config_from
 from predgen.errors import ConfigError
 from predgen.inference.saved import load
+from registered import registrations_undone
 
 MODULE = '''
 from dataclasses import dataclass
@@ -69,12 +70,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / f"{name}.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    kinds = registries.by_name().values()
-    before = [{key: dict(value) for key, value in vars(kind).items() if isinstance(value, dict)} for kind in kinds]
-    yield name
-    for kind, state in zip(kinds, before, strict=True):
-        vars(kind).update(state)
-    sys.modules.pop(name, None)
+    with registrations_undone(name):
+        yield name
 
 
 def test_import_on_the_command_line(runs: Runs, own: str, tmp_path: Path) -> None:

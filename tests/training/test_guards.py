@@ -22,6 +22,7 @@ from predgen.training.checkpoints import WEIGHTS, checkpoints
 from predgen.training.loop import PredictionTrainer, trainable_state
 from predgen.training.prepare import TrainingData
 from predgen.training.run import train
+from registered import registrations_undone
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_run
 
 
@@ -44,12 +45,10 @@ class NanAfterFour(JointLoss):
 def nan_loss(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Register `NanAfterFour`, as a user would, for one test."""
     monkeypatch.setattr(NanAfterFour, "calls", 0)
-    names = dict(registries.losses._targets), dict(registries.losses._summaries)
-    monkeypatch.setattr(registries.losses, "_targets", names[0])
-    monkeypatch.setattr(registries.losses, "_summaries", names[1])
     monkeypatch.setattr("predgen.losses.sum.NanAfterFour", NanAfterFour, raising=False)
-    registries.losses.register("nan_after_four", "predgen.losses.sum:NanAfterFour", "broken on purpose")
-    yield "nan_after_four"
+    with registrations_undone():
+        registries.losses.register("nan_after_four", "predgen.losses.sum:NanAfterFour", "broken on purpose")
+        yield "nan_after_four"
 
 
 def assert_finite_checkpoint(run: Path, name: str) -> None:

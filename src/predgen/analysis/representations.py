@@ -7,6 +7,7 @@ writes greedily. All are last hidden states, after the final norm.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ MOST_TOKENS = 16
 """m_max where none is given: content tokens of an answer beyond these are left out (rationales of math answers)."""
 
 Vectors = npt.NDArray[np.float32]
+T = TypeVar("T")
 OnBatch = Callable[[int], None] | None
 
 
@@ -134,7 +136,8 @@ def pooled_states(
         states, mask = trained.model.prompt_states(batch, prefix)
         return list(pool(states, mask, pooling).cpu().numpy())
 
-    return _finite(np.stack(_run(trained, rows, run, on_batch)), rows)
+    vectors = _run(trained, rows, run, on_batch)
+    return _finite(np.stack(vectors), rows)
 
 
 def prompt_states(trained: TrainedModel, rows: Sequence[Encoded], slots: int, on_batch: OnBatch = None) -> TokenStates:
@@ -189,9 +192,9 @@ def _stacked(found: list[tuple[Vectors, npt.NDArray[np.bool_]]], rows: Sequence[
 def _run(
     trained: TrainedModel,
     rows: Sequence[Encoded],
-    run: Callable[[Batch, SharedPrefix | None], list],  # type: ignore[type-arg]
+    run: Callable[[Batch, SharedPrefix | None], list[T]],
     on_batch: OnBatch,
-) -> list:  # type: ignore[type-arg]
+) -> list[T]:
     """Run rows in batches of the run's own size."""
     if not rows:
         raise DataError("there are no rows to analyse. Give a file or a split with rows.")

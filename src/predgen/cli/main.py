@@ -42,7 +42,7 @@ def _usage_in_line() -> Iterator[None]:
     """Write out what a reader would not see of an error that typer prints."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # raised again: typer's copy of click has no public name for its errors
         if isinstance(error, _USAGE_ERROR) and error.message:
             error.message = in_line(error.message)
         raise
@@ -70,7 +70,7 @@ class Command(TyperCommand):
             rest = super().parse_args(ctx, args)
             LATER.set({option.name: ctx.params.pop(option.name) for option in later})
             return rest
-        except Exception as error:
+        except Exception as error:  # raised again
             if hasattr(error, "option_name") and hasattr(
                 error, "possibilities"
             ):  # click's NoSuchOption, wherever it lives

@@ -79,7 +79,7 @@ def _tried(check: Any, backbone: Backbone, row: Tensor, alone: Tensor) -> str | 
     """What a check says, or what the model's code raised in it: on that way it cannot be run."""
     try:
         found: str | None = check(backbone, row, alone)
-    except Exception as refusal:
+    except Exception as refusal:  # whatever a model's code raises
         return reason_of(refusal)
     return found
 

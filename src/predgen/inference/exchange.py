@@ -85,7 +85,7 @@ def _exchange(staging: Path, folder: Path) -> None:
         _move((MANIFEST, *PARTS), folder, leaving)
         os.replace(leaving, staging / _OLD)
         _move((*PARTS, MANIFEST), staging, folder)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, brings the old files back
         _undo(staging, folder)
         raise
 

@@ -129,7 +129,7 @@ class PredictionTrainer(Trainer):
         total = torch.stack([batch.weight.sum() for batch in batches]).sum().to(device)
         return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
-    def floating_point_ops(self, inputs: Batch) -> int:  # type: ignore[override]
+    def floating_point_ops(self, inputs: Batch) -> int:  # type: ignore[override]  # Trainer hands on what its collator returns
         """Nothing: Trainer would look for the ids of a model of its own in the batch."""
         return 0
 
@@ -157,7 +157,7 @@ class PredictionTrainer(Trainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Batch,  # type: ignore[override]
+        inputs: Batch,  # type: ignore[override]  # as above
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
@@ -213,7 +213,7 @@ class PredictionTrainer(Trainer):
         Private to Trainer: of its hooks only this one is called between the gradients and the step with the norm in hand;
         callbacks (`on_pre_optimizer_step`) see gradients that were clipped by it already.
         """
-        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]  # transformers
         if norm is not None and not math.isfinite(float(norm)):
             raise TrainingError(self.stopped(f"the gradient norm is {float(norm)}"))
         return norm
