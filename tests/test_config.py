@@ -1,5 +1,6 @@
 """Settings: defaults, ranges, types, names, sources and YAML files."""
 
+import copy
 import dataclasses
 import itertools
 import pickle
@@ -59,6 +60,9 @@ def test_defaults_survive_the_checks_unchanged() -> None:
 def test_configuration_travels_between_processes() -> None:
     config = make(peft="melora", melora_blocks=2)
     again = pickle.loads(pickle.dumps(config))
+    assert (again.melora_blocks, again.p_max, copy.deepcopy(config).rank) == (2, 1.0, 1)
+    with pytest.raises(AttributeError, match="nonsense"):
+        again.nonsense  # noqa: B018
     assert again == config
     assert again.to_dict() == config.to_dict()
     assert again.component(registries.peft_methods).registry is registries.peft_methods

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from predgen import registries
 from predgen.cli.options import plain
-from predgen.config import Listed, all_settings
+from predgen.components import Listed
+from predgen.config import all_settings
 from predgen.core import FileSpec, TaskSpec
 from predgen.registry import Registry
 from predgen.settings import Setting, declared

@@ -10,7 +10,7 @@ it would have no effect, and nobody would notice.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -57,33 +57,38 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
-    """A setting with the components that have it.
+class Listed:
+    """A setting as flags, YAML and docs show it.
 
     Attributes:
-        setting: As the first of them declares it.
-        registry: Their registry.
-        defaults: Name of each of them -> its default.
+        setting: As it was declared; by the first of the components that have it.
+        registry: Their registry; None: every run has it.
+        defaults: Name of each component that has it -> its default.
     """
 
     setting: Setting
-    registry: Registry
-    defaults: Mapping[str, Any]
+    registry: Registry | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What its components are, as their registry says it; empty: every run has it."""
+        return self.registry.kind if self.registry else ""
 
     @property
     def group(self) -> str:
         """Heading under which flags and docs show it."""
-        return self.setting.group or self.registry.kind.capitalize()
+        return self.setting.group or self.kind.capitalize()
 
     @property
     def owners(self) -> list[str]:
-        """The components that have it."""
+        """The components that have it; none: every run has it."""
         return list(self.defaults)
 
     @property
     def default(self) -> Any:  # noqa: ANN401
         """The default, where all owners have the same; else None."""
-        values = list(self.defaults.values())
+        values = list(self.defaults.values()) or [self.setting.default]
         return values[0] if all(value == values[0] for value in values) else None
 
 
@@ -156,24 +161,24 @@ def filled(components: Mapping[str, Component]) -> dict[str, Any]:
     return values
 
 
-def owned() -> dict[str, Owned]:
+def owned() -> dict[str, Listed]:
     """Return every setting that components have, by name.
 
     Raises:
         ConfigError: If components of two registries have settings of one name.
     """
-    found: dict[str, Owned] = {}
+    found: dict[str, Listed] = {}
     for registry in registries.by_name().values():
         for name in registry:
             for one in declared(registry.settings_of(name)).values():
                 known = found.get(one.name)
                 if known is not None and known.registry is not registry:
                     raise ConfigError(
-                        f"setting `{one.name}` of {registry.kind} {name!r} is one of {known.registry.kind}"
+                        f"setting `{one.name}` of {registry.kind} {name!r} is one of {known.kind}"
                         f" {known.owners[0]!r}, too. Give it another name, such as `{name}_{one.name}`."
                     )
                 defaults = {**(known.defaults if known else {}), name: one.default}
-                found[one.name] = Owned(known.setting if known else one, registry, defaults)
+                found[one.name] = Listed(known.setting if known else one, registry, defaults)
     return found
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from predgen import registries
-from predgen.components import CODECS, Component, Owned, filled, flat, owned, reaches, resolve, value_of
+from predgen.components import CODECS, Component, Listed, filled, flat, owned, reaches, resolve, value_of
 from predgen.errors import ConfigError
 from predgen.registry import Registry, near_matches
-from predgen.settings import Setting, Settings, declared, setting
+from predgen.settings import Settings, declared, setting
 
 TARGET_TRANSFORMS = ("none", "log", "quantile")
 
@@ -115,7 +115,9 @@ class RunConfig(Settings):
 
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401
             """Own settings of the chosen components, as given or at their defaults, read like all others."""
-            values = flat(self.__dict__.get("components", {}))
+            # Not before all fields are there (`own` comes last), nor for what is looked for on the way to the components.
+            is_ready = "own" in self.__dict__ and name not in ("components", "task_kind") and not name.startswith("__")
+            values = flat(self.components) if is_ready else {}
             if name in values:
                 return values[name]
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
@@ -151,12 +153,12 @@ class RunConfig(Settings):
             kept[name] = value
         object.__setattr__(self, "own", kept)
 
-    def _useless(self, name: str, value: Any, owner: Owned) -> str:  # noqa: ANN401
+    def _useless(self, name: str, value: Any, listed: Listed) -> str:  # noqa: ANN401
         """Say that no chosen component has a setting."""
-        chosen = self.components.get(owner.registry.kind)
-        here = f"{owner.registry.kind} {chosen.name!r} has no such setting" if chosen else f"method {self.method!r} has no {owner.registry.kind}"
-        have = f"{', '.join(owner.owners)} {'have' if len(owner.owners) > 1 else 'has'} it"
-        return f"`{name}` is {value!r}, but {here}; {owner.registry.kind} {have}. Leave it out, or choose another."
+        kind, chosen = listed.kind, self.components.get(listed.kind)
+        here = f"{kind} {chosen.name!r} has no such setting" if chosen else f"method {self.method!r} has no {kind}"
+        have = f"{', '.join(listed.owners)} {'have' if len(listed.owners) > 1 else 'has'} it"
+        return f"`{name}` is {value!r}, but {here}; {kind} {have}. Leave it out, or choose another."
 
     def component(self, registry: Registry) -> Component | None:
         """Return the component that is chosen from a registry; None where there is none."""
@@ -206,31 +208,13 @@ class RunConfig(Settings):
         return {**super().to_dict(), **flat(self.components)}
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A setting as flags, YAML and docs show it.
-
-    Attributes:
-        setting: What was declared.
-        group: Heading.
-        owners: Components that have it; empty: every run has it.
-        default: Its default; None where there is none, or not one for all owners.
-    """
-
-    setting: Setting
-    group: str
-    owners: tuple[str, ...] = ()
-    default: Any = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-
 def all_settings() -> dict[str, Listed]:
     """Return every setting, by name: those that every run has, then those of components."""
-    found = {name: Listed(one, one.group, (), one.default) for name, one in declared(RunConfig).items()}
-    for name, own in owned().items():
+    found = {name: Listed(one) for name, one in declared(RunConfig).items()}
+    for name, listed in owned().items():
         if name in found:
-            raise ConfigError(f"setting `{name}` of {own.registry.kind} {own.owners[0]!r} is one that every run has. Give it another name, such as `{own.owners[0]}_{name}`.")
-        found[name] = Listed(own.setting, own.group, tuple(own.owners), own.default, own.defaults)
+            raise ConfigError(f"setting `{name}` of {listed.kind} {listed.owners[0]!r} is one that every run has. Give it another name, such as `{listed.owners[0]}_{name}`.")
+        found[name] = listed
     return found
 
 

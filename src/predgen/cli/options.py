@@ -14,7 +14,8 @@ import typer
 from predgen import registries
 from predgen.cli.errors import readable_errors
 from predgen.cli.say import say
-from predgen.config import Listed, RunConfig, all_settings, config_from, read_config, without_useless
+from predgen.components import Listed
+from predgen.config import RunConfig, all_settings, config_from, read_config, without_useless
 from predgen.errors import ConfigError
 from predgen.registry import Registry, import_modules
 
