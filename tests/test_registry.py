@@ -135,3 +135,8 @@ def test_a_meaning_counts_only_where_it_is_known(shapes: Registry) -> None:
 
 def test_a_word_of_a_name_is_enough() -> None:
     assert close_names("rate", ["loss", "learning_rate"]) == ["learning_rate"]
+
+
+def test_settings_named_as_in_the_first_version_say_how_they_are_declared_now() -> None:
+    with pytest.raises(ConfigError, match="`settings=`"):
+        Registry("shape").register("square", "math:sqrt", "four equal sides", facts={"settings": {"rank": 8}})

@@ -149,6 +149,11 @@ class Registry:
         for text in (target, declared or ":"):
             if text.count(":") != 1:
                 raise ConfigError(f"target {text!r} of {self.kind} {name!r} must look like 'module:object'.")
+        if "settings" in (facts or {}):
+            raise ConfigError(
+                f"`facts` of {self.kind} {name!r} name settings, as in 0.1: give them as `settings=`, a dataclass derived from"
+                " `predgen.settings.Settings`."
+            )
         for key in (name, *aliases):
             if key in self and self._targets.get(self._aliases.get(key, key)) != target:
                 raise ConfigError(f"{self.kind} {key!r} is already registered; choose another name.")
