@@ -156,9 +156,7 @@ def told_in_words(place: Path, then: str = "", *, only_writes: bool = False) -> 
     """
     try:
         yield
-    except (
-        Exception
-    ) as error:  # safetensors and torch have errors of their own for a full disk; others are raised again
+    except Exception as error:  # that of a full disk has many classes; others are raised again
         reason = _reason(error, only_writes)
         if reason is None:
             raise
