@@ -19,12 +19,12 @@ from predgen.core import Target
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
+from predgen.engine.base_model import load_base
 from predgen.inference.batching import predict_encoded
-from predgen.inference.exchange import MANIFEST
 from predgen.models.base import ModelSetup
-from predgen.models.base_model import load_base
 from predgen.peft_methods.base import apply_peft
 from predgen.sampling.draws import SamplingPlan
+from predgen.saved.exchange import MANIFEST
 from predgen.target_scale import TargetScale
 
 Call = Callable[[], object]

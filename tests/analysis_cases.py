@@ -15,9 +15,9 @@ from predgen.codecs.base import Codec
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.encode import Encoded, Encoder
+from predgen.engine.base_model import BaseModel
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import PredictionModel
-from predgen.models.base_model import BaseModel
 from tokenizers_for_tests import char_level
 
 PROMPT = "R: {text}\nA:"

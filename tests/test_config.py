@@ -13,7 +13,7 @@ import pytest
 from predgen import registries
 from predgen.config import RunConfig, all_settings, config_from, read_config, without_useless
 from predgen.errors import ConfigError
-from predgen.registry import Registry
+from predgen.lookup import Registry
 from predgen.settings import Settings, setting
 from registered import registrations_undone
 

@@ -17,7 +17,7 @@ import typer
 
 from predgen import registries
 from predgen.config import all_settings, config_from
-from predgen.registry import Registry
+from predgen.lookup import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -30,11 +30,11 @@ LEVELS = [
         "errors",
         "escaping",
         "figures",
-        "registry",
+        "lookup",
+        "near_names",
         "registries",
         "config",
         "plain_data",
-        "presets",
         "files",
         "progress",
         "settings",
@@ -42,11 +42,12 @@ LEVELS = [
         "terminal",
         "threads",
     },
-    {"codecs", "tasks", "metrics", "records", "weights"},
+    {"codecs", "tasks", "metrics", "paper", "records", "weights"},
     {"data", "losses", "engine", "peft_methods"},
     {"directors"},
     {"sampling"},
     {"models"},
+    {"saved"},
     {"inference"},
     {"training"},
     {"baselines", "estimators", "evaluation"},
@@ -135,6 +136,57 @@ def test_imports_come_from_lower_levels_only() -> None:
 )
 def test_import_check_sees_what_it_should(source: str, module: str, n_wrong: int) -> None:
     assert len(forbidden_imports(source, module, is_package=module == "predgen.models")) == n_wrong
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> the modules of the package that it imports, at its top or inside functions."""
+    graph: dict[str, set[str]] = {module_name(path): set() for path in FILES}
+    for path in FILES:
+        module, is_package = module_name(path), path.name == "__init__.py"
+        tree = ast.parse(source_of(path))
+        names = [
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        ]
+        graph[module] = {*imported_modules(tree, module, is_package), *names} & graph.keys() - {module}
+    return graph
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Return modules that import each other in a circle; none where there is none."""
+    left = {module: set(imports) for module, imports in graph.items()}
+    while ready := [module for module, imports in left.items() if not imports & left.keys()]:
+        for module in ready:
+            del left[module]
+    return sorted(left)  # what is left imports something that is left
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_inside_functions() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c"]
+    assert circle_in(import_graph()) == []
+
+
+def public_definitions(tree: ast.Module) -> Iterator[str]:
+    """Yield the public names that a module defines at its top."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+        for target in targets:
+            name = getattr(target, "name", getattr(target, "id", "_"))
+            if not name.startswith("_"):
+                yield name
+
+
+def test_a_public_name_means_one_thing_and_no_module_is_named_like_pythons_own() -> None:
+    places: dict[str, set[str]] = {}
+    for path in FILES:
+        for name in public_definitions(ast.parse(source_of(path))):
+            places.setdefault(name, set()).add(module_name(path))
+    assert len(places) > 3 * len(FILES), "the search finds no names any more"
+    assert {name: sorted(where) for name, where in places.items() if len(where) > 1} == {}
+    assert [module_name(path) for path in FILES if path.stem in sys.stdlib_module_names] == []
 
 
 def test_files_are_short_and_say_what_they_hold() -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from predgen import registries
-from predgen.cli.options import plain
+from predgen.cli.options import plain_value
 from predgen.components import Listed
 from predgen.config import all_settings
 from predgen.core import FileSpec, TaskSpec
-from predgen.registry import Registry
+from predgen.lookup import Registry
 from predgen.settings import Setting, declared
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -59,7 +59,7 @@ def peft_table() -> str:
     for name in registries.peft_methods:
         facts = registries.peft_methods.facts(name)
         own = declared(registries.peft_methods.settings_of(name))
-        settings = ", ".join(f"`{key}` {plain(one.default)}" for key, one in own.items())
+        settings = ", ".join(f"`{key}` {plain_value(one.default)}" for key, one in own.items())
         rows.append(
             [code(name), registries.peft_methods.summary(name), code(facts["formula"]), facts["count"], settings]
         )
@@ -205,8 +205,10 @@ def config_table() -> str:
 def _default(listed: Listed) -> str:
     """A default as it is written in YAML, or that of each owner; nothing where there is none."""
     if listed.default is not None:
-        return code(plain(listed.default))
-    return ", ".join(f"{owner} {code(plain(value))}" for owner, value in listed.defaults.items() if value is not None)
+        return code(plain_value(listed.default))
+    return ", ".join(
+        f"{owner} {code(plain_value(value))}" for owner, value in listed.defaults.items() if value is not None
+    )
 
 
 def _owners(listed: Listed) -> str:

@@ -19,12 +19,12 @@ from predgen.codecs.number import NumberCodec
 from predgen.core import MAX_NODES
 from predgen.engine.answer_tree import shared_head
 from predgen.engine.backbone import Backbone
+from predgen.engine.base_model import BaseModel, load_base
 from predgen.engine.expansion import expand
 from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.tree_pass import TreePass
 from predgen.errors import CodecError
 from predgen.models.answers import distribution_of_expansion
-from predgen.models.base_model import BaseModel, load_base
 from predgen.target_scale import TargetScale
 
 _T = TypeVar("_T")

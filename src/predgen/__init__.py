@@ -9,7 +9,7 @@ _EXPORTS = {
     "PredGenClassifier": "predgen.estimators",
     "PredGenRegressor": "predgen.estimators",
     "RunConfig": "predgen.config",
-    "load": "predgen.inference.saved",
+    "load": "predgen.inference.trained",
     "train": "predgen.training.run",
 }
 __all__ = ["PredGenClassifier", "PredGenRegressor", "RunConfig", "__version__", "load", "train"]

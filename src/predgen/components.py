@@ -16,7 +16,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.errors import ConfigError
-from predgen.registry import Registry
+from predgen.lookup import Registry
 from predgen.settings import Setting, Settings, declared
 
 CODECS = {"classification": "label", "regression": "number", "math": "answer"}

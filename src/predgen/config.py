@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from predgen import registries
 from predgen.components import CODECS, Component, Listed, filled, flat, owned, reaches, resolve, value_of
 from predgen.errors import ConfigError
-from predgen.registry import Registry, near_matches
+from predgen.lookup import Registry
+from predgen.near_names import near_matches
 from predgen.settings import Settings, declared, setting
 
 TARGET_TRANSFORMS = ("none", "log", "quantile")

@@ -13,6 +13,9 @@ Kind = Literal["classification", "regression", "math"]
 Form = Literal["paper", "cloze"]
 Label = str | int | bool
 
+ANSWER_TOLERANCE = "1e-4"
+"""Two math answers that differ by less are the same (paper, appendix F: "less than 0.0001")."""
+
 MAX_NODES = 1000
 """Most nodes of a number grid to expand per row: all of a grid of 4,000 numbers (`codecs.significant.MAX_FIXED_NUMBERS`)."""
 

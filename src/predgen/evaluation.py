@@ -20,7 +20,7 @@ from predgen.inference.trained import TrainedModel, count_flags
 from predgen.metrics.base import metrics_of
 from predgen.metrics.measure import measure, measure_intervals
 from predgen.models.base import PLAIN
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 from predgen.training.prepare import load_data, load_split
 
 

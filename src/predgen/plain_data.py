@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
-MOST_BYTES = 1 << 24
+MOST_JSON_BYTES = 1 << 24
 _MOST_YAML_BYTES = 1 << 20  # settings; YAML is read a hundred times slower than JSON
 MOST_DEPTH = 32  # a manifest needs 7
 MOST_CHARACTERS = 1 << 20  # of one text; a prompt template is the longest
@@ -35,7 +35,7 @@ def read_json(
     path: Path,
     kind: Any,  # noqa: ANN401  (a class, or a generic alias, which is none)
     *,
-    most_bytes: int = MOST_BYTES,
+    most_bytes: int = MOST_JSON_BYTES,
     error: type[PredgenError] = SavedModelError,
     repair: str = "Copy the file again.",
 ) -> Any:  # noqa: ANN401

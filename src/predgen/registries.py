@@ -8,7 +8,7 @@ Example:
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from predgen.registry import Registry
+from predgen.lookup import Registry
 
 # Facts of a method: whether it writes its answers, with a codec.
 methods = Registry("method")
@@ -79,7 +79,7 @@ mi_estimators.register("ksg", "predgen.analysis.estimators.ksg:Ksg", "nearest ne
 mi_estimators.register("classifier", "predgen.analysis.estimators.classifier:Classifier", "H(Y) minus a linear readout's held-out cross-entropy")
 
 presets = Registry("preset")
-presets.register("paper", "predgen.presets:paper", "the PredGen paper's settings per task (Table 3)")
+presets.register("paper", "predgen.paper.presets:paper", "the PredGen paper's settings per task (Table 3)")
 
 tasks = Registry("task")
 tasks.register("boolq", "predgen.tasks.boolq:BOOLQ", "yes/no questions, without the passage, 2 classes")

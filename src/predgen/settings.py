@@ -15,7 +15,8 @@ from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from predgen.errors import ConfigError
-from predgen.registry import Registry, near_matches
+from predgen.lookup import Registry
+from predgen.near_names import near_matches
 
 
 def setting(

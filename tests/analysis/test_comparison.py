@@ -10,9 +10,16 @@ import pytest
 
 from analysis_cases import discrete, measured_run
 from predgen.analysis import comparison
-from predgen.analysis.comparison import MeanInformation, cells_of, differences, mean_with_error, measure, shuffled
+from predgen.analysis.comparison import (
+    MeanInformation,
+    cells_of,
+    differences,
+    mean_with_error,
+    measure_information,
+    shuffled,
+)
 from predgen.analysis.estimators.ksg import Ksg
-from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, Settings
+from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, MiSettings
 from predgen.analysis.store import Store
 from predgen.errors import ConfigError, DataError
 
@@ -21,11 +28,11 @@ RUNS = [
     measured_run("two", "generator", 0.6),
     measured_run("three", "predgen", 0.95),
 ]
-KSG = Settings(("ksg",), components=1)
+KSG = MiSettings(("ksg",), components=1)
 
 
 def test_known_information_comes_out_in_order_and_controls_near_zero(tmp_path: Path) -> None:
-    cells = cells_of(RUNS, KSG, measure(RUNS, KSG, Store(tmp_path)))
+    cells = cells_of(RUNS, KSG, measure_information(RUNS, KSG, Store(tmp_path)))
     assert len(cells) == 9
     for rho, method in ((0.3, "predictor"), (0.6, "generator"), (0.95, "predgen")):
         at = {cell.what: cell for cell in cells if cell.method == method}
@@ -46,7 +53,7 @@ def test_known_information_comes_out_in_order_and_controls_near_zero(tmp_path: P
 
 def test_estimates_are_the_estimators_own(tmp_path: Path) -> None:
     settings = replace(KSG, components=3, seeds=(1,), sweep=(1, 3))
-    found = measure(RUNS[:1], settings, Store(tmp_path))
+    found = measure_information(RUNS[:1], settings, Store(tmp_path))
     z, y = RUNS[0].arrays[TRAINED], RUNS[0].outcomes
     by_key = {(r["what"], r["components"]): r["nats"] for r in found["one", "ksg"]}
     assert by_key.keys() == {(what, k) for what in (TRAINED, RANDOM, SHUFFLED) for k in (1, 3)}
@@ -58,7 +65,7 @@ def test_estimates_are_the_estimators_own(tmp_path: Path) -> None:
 
 def test_classes_are_measured_as_classes(tmp_path: Path) -> None:
     runs = [discrete(run) for run in RUNS]
-    cells = cells_of(runs, KSG, measure(runs, KSG, Store(tmp_path)))
+    cells = cells_of(runs, KSG, measure_information(runs, KSG, Store(tmp_path)))
     trained = {cell.method: cell.nats for cell in cells if cell.what == TRAINED}
     assert trained["predictor"] < trained["generator"] < trained["predgen"] < math.log(2) + 0.05
 
@@ -115,7 +122,7 @@ def test_what_is_not_above_its_controls_keeps_nothing(what: str) -> None:
 
 def test_runs_of_one_method_are_averaged(tmp_path: Path) -> None:
     runs = [measured_run("a", "predgen", 0.5), measured_run("b", "predgen", 0.9)]
-    found = measure(runs, KSG, Store(tmp_path))
+    found = measure_information(runs, KSG, Store(tmp_path))
     cell = next(cell for cell in cells_of(runs, KSG, found) if cell.what == TRAINED)
     values = [r["nats"] for label in "ab" for r in found[label, "ksg"] if r["what"] == TRAINED]
     assert (cell.runs, cell.nats) == (2, pytest.approx(np.mean(values)))
@@ -142,39 +149,39 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_a_stopped_analysis_goes_on(tmp_path: Path, counted: list[Any]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        measure(RUNS, KSG, Store(tmp_path))
-    found = measure(RUNS, KSG, Store(tmp_path))
+        measure_information(RUNS, KSG, Store(tmp_path))
+    found = measure_information(RUNS, KSG, Store(tmp_path))
     assert len(counted) == 4 + 6  # three were kept, one was lost
-    assert measure(RUNS, KSG, Store(tmp_path)) == found
+    assert measure_information(RUNS, KSG, Store(tmp_path)) == found
     assert len(counted) == 10
-    measure(RUNS, replace(KSG, sweep=(2,)), Store(tmp_path))
+    measure_information(RUNS, replace(KSG, sweep=(2,)), Store(tmp_path))
     assert len(counted) == 10 + 9  # only what is new
 
 
 def test_estimates_of_another_run_are_refused(tmp_path: Path) -> None:
-    measure(RUNS[:1], KSG, Store(tmp_path))
+    measure_information(RUNS[:1], KSG, Store(tmp_path))
     other = replace(RUNS[0], made_with={**RUNS[0].made_with, "rows": "others"})
     with pytest.raises(
         ConfigError, match=r"'one.ksg.json' was made with other settings \(rows 'r' -> 'others'\)|one.ksg"
     ):
-        measure([other], KSG, Store(tmp_path))
+        measure_information([other], KSG, Store(tmp_path))
 
 
 def test_what_an_estimator_refuses_is_said(tmp_path: Path) -> None:
     run = replace(RUNS[0], arrays={**RUNS[0].arrays, TRAINED: np.zeros((400, 1))})
     with pytest.raises(DataError, match="estimator 'ksg' got a `z` whose column 0 is constant"):
-        measure([run], KSG, Store(tmp_path))
+        measure_information([run], KSG, Store(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings(()), "`estimators` is empty"),
-        (Settings(("ksg",), seeds=()), "`seeds` is empty"),
-        (Settings(("ksg",), components=0), "`components` is 0, but at least 1 component is needed"),
-        (Settings(("ksg",), sweep=(4, 0)), "`components` is 0"),
+        (MiSettings(()), "`estimators` is empty"),
+        (MiSettings(("ksg",), seeds=()), "`seeds` is empty"),
+        (MiSettings(("ksg",), components=0), "`components` is 0, but at least 1 component is needed"),
+        (MiSettings(("ksg",), sweep=(4, 0)), "`components` is 0"),
     ],
 )
-def test_settings_that_measure_nothing_are_refused(settings: Settings, message: str) -> None:
+def test_settings_that_measure_nothing_are_refused(settings: MiSettings, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings.check()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from analysis_cases import discrete, measured_run
-from predgen.analysis.comparison import MeanInformation, cells_of, measure
+from predgen.analysis.comparison import MeanInformation, cells_of, measure_information
 from predgen.analysis.heatmaps import AnswerMap, HeatMap
 from predgen.analysis.pictures import draw_comparison, draw_heat_map, draw_sweep
-from predgen.analysis.runs import Settings
+from predgen.analysis.runs import MiSettings
 from predgen.analysis.store import Store
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,8 +31,8 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[MeanInformation]:
         for method in ("predictor", "generator", "predgen")
     ]
     runs = [discrete(run) if run.task == "words" else run for run in runs]
-    settings = Settings(("ksg",), components=2, sweep=(1, 2, 4))
-    return cells_of(runs, settings, measure(runs, settings, Store(tmp_path_factory.mktemp("out"))))
+    settings = MiSettings(("ksg",), components=2, sweep=(1, 2, 4))
+    return cells_of(runs, settings, measure_information(runs, settings, Store(tmp_path_factory.mktemp("out"))))
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2])

@@ -9,10 +9,10 @@ import pytest
 from analysis_cases import encoded_rows, measured_run, trained_model
 from method_cases import Case, examples
 from predgen.analysis import processing
-from predgen.analysis.comparison import checks_of, measure
+from predgen.analysis.comparison import checks_of, measure_information
 from predgen.analysis.processing import OF_Z, OWN, Check, part, processed, whole
 from predgen.analysis.rows import RunRows
-from predgen.analysis.runs import Settings
+from predgen.analysis.runs import MiSettings
 from predgen.analysis.store import Store
 
 CASES = [
@@ -69,8 +69,10 @@ def test_checks_find_what_grows_beyond_error(tmp_path: Path) -> None:
         part(4, "first", OWN): np.zeros((len(z), 0)),
     }
     run = replace(run, arrays=arrays)
-    settings = Settings(("ksg",), components=4, processing=True)
-    checks = {(c.g, c.kind): c for c in checks_of([run], settings, measure([run], settings, Store(tmp_path)))}
+    settings = MiSettings(("ksg",), components=4, processing=True)
+    checks = {
+        (c.g, c.kind): c for c in checks_of([run], settings, measure_information([run], settings, Store(tmp_path)))
+    }
     assert checks.keys() == {("mean", OF_Z), ("last", OF_Z), ("first", OWN)}
     assert checks["mean", OF_Z].is_broken
     assert checks["mean", OF_Z].part > 0.6

@@ -11,11 +11,11 @@ from method_cases import TOLERANCE, Case, examples, sequential
 from predgen.analysis.representations import (
     MOST_TOKENS,
     answer_slots,
-    answer_states,
     pooled_states,
     prompt_states,
     represent,
     with_random_weights,
+    written_states,
 )
 from predgen.data.collate import Batch, collate
 from predgen.errors import ConfigError, DataError, ModelError
@@ -41,7 +41,7 @@ def test_answers_states_are_those_of_whole_sequences(case: Case, family: str) ->
     assert codec is not None
     slots = answer_slots(trained)
     assert slots == min(MOST_TOKENS, codec.max_tokens - 1)
-    found = answer_states(trained, rows, slots)
+    found = written_states(trained, rows, slots)
     assert found.states.shape == (4, slots, 32)
     for row, states, mask in zip(rows, found.states, found.mask, strict=True):
         tokens, plain = written_plainly(trained.model, codec, row.prompt_ids)

@@ -8,7 +8,7 @@ import pytest
 from predgen import registries
 from predgen.analysis import self_check as module
 from predgen.analysis.self_check import CheckRow, channels, estimate_once, n_estimates, self_check
-from predgen.registry import Registry
+from predgen.lookup import Registry
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from predgen.analysis.words import field_tokens, labels_of, token_texts
+from predgen.analysis.words import field_tokens, token_labels, token_texts
 from predgen.core import Example
 from predgen.data.encode import Encoder
-from predgen.models.base_model import load_tokenizer
+from predgen.engine.base_model import load_tokenizer
 from tokenizers_for_tests import gpt2_like, llama2_like
 
 TEXTS = ["a funny film,\nisn't it?", "naïve café 中文 🙂🙂 end", "🙂", "100.5 % $x_1$", ""]
@@ -29,7 +29,7 @@ def test_texts_join_to_the_decoded_text(make: Any, text: str, embedded: AutoToke
     decoded = tokenizer.decode(ids)
     assert "".join(texts) == decoded
     assert "\N{REPLACEMENT CHARACTER}" not in decoded
-    assert len(labels_of(texts)) == len(ids)
+    assert len(token_labels(texts)) == len(ids)
 
 
 def test_characters_of_several_tokens_stand_at_the_last_of_them() -> None:
@@ -37,7 +37,7 @@ def test_characters_of_several_tokens_stand_at_the_last_of_them() -> None:
     ids = tokenizer.encode("a🙂b", add_special_tokens=False)
     assert len(ids) == 6  # four bytes, a token each
     assert token_texts(tokenizer, ids) == ["a", "", "", "", "🙂", "b"]
-    assert labels_of(token_texts(tokenizer, ids)) == ["a", "…", "…", "…", "🙂", "b"]
+    assert token_labels(token_texts(tokenizer, ids)) == ["a", "…", "…", "…", "🙂", "b"]
 
 
 def test_cut_characters_are_shown_as_they_are() -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
 from predgen.cli.errors import readable_errors
 from predgen.data.sources import read_rows
-from predgen.inference.manifest import read_manifest
+from predgen.saved.manifest import read_manifest
 
 
 def train_on(runs: Runs, data: Path, out: Path, target: str = "label", kind: str = "classification") -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from cli_runs import Runs, flat, predgen, refused, reviews, write_csv
 from predgen.evaluation import evaluate, rows_to_measure
-from predgen.inference.manifest import read_manifest
-from predgen.inference.saved import load
+from predgen.inference.trained import load
+from predgen.saved.manifest import read_manifest
 
 
 def test_validation_of_a_file_run_as_measured_in_training(runs: Runs, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 import predgen as library
 from cli_runs import Runs, predgen, refused
-from predgen import registry
+from predgen import lookup
 from predgen.compare.plan_file import plan_from
 from predgen.compare.runner import Experiment
 from predgen.compare.workers import LocalWorkers
@@ -106,7 +106,7 @@ def test_on_the_command_line(runs: Runs, data_dir: Path, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("importable")
 def test_from_python_yaml_and_after_reloading(runs: Runs, data_dir: Path, tmp_path: Path) -> None:
-    registry.import_modules(MODULES)
+    lookup.import_modules(MODULES)
     given = {**CHOSEN, **OWN, **FURTHER, "data_dir": str(data_dir), "model": str(runs.base)}
     config = RunConfig(**given)
     check(config)
@@ -125,7 +125,7 @@ def test_from_python_yaml_and_after_reloading(runs: Runs, data_dir: Path, tmp_pa
 
 @pytest.mark.usefixtures("importable")
 def test_in_the_workers_of_compare(runs: Runs, data_dir: Path, tmp_path: Path) -> None:
-    registry.import_modules(MODULES)
+    lookup.import_modules(MODULES)
     of_method = ("loss", "director", "sampling", "director_share", "hidden_units", "gold_tokens")
     given = {**CHOSEN, **OWN}
     variants = [{"name": "ours", "method": "predgen", **{name: given[name] for name in of_method}}]
@@ -145,16 +145,16 @@ def test_in_the_workers_of_compare(runs: Runs, data_dir: Path, tmp_path: Path) -
 
 @pytest.mark.usefixtures("importable")
 def test_by_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [importlib.metadata.EntryPoint(name, name, registry.GROUP) for name in MODULES]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
-    registry.load_entry_points.cache_clear()
+    points = [importlib.metadata.EntryPoint(name, name, lookup.GROUP) for name in MODULES]
+    monkeypatch.setattr(lookup, "entry_points", lambda group: points if group == lookup.GROUP else [])
+    lookup.load_entry_points.cache_clear()
     check(config_from({**CHOSEN, **OWN}))
-    registry.load_entry_points.cache_clear()
+    lookup.load_entry_points.cache_clear()
 
 
 @pytest.mark.usefixtures("importable")
 def test_their_settings_are_checked_like_all_others() -> None:
-    registry.import_modules(MODULES)
+    lookup.import_modules(MODULES)
     assert all_settings().keys() >= OWN.keys()
     for wrong, said in (
         ({**OWN, "hidden_units": 0}, "`hidden_units` is 0, outside"),

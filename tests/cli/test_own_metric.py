@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cli_runs import PROMPT, Runs, predgen, reviews
-from predgen import registry
+from predgen import lookup
 from predgen.compare.plan_file import plan_from
 from predgen.evaluation import rows_to_measure
 from predgen.findings.make import findings
-from predgen.inference.saved import load
+from predgen.inference.trained import load
 from registered import registrations_undone
 from tiny_experiments import run_plan
 
@@ -79,7 +79,7 @@ def test_own_metric_chooses_in_training_and_has_an_interval_in_evaluate(runs: Ru
 
 
 def test_own_metric_stands_in_compares_report_with_an_interval(runs: Runs, own: str, tmp_path: Path) -> None:
-    registry.import_modules([own])
+    lookup.import_modules([own])
     (tmp_path / "data" / "stars").mkdir(parents=True)
     lines = [json.dumps({"text": row["text"], "score": float(row["score"])}) for row in reviews(60)]
     (tmp_path / "data" / "stars" / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -8,7 +8,7 @@ import predgen as library
 from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
 from predgen.core import Decoding
 from predgen.data.sources import read_rows
-from predgen.inference.manifest import read_manifest
+from predgen.saved.manifest import read_manifest
 from tiny_models import save_bloom
 from tokenizers_for_tests import char_level
 

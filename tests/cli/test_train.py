@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cli_runs import PROMPT, Runs, flat, predgen, refused, reviews, write_csv
-from predgen.inference.manifest import read_manifest
+from predgen.saved.manifest import read_manifest
 
 
 def config_of(run: Path) -> dict[str, object]:

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from cli_runs import PROMPT, Runs, predgen, refused
-from predgen import registries, registry
+from predgen import lookup, registries
 from predgen.compare.plan import Plan
 from predgen.compare.plan_file import plan_from
 from predgen.compare.runner import Experiment
 from predgen.compare.workers import LocalWorkers
 from predgen.config import RunConfig, config_from
 from predgen.errors import ConfigError
-from predgen.inference.saved import load
+from predgen.inference.trained import load
 from registered import registrations_undone
 
 MODULE = '''
@@ -106,7 +106,7 @@ def own_plan(runs: Runs) -> Plan:
 
 
 def test_workers_know_what_this_process_has_registered(runs: Runs, own: str, tmp_path: Path) -> None:
-    registry.import_modules([own])
+    lookup.import_modules([own])
     plan = own_plan(runs)
     [record] = Experiment(plan, tmp_path / "exp", LocalWorkers(1)).run()
     assert (record.status, record.error) == ("done", None)
@@ -115,27 +115,27 @@ def test_workers_know_what_this_process_has_registered(runs: Runs, own: str, tmp
 
 def test_entry_points_are_looked_up_where_a_name_is_not_known(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sys.path.append(str(Path.cwd()))
-    points = [importlib.metadata.EntryPoint("mine", own, registry.GROUP)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
-    registry.load_entry_points.cache_clear()
+    points = [importlib.metadata.EntryPoint("mine", own, lookup.GROUP)]
+    monkeypatch.setattr(lookup, "entry_points", lambda group: points if group == lookup.GROUP else [])
+    lookup.load_entry_points.cache_clear()
     assert own not in sys.modules
     registries.losses.get("wdal")
     assert own not in sys.modules, "built-in names need no package of others"
     assert registries.losses.get("own_max").__module__ == own
-    registry.load_entry_points.cache_clear()
+    lookup.load_entry_points.cache_clear()
 
 
 def test_a_broken_entry_point_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [importlib.metadata.EntryPoint("bad", "no_such_module", registry.GROUP)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry.load_entry_points.cache_clear()
+    points = [importlib.metadata.EntryPoint("bad", "no_such_module", lookup.GROUP)]
+    monkeypatch.setattr(lookup, "entry_points", lambda group: points)
+    lookup.load_entry_points.cache_clear()
     with pytest.raises(ConfigError, match="no_such_module"):
         registries.losses.canonical("no such loss")
-    registry.load_entry_points.cache_clear()
+    lookup.load_entry_points.cache_clear()
 
 
 def test_a_foreign_setting_leaves_other_methods_alone(own: str) -> None:
-    registry.import_modules([own])
+    lookup.import_modules([own])
     plain = RunConfig(task="sst2")
     assert plain.peft_settings() == {"rank": 8, "alpha": 16.0}
     config = config_from({"task": "sst2", "peft": "own_peft", "own_dropout": "0.5", "rank": 3})
@@ -155,6 +155,6 @@ def test_a_foreign_setting_leaves_other_methods_alone(own: str) -> None:
     ],
 )
 def test_foreign_settings_are_checked_like_others(own: str, settings: dict[str, object], message: str) -> None:
-    registry.import_modules([own])
+    lookup.import_modules([own])
     with pytest.raises(ConfigError, match=message):
         config_from({"task": "sst2", **settings})

@@ -12,7 +12,7 @@ from predgen.codecs.label import LabelCodec
 from predgen.codecs.number import NumberCodec
 from predgen.core import Example, Target
 from predgen.data.encode import Encoder, uses_bos
-from predgen.data.shorten import PARTS
+from predgen.data.shorten import CUT_PARTS
 from predgen.errors import CodecError, ConfigError, DataError
 from tokenizers_for_tests import char_level, every_tokenizer, gpt2_like, llama2_like
 
@@ -295,7 +295,7 @@ def test_what_is_cut_is_a_choice(part: str, left: str) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", CUT_PARTS)
 @settings(max_examples=25, deadline=None)
 @given(any_text, any_text, st.integers(0, 80), st.sampled_from([None, "title", "text"]))
 def test_a_row_whose_template_fits_is_never_refused(
@@ -339,7 +339,7 @@ def test_shortening_a_long_row_takes_few_passes_over_it(monkeypatch: pytest.Monk
     assert sum(passes) < 3 * whole
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", CUT_PARTS)
 @pytest.mark.parametrize("name", ["gpt2_like", "llama2_like"])
 @pytest.mark.parametrize("sizes", [(0, 900), (700, 900), (900, 900), (20, 2000)])
 def test_a_huge_field_is_cut_before_it_is_tokenised_to_what_all_of_it_gives(

@@ -8,7 +8,7 @@ import pytest
 
 from predgen.core import Example, Target, TaskSpec
 from predgen.data.examples import custom_task, to_examples
-from predgen.data.labels import alike, classes_of, declared, labels_of, with_labels
+from predgen.data.labels import alike, classes_of, declare_labels, labels_of, with_labels
 from predgen.errors import DataError
 
 CLASSES = custom_task(prompt="{text}", target="label", kind="classification")
@@ -40,7 +40,7 @@ def read(cells: Sequence[Any], **options: Any) -> tuple[TaskSpec, list[str]]:
     """The task that labels of rows make, and the rows' targets."""
     task = custom_task(prompt="{text}", target="label", kind="classification", **options)
     rows = [{"text": f"row {i}", "label": cell} for i, cell in enumerate(cells)]
-    task, examples = declared(task, to_examples(rows, task), cells)
+    task, examples = declare_labels(task, to_examples(rows, task), cells)
     return task, [str(e.target.value) for e in examples if e.target]
 
 

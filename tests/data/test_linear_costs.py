@@ -10,7 +10,7 @@ from predgen.data.examples import custom_task, iter_examples
 from predgen.data.lines import named_columns
 from predgen.data.sources import read_rows
 from predgen.errors import CodecError, DataError
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 N = 1500
 

@@ -19,11 +19,11 @@ from predgen.directors.expected import ExpectedDirector
 from predgen.directors.linear import LinearDirector
 from predgen.directors.ordered import position_weights
 from predgen.directors.value import ValueDirector
+from predgen.lookup import Registry
 from predgen.losses.base import JointLoss
 from predgen.models.base import ModelSetup
 from predgen.models.predgen import PredGen
 from predgen.registries import directors
-from predgen.registry import Registry
 from predgen.sampling.draws import SamplingPlan
 from tiny_models import tiny_model
 from tokenizers_for_tests import char_level

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from predgen.findings.base import Estimate
+from predgen.findings.base import MetricEstimate
 from predgen.findings.estimates import estimate
 from predgen.metrics.bootstrap import Draws, joined_error
 from predgen.metrics.intervals import bootstrap_interval
@@ -38,7 +38,7 @@ def loop_interval(scores: np.ndarray, n_resamples: int, seed: int) -> tuple[floa
     return scores.mean() - factor * (scores.mean() - low), scores.mean() + factor * (high - scores.mean())
 
 
-def interval_of(scores: np.ndarray, n_resamples: int = 2000, seed: int = 0) -> Estimate:
+def interval_of(scores: np.ndarray, n_resamples: int = 2000, seed: int = 0) -> MetricEstimate:
     draws = Draws(scores.shape[1], n_resamples, seed)
     resampled = draws.over_rows(lambda weights: mean_of_resamples(scores.T, weights))
     return estimate(scores.mean(axis=1).tolist(), resampled, draws)
@@ -124,7 +124,7 @@ def test_one_row_has_no_interval() -> None:
 def test_a_figure_that_a_seed_lacks_is_not_averaged_over_the_others() -> None:
     draws = Draws(10, 50, 0)
     found = estimate([0.5, math.nan], np.zeros((50, 2)), draws)
-    assert found == Estimate(None, None, None, [0.5, None], "nothing")
+    assert found == MetricEstimate(None, None, None, [0.5, None], "nothing")
     assert estimate([], None, draws).value is None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from predgen.findings.base import Difference, Estimate
+from predgen.findings.base import Difference, MetricEstimate
 from predgen.findings.paired import holm, min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
 from predgen.metrics.bootstrap import Draws
 
@@ -146,7 +146,7 @@ def test_holm_rejects_what_the_stepwise_procedure_rejects() -> None:
 
 
 def difference(value: float | None, p: float, *, greater_is_better: bool = True) -> Difference:
-    found = Estimate(value, None, None, [value], "nothing")
+    found = MetricEstimate(value, None, None, [value], "nothing")
     return Difference(
         task="sst2",
         first="a",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compare import factory
-from predgen.findings.base import Estimate, Findings
+from predgen.findings.base import Findings, MetricEstimate
 from predgen.findings.make import findings
 from predgen.findings.study_tables import study_tables
 from predgen.findings.tables import (
@@ -39,10 +39,10 @@ def titled(found: Findings, title: str) -> Table:
 
 
 def test_figures_carry_their_interval() -> None:
-    assert with_interval(Estimate(0.5, 0.4, 0.6, [0.5], "rows only")) == "0.500 [0.400, 0.600]"
-    assert with_interval(Estimate(-0.5, -0.6, 0.1, [-0.5], "rows only"), signed=True) == "-0.500 [-0.600, +0.100]"
-    assert with_interval(Estimate(0.5, None, None, [0.5], "nothing")) == "0.500"
-    assert with_interval(Estimate(None, None, None, [None], "nothing")) == "not defined"
+    assert with_interval(MetricEstimate(0.5, 0.4, 0.6, [0.5], "rows only")) == "0.500 [0.400, 0.600]"
+    assert with_interval(MetricEstimate(-0.5, -0.6, 0.1, [-0.5], "rows only"), signed=True) == "-0.500 [-0.600, +0.100]"
+    assert with_interval(MetricEstimate(0.5, None, None, [0.5], "nothing")) == "0.500"
+    assert with_interval(MetricEstimate(None, None, None, [None], "nothing")) == "not defined"
 
 
 def test_markdown_keeps_its_form() -> None:

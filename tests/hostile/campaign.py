@@ -25,9 +25,9 @@ import torch
 import predgen
 from hostile.folders import MANIFEST, MUTATIONS
 from hostile.forks import outcome_of
-from predgen.inference.manifest import codec_digest
-from predgen.inference.saved import digests_of
-from predgen.models.base_model import fingerprint
+from predgen.engine.base_model import fingerprint
+from predgen.saved.digests import digests_of
+from predgen.saved.manifest import codec_digest
 from predgen.training.run import train
 from tiny_runs import tiny_base, tiny_config, tiny_data
 

@@ -130,7 +130,7 @@ def planted_code(run: Path, rng: random.Random, canary: Path) -> str:
         (run / "adapter/adapter_config.json").write_text(json.dumps(config))
     if how in ("trust", "auto_map", "tokenizer"):
         manifest["config"]["trust_remote_code"] = True
-        from predgen.models.base_model import fingerprint
+        from predgen.engine.base_model import fingerprint
 
         manifest["base"]["fingerprint"] = fingerprint(base)  # the author of a folder can make it fit
     (run / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")

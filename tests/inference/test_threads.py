@@ -13,10 +13,10 @@ import predgen
 from predgen.core import Example
 from predgen.data.encode import Encoder
 from predgen.engine.backbone import Backbone
+from predgen.engine.base_model import load_base
 from predgen.inference import prefixes
 from predgen.inference.prefixes import KeptPrefix
 from predgen.inference.trained import TrainedModel
-from predgen.models.base_model import load_base
 from predgen.training.run import train
 from tiny_models import save_tiny
 from tiny_runs import tiny_config, tiny_data

@@ -11,7 +11,7 @@ from other_models import other_model
 from predgen import registries
 from predgen.components import defaults_of
 from predgen.engine.backbone import Backbone
-from predgen.models.base_model import without_dropout
+from predgen.engine.base_model import without_dropout
 from predgen.peft_methods import base
 from predgen.peft_methods.base import apply_peft, load_adapter
 from tiny_models import tiny_model

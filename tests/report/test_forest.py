@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from html_pages import read_page
-from predgen.findings.base import Difference, Estimate, Findings, Ordering, Verdict
+from predgen.findings.base import Difference, Findings, MetricEstimate, Ordering, Verdict
 from predgen.report.forest import Forest, across_tasks, forests
 
 PLACE = re.compile(r'class="(\w+)[^"]*"[^>]*?(?:cx="|d="M)([\d.]+)')
 
 
 def difference(value: float, verdict: Verdict, greater_is_better: bool, task: str = "a") -> Difference:
-    figure = Estimate(value, value - 0.05, value + 0.05, [value], "rows only")
+    figure = MetricEstimate(value, value - 0.05, value + 0.05, [value], "rows only")
     metric = "accuracy" if greater_is_better else "mse"
     return Difference(
         task, "x", "y", metric, greater_is_better, "headline", [0], 50, 0, figure, 0.5, None, 0.5, 0.5, verdict, None
@@ -79,7 +79,9 @@ def test_open_dots_where_nothing_is_shown() -> None:
 
 
 def test_difference_without_an_interval_is_drawn_as_what_it_is() -> None:
-    bare = replace(difference(0.2, "no difference shown", True), estimate=Estimate(None, None, None, [None], "nothing"))
+    bare = replace(
+        difference(0.2, "no difference shown", True), estimate=MetricEstimate(None, None, None, [None], "nothing")
+    )
     [forest] = plots([bare], ["a"])
     assert "circle" not in forest.rows[0].drawing
     assert "Difference without an interval" in forest.rows[0].drawing

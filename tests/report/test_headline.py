@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from predgen.findings.base import Difference, Entry, Estimate, Findings, Shortfall, VariantFacts, Verdict
+from predgen.findings.base import Difference, Entry, Findings, MetricEstimate, Shortfall, VariantFacts, Verdict
 from predgen.report.headline import HeadlineCell, headline_grid
 
 METHODS = ["predictor", "generator", "predgen"]
@@ -15,14 +15,14 @@ def variant(name: str, derived_from: str | None = None) -> VariantFacts:
 
 def entry(task: str, name: str, value: float, greater_is_better: bool = True) -> Entry:
     metric = "accuracy" if greater_is_better else "mse"
-    figure = Estimate(value, value - 0.1, value + 0.1, [value], "rows only")
+    figure = MetricEstimate(value, value - 0.1, value + 0.1, [value], "rows only")
     return Entry(
         task, task, "classification", name, None, metric, greater_is_better, [0], [], 50, {metric: figure}, {}, [name]
     )
 
 
 def difference(first: str, second: str, verdict: Verdict, family: str = "headline", task: str = "a") -> Difference:
-    figure = Estimate(0.1, 0.0, 0.2, [0.1], "rows only")
+    figure = MetricEstimate(0.1, 0.0, 0.2, [0.1], "rows only")
     return Difference(
         task, first, second, "accuracy", True, family, [0], 50, 0, figure, 0.5, None, 0.5, 0.5, verdict, None
     )

@@ -15,7 +15,7 @@ import pytest
 from compare.factory import ERROR, VARIANTS, broken, measurement, records, trials
 from html_pages import Element, figures, read_page
 from predgen.errors import DataError, StorageError
-from predgen.findings.base import Estimate
+from predgen.findings.base import MetricEstimate
 from predgen.findings.study_tables import study_tables
 from predgen.records import FOLDERS, PLAN_FILE, Record
 from predgen.report.experiment import load_experiment
@@ -28,7 +28,7 @@ HOSTILE = (
 )
 
 
-def known(estimate: Estimate) -> list[float]:
+def known(estimate: MetricEstimate) -> list[float]:
     """The numbers of an estimate that are defined."""
     return written([estimate.value, estimate.low, estimate.high])
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from html_pages import read_page
-from predgen.findings.base import Entry, Estimate, Findings, VariantFacts
+from predgen.findings.base import Entry, Findings, MetricEstimate, VariantFacts
 from predgen.report.study import study_figures
 
 NOTHING: list[Any] = [[] for _ in range(9)]
@@ -16,7 +16,7 @@ NOTHING: list[Any] = [[] for _ in range(9)]
 def entry(variant: str, value: float | None, task: str = "sst2", metric: str = "accuracy") -> Entry:
     width = 0.05
     ends = (None, None) if value is None else (value - width, value + width)
-    figure = Estimate(value, *ends, [value], "rows only")
+    figure = MetricEstimate(value, *ends, [value], "rows only")
     return Entry(
         task, task, "classification", variant, None, metric, metric == "accuracy", [0], [], 50, {metric: figure}, {}, []
     )

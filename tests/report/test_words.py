@@ -6,14 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predgen.findings.base import Difference, Entry, Estimate, Findings, RunStatus, Shortfall, VariantFacts, Verdict
-from predgen.report.words import bytes_in_words, clean, count, decimals_for, finding, listed, number
+from predgen.findings.base import (
+    Difference,
+    Entry,
+    Findings,
+    MetricEstimate,
+    RunStatus,
+    Shortfall,
+    VariantFacts,
+    Verdict,
+)
+from predgen.report.words import as_figure, bytes_in_words, clean, count, decimals_for, finding, listed
 
 NOTHING = Findings("test", None, ["embedded"], [0], ["a"], [], [], [], [], [], [], [], [], [], [], [], [])
 
 
-def estimate(value: float | None, low: float | None = None, high: float | None = None) -> Estimate:
-    return Estimate(value, low, high, [value], "rows only" if low is not None else "nothing")
+def estimate(value: float | None, low: float | None = None, high: float | None = None) -> MetricEstimate:
+    return MetricEstimate(value, low, high, [value], "rows only" if low is not None else "nothing")
 
 
 def entry(task: str, seeds: list[int], variant: str = "predgen") -> Entry:
@@ -41,7 +50,7 @@ def difference(task: str, first: str, second: str, verdict: Verdict = "no differ
     ],
 )
 def test_number_is_rounded_and_has_no_minus_zero(value: float | None, decimals: int, shown: str) -> None:
-    assert number(value, decimals) == shown
+    assert as_figure(value, decimals) == shown
 
 
 def test_decimals_follow_the_narrowest_interval() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from predgen import registries
 from predgen.data.examples import custom_task
-from predgen.inference.model_card import model_card
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import PRIMARY
+from predgen.saved.model_card import model_card
 from predgen.terminal import PlainConsole
 from predgen.training.run import train
 from predgen.training.selection import FEW_ROWS, Selection

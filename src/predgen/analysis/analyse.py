@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from predgen.analysis.comparison import cells_of, checks_of, differences, measure
+from predgen.analysis.comparison import cells_of, checks_of, differences, measure_information
 from predgen.analysis.heatmaps import HeatMap, heat_map
 from predgen.analysis.pictures import draw_comparison, draw_heat_map, draw_sweep
 from predgen.analysis.representations import writes
 from predgen.analysis.rows import Source, entropy
-from predgen.analysis.runs import Progress, Settings, read_runs, run_labels, silent, task_name
+from predgen.analysis.runs import MiSettings, ShowProgress, read_runs, run_labels, silent, task_name
 from predgen.analysis.store import Store, write_json
 from predgen.analysis.tables import as_data, as_markdown
 from predgen.errors import ConfigError
-from predgen.inference.saved import load
+from predgen.inference.trained import load
 
 
 def compare_runs(
     folders: Sequence[Path],
     source: Source,
-    settings: Settings,
+    settings: MiSettings,
     out: Path,
     *,
     base: str | None = None,
     trust_remote_code: bool = False,
-    progress: Progress = silent,
+    progress: ShowProgress = silent,
 ) -> dict[str, Any]:
     """Measure I(Y; Z) of saved runs; write `mi.json`, `mi.md`, `figure2` and, with a sweep, `figure7` (PNG and SVG).
 
@@ -56,7 +56,7 @@ def compare_runs(
     runs = read_runs(
         folders, source, settings, store, base=base, trust_remote_code=trust_remote_code, progress=progress
     )
-    found = measure(runs, settings, store, progress)
+    found = measure_information(runs, settings, store, progress)
     cells = cells_of(runs, settings, found)
     contrasts = differences(cells)
     checks = checks_of(runs, settings, found) if settings.processing else []
@@ -79,7 +79,7 @@ def draw_heat_maps(
     *,
     base: str | None = None,
     trust_remote_code: bool = False,
-    progress: Progress = silent,
+    progress: ShowProgress = silent,
 ) -> list[Path]:
     """Draw heatmaps of some rows for every run that writes: `heatmap-RUN-ROW` as PNG, SVG and JSON.
 

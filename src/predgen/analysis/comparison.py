@@ -15,10 +15,10 @@ from predgen.analysis import processing
 from predgen.analysis.estimators.base import Z_95
 from predgen.analysis.processing import Check
 from predgen.analysis.rows import Outcomes
-from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, Progress, RunStates, Settings, silent
+from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, MiSettings, RunStates, ShowProgress, silent
 from predgen.analysis.store import Store
+from predgen.paper.published import COMPARED
 
-METHODS = ("predictor", "generator", "predgen")
 PAIRS = (("predgen", "generator"), ("generator", "predictor"), ("predgen", "predictor"))
 WHATS = (TRAINED, RANDOM, SHUFFLED)
 
@@ -66,7 +66,7 @@ def shuffled(y: Outcomes, seed: int) -> Outcomes:
     return moved
 
 
-def jobs_of(runs: Sequence[RunStates], settings: Settings) -> Iterator[Job]:
+def jobs_of(runs: Sequence[RunStates], settings: MiSettings) -> Iterator[Job]:
     """Yield every estimate to make, the quick ones of all runs first where estimators are given so."""
     for estimator in settings.estimators:
         for run in runs:
@@ -78,8 +78,8 @@ def jobs_of(runs: Sequence[RunStates], settings: Settings) -> Iterator[Job]:
                     yield from (Job(run, name, estimator, settings.components, seed) for name in names)
 
 
-def measure(
-    runs: Sequence[RunStates], settings: Settings, store: Store, progress: Progress = silent
+def measure_information(
+    runs: Sequence[RunStates], settings: MiSettings, store: Store, progress: ShowProgress = silent
 ) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Make every estimate that is not in the store yet, and keep each as it comes.
 
@@ -155,12 +155,12 @@ class MeanInformation:
 
 
 def cells_of(
-    runs: Sequence[RunStates], settings: Settings, found: dict[tuple[str, str], list[dict[str, Any]]]
+    runs: Sequence[RunStates], settings: MiSettings, found: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> list[MeanInformation]:
     """Bring the estimates of each task and method together."""
     cells = []
     for task in dict.fromkeys(run.task for run in runs):
-        for method in METHODS:
+        for method in COMPARED:
             labels = [run.label for run in runs if (run.task, run.method) == (task, method)]
             for estimator in settings.estimators if labels else ():
                 for k in settings.all_components:
@@ -200,7 +200,7 @@ def mean_with_error(records: Sequence[dict[str, Any]]) -> tuple[float, float | N
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class InformationDifference:
     """Two methods on one task.
 
     Attributes:
@@ -235,7 +235,7 @@ class Difference:
         return f"{higher} keeps more" if self.is_beyond_controls else f"{higher} is higher, but not above its controls"
 
 
-def differences(cells: Iterable[MeanInformation]) -> list[Difference]:
+def differences(cells: Iterable[MeanInformation]) -> list[InformationDifference]:
     """Compare the trained methods of each task, at equal k and estimator."""
     groups: dict[tuple[str, str, int], dict[tuple[str, str], MeanInformation]] = {}
     for cell in cells:
@@ -248,7 +248,7 @@ def differences(cells: Iterable[MeanInformation]) -> list[Difference]:
                 higher = ours if ours.nats > theirs.nats else theirs
                 is_beyond = all(higher.is_above(group[higher.method, what]) for what in (RANDOM, SHUFFLED))
                 error = _joint(ours.error, theirs.error)
-                found.append(Difference(*place, first, second, ours.nats - theirs.nats, error, is_beyond))
+                found.append(InformationDifference(*place, first, second, ours.nats - theirs.nats, error, is_beyond))
     return found
 
 
@@ -258,7 +258,7 @@ def _joint(first: float | None, second: float | None) -> float | None:
 
 
 def checks_of(
-    runs: Sequence[RunStates], settings: Settings, found: dict[tuple[str, str], list[dict[str, Any]]]
+    runs: Sequence[RunStates], settings: MiSettings, found: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> list[Check]:
     """Hold I(Y; g(Z)) against I(Y; Z), for every run and estimator."""
     checks = []

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from predgen import registries
 from predgen.analysis.representations import writes
-from predgen.analysis.words import field_tokens, labels_of, token_texts
+from predgen.analysis.words import field_tokens, token_labels, token_texts
 from predgen.codecs.base import FiniteCodec
 from predgen.core import Example, Target
 from predgen.data.collate import collate
@@ -113,7 +113,7 @@ def heat_map(trained: TrainedModel, example: Example, row: int) -> HeatMap:
         ]
     gold = None if example.target is None else _shown(example.target.value)
     marks = field_tokens(trained.encoder, texts)
-    return HeatMap(row, gold, labels_of(texts), marks, answers, model.backbone.hidden_size, model.obstacle)
+    return HeatMap(row, gold, token_labels(texts), marks, answers, model.backbone.hidden_size, model.obstacle)
 
 
 def _shown(value: str | float) -> str:
@@ -144,7 +144,9 @@ def _answer_map(
     is_written: bool,
 ) -> AnswerMap:
     """Both kinds for one answer."""
-    tokens = labels_of(token_texts(trained.base.tokenizer, [*encoded.prompt_ids, *content])[len(encoded.prompt_ids) :])
+    tokens = token_labels(
+        token_texts(trained.base.tokenizer, [*encoded.prompt_ids, *content])[len(encoded.prompt_ids) :]
+    )
     ids = torch.tensor([*encoded.prompt_ids, *content], device=model.backbone.device)
     states, _ = model.backbone.states(ids[None], torch.ones_like(ids, dtype=torch.bool)[None])
     start = len(encoded.prompt_ids)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from predgen.analysis.comparison import METHODS, MeanInformation
+from predgen.analysis.comparison import MeanInformation
 from predgen.analysis.heatmaps import AnswerMap, HeatMap
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED
+from predgen.paper.published import COMPARED
 
 COLOURS = {"predictor": "tab:orange", "generator": "tab:green", "predgen": "tab:blue"}
 MARKS = {TRAINED: "o", RANDOM: "s", SHUFFLED: "x"}
@@ -73,7 +74,7 @@ def draw_comparison(
 
 def _point(axis: Any, cell: MeanInformation, x: int) -> None:  # noqa: ANN401
     """One estimate with its interval."""
-    place = x + 0.26 * (METHODS.index(cell.method) - 1) + 0.07 * (list(MARKS).index(cell.what) - 1)
+    place = x + 0.26 * (COMPARED.index(cell.method) - 1) + 0.07 * (list(MARKS).index(cell.what) - 1)
     style = {
         "color": COLOURS[cell.method],
         "markersize": 5,
@@ -98,7 +99,7 @@ def _legend(canvas: Any, cells: Sequence[MeanInformation], *, lines: bool = Fals
     """Methods by colour, model and controls by mark or line."""
     from matplotlib.lines import Line2D
 
-    methods = [method for method in METHODS if any(cell.method == method for cell in cells)]
+    methods = [method for method in COMPARED if any(cell.method == method for cell in cells)]
     handles = [Line2D([], [], color=COLOURS[method], marker="o", linestyle="none", label=method) for method in methods]
     for what in MARKS:
         line, mark = (LINES[what], "") if lines else ("none", MARKS[what])
@@ -119,7 +120,7 @@ def draw_sweep(cells: Sequence[MeanInformation], path: Path) -> None:
         panels = canvas.subplots(len(tasks), len(estimators), squeeze=False)
         for row, task in zip(panels, tasks, strict=True):
             for axis, estimator in zip(row, estimators, strict=True):
-                for method in METHODS:
+                for method in COMPARED:
                     for what in MARKS:
                         _line(axis, [c for c in cells if _of(c) == (task, estimator, method, what)])
                 _axes(axis, f"{task}, {estimator}")

@@ -23,10 +23,10 @@ from predgen.analysis.reduction import fit_reduction, span
 from predgen.analysis.representations import (
     TokenStates,
     answer_slots,
-    answer_states,
     pooled_states,
     prompt_states,
     writes,
+    written_states,
 )
 from predgen.analysis.rows import RunRows
 from predgen.data.encode import Encoded
@@ -92,7 +92,7 @@ def _token_states(
 ) -> TokenStates:
     """The states that Z is made of."""
     if writes(trained):
-        return answer_states(trained, rows, answer_slots(trained, answer_tokens), advance)
+        return written_states(trained, rows, answer_slots(trained, answer_tokens), advance)
     return prompt_states(trained, rows, PROMPT_TOKENS, advance)
 
 

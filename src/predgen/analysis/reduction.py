@@ -10,12 +10,12 @@ from predgen.errors import ConfigError, DataError
 
 SMALLEST_SHARE = 1e-12
 """Share of the variance below which a component is rounding error: vectors are float32, whose squared error is 4e-15."""
-CONSTANT = 1e-10
+CONSTANT_BELOW = 1e-10
 """Variance, in mean squared lengths, below which rows are equal but for what the order of sums in a batch does to float32."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reduction:
+class PrincipalComponents:
     """Principal components of some rows. The first k of them are those of a reduction to k.
 
     Attributes:
@@ -39,7 +39,7 @@ class Reduction:
         return found
 
 
-def fit_reduction(vectors: Float[np.ndarray, "N D"], components: int, where: str) -> Reduction:
+def fit_reduction(vectors: Float[np.ndarray, "N D"], components: int, where: str) -> PrincipalComponents:
     """Fit PCA on rows, exactly.
 
     Args:
@@ -78,7 +78,7 @@ def fit_reduction(vectors: Float[np.ndarray, "N D"], components: int, where: str
             f"`components` is {components}, but the training rows' representations ({where}) vary along {varying} axes only;"
             f" ask for {varying} or fewer."
         )
-    return Reduction(pca.mean_, pca.components_, shares)
+    return PrincipalComponents(pca.mean_, pca.components_, shares)
 
 
 def span(vectors: Float[np.ndarray, "N D"], most: int) -> Float[np.ndarray, "N K"]:
@@ -97,4 +97,4 @@ def span(vectors: Float[np.ndarray, "N D"], most: int) -> Float[np.ndarray, "N K
 
 def is_constant(vectors: Float[np.ndarray, "N D"]) -> bool:
     """Whether rows are equal up to rounding."""
-    return bool(vectors.var(axis=0).sum() <= CONSTANT * np.square(vectors).sum(axis=1).mean())
+    return bool(vectors.var(axis=0).sum() <= CONSTANT_BELOW * np.square(vectors).sum(axis=1).mean())

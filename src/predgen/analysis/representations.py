@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM
 from predgen import registries
 from predgen.data.collate import Batch
 from predgen.data.encode import Encoded
+from predgen.engine.base_model import without_dropout
 from predgen.engine.prompt_pass import SharedPrefix
 from predgen.errors import ConfigError, DataError, ModelError
 from predgen.inference.batching import run_encoded
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import PredictionModel
-from predgen.models.base_model import without_dropout
 from predgen.models.predictor import pool
 from predgen.models.writer import WritingModel
 
@@ -33,7 +33,7 @@ MOST_TOKENS = 16
 """m_max where none is given: content tokens of an answer beyond these are left out (rationales of math answers)."""
 
 Vectors = npt.NDArray[np.float32]
-T = TypeVar("T")
+_T = TypeVar("_T")
 OnBatch = Callable[[int], None] | None
 
 
@@ -116,7 +116,7 @@ def represent(
         ModelError: If states are not finite.
     """
     if writes(trained):
-        return answer_states(trained, rows, answer_slots(trained, answer_tokens), on_batch).flat()
+        return written_states(trained, rows, answer_slots(trained, answer_tokens), on_batch).flat()
     return pooled_states(trained, rows, trained.model.setup.own.pooling, on_batch)
 
 
@@ -156,7 +156,7 @@ def prompt_states(trained: TrainedModel, rows: Sequence[Encoded], slots: int, on
     return _stacked(_run(trained, rows, run, on_batch), rows)
 
 
-def answer_states(trained: TrainedModel, rows: Sequence[Encoded], slots: int, on_batch: OnBatch = None) -> TokenStates:
+def written_states(trained: TrainedModel, rows: Sequence[Encoded], slots: int, on_batch: OnBatch = None) -> TokenStates:
     """Return the states at the first `slots` content tokens that the model writes greedily, the first in slot 0.
 
     Raises:
@@ -192,9 +192,9 @@ def _stacked(found: list[tuple[Vectors, npt.NDArray[np.bool_]]], rows: Sequence[
 def _run(
     trained: TrainedModel,
     rows: Sequence[Encoded],
-    run: Callable[[Batch, SharedPrefix | None], list[T]],
+    run: Callable[[Batch, SharedPrefix | None], list[_T]],
     on_batch: OnBatch,
-) -> list[T]:
+) -> list[_T]:
     """Run rows in batches of the run's own size."""
     if not rows:
         raise DataError("there are no rows to analyse. Give a file or a split with rows.")

@@ -19,15 +19,14 @@ from predgen.analysis.representations import answer_slots, represent, require_to
 from predgen.analysis.rows import Outcomes, RunRows, Source, check_enough, rows_of_run
 from predgen.analysis.store import Store
 from predgen.errors import ConfigError
-from predgen.inference.saved import load
-from predgen.inference.trained import TrainedModel
+from predgen.inference.trained import TrainedModel, load
 
 TRAINED, SHUFFLED, RANDOM = "trained", "shuffled labels", "random weights"
 """What is measured of a run: the model itself; the same states with Y in another order; an untrained model's states."""
 
-Arrays = dict[str, npt.NDArray[np.float64]]
-Maker = Callable[[Callable[[int], None]], Arrays]
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Representations = dict[str, npt.NDArray[np.float64]]
+Maker = Callable[[Callable[[int], None]], Representations]
+ShowProgress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows something being done: called with a title and a number of steps, gives the function that counts them."""
 
 
@@ -38,7 +37,7 @@ def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MiSettings:
     """What to measure, equal for all runs.
 
     Attributes:
@@ -133,12 +132,12 @@ def task_name(trained: TrainedModel) -> str:
 def read_runs(
     folders: Sequence[Path],
     source: Source,
-    settings: Settings,
+    settings: MiSettings,
     store: Store,
     *,
     base: str | None = None,
     trust_remote_code: bool = False,
-    progress: Progress = silent,
+    progress: ShowProgress = silent,
 ) -> list[RunStates]:
     """Load runs one after the other and bring each to the components that are measured; finished ones are not run again.
 
@@ -168,7 +167,7 @@ def read_runs(
 
 
 def _read_run(
-    trained: TrainedModel, label: str, rows: RunRows, settings: Settings, store: Store, progress: Progress
+    trained: TrainedModel, label: str, rows: RunRows, settings: MiSettings, store: Store, progress: ShowProgress
 ) -> RunStates:
     """One run."""
     tokens = answer_slots(trained, settings.answer_tokens) if writes(trained) else None
@@ -197,12 +196,12 @@ def _read_run(
     return RunStates(label, task, method, rows.outcomes, arrays, made_with, facts)
 
 
-def _wanted(trained: TrainedModel, rows: RunRows, settings: Settings) -> dict[str, tuple[int, Maker]]:
+def _wanted(trained: TrainedModel, rows: RunRows, settings: MiSettings) -> dict[str, tuple[int, Maker]]:
     """Name of each array -> its least number of columns, and what makes it (perhaps along with others)."""
     most = settings.all_components[-1]
 
     def reduced(name: str, model: Callable[[], TrainedModel]) -> Maker:
-        def make(advance: Callable[[int], None]) -> Arrays:
+        def make(advance: Callable[[int], None]) -> Representations:
             return {name: _reduced(model(), rows, settings, name, advance)}
 
         return make
@@ -221,7 +220,7 @@ def _wanted(trained: TrainedModel, rows: RunRows, settings: Settings) -> dict[st
 
 
 def _reduced(
-    trained: TrainedModel, rows: RunRows, settings: Settings, where: str, advance: Callable[[int], None]
+    trained: TrainedModel, rows: RunRows, settings: MiSettings, where: str, advance: Callable[[int], None]
 ) -> npt.NDArray[np.float64]:
     """Components of the rows to measure, by PCA on the training rows."""
     train, test = (represent(trained, part, settings.answer_tokens, advance) for part in (rows.train, rows.test))

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from predgen import __version__
-from predgen.analysis.comparison import METHODS, Difference, MeanInformation
+from predgen.analysis.comparison import InformationDifference, MeanInformation
 from predgen.analysis.processing import OF_Z, Check
-from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, RunStates, Settings
+from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, MiSettings, RunStates
 from predgen.escaping import for_markdown, markdown_row
+from predgen.paper.published import COMPARED
 
 _INTERVALS = (
     "95 % intervals: chance among the rows, as each estimator states it, and the spread over runs and seeds where there are"
@@ -29,10 +30,10 @@ _PROCESSING = (
 
 def as_data(
     runs: Sequence[RunStates],
-    settings: Settings,
+    settings: MiSettings,
     found: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
     cells: Sequence[MeanInformation],
-    contrasts: Sequence[Difference],
+    contrasts: Sequence[InformationDifference],
     checks: Sequence[Check],
     entropies: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -55,9 +56,9 @@ def as_data(
 
 def as_markdown(
     runs: Sequence[RunStates],
-    settings: Settings,
+    settings: MiSettings,
     cells: Sequence[MeanInformation],
-    contrasts: Sequence[Difference],
+    contrasts: Sequence[InformationDifference],
     checks: Sequence[Check],
     entropies: Mapping[str, float],
 ) -> str:
@@ -117,7 +118,7 @@ def _cells_table(cells: Sequence[MeanInformation]) -> str:
     at = {(c.task, c.estimator, c.method, c.what): c for c in cells}
     rows = []
     for task, estimator in dict.fromkeys((c.task, c.estimator) for c in cells):
-        for method in METHODS:
+        for method in COMPARED:
             if (task, estimator, method, TRAINED) in at:
                 three = [at[task, estimator, method, what] for what in (TRAINED, RANDOM, SHUFFLED)]
                 above = [cell.what for cell in three[1:] if three[0].is_above(cell)]
@@ -126,7 +127,7 @@ def _cells_table(cells: Sequence[MeanInformation]) -> str:
     return _table(("task", "estimator", "method", "rows", "I(Y; Z)", RANDOM, SHUFFLED, "above"), rows)
 
 
-def _differences_table(contrasts: Sequence[Difference]) -> str:
+def _differences_table(contrasts: Sequence[InformationDifference]) -> str:
     """Pairs of methods."""
     rows = [
         (d.task, d.estimator, f"{d.first} - {d.second}", _with_error(d.nats, d.error), d.verdict) for d in contrasts
@@ -134,7 +135,7 @@ def _differences_table(contrasts: Sequence[Difference]) -> str:
     return _table(("task", "estimator", "difference", "nats", "verdict"), rows) if rows else "One method only."
 
 
-def _sweep_table(cells: Sequence[MeanInformation], settings: Settings) -> str:
+def _sweep_table(cells: Sequence[MeanInformation], settings: MiSettings) -> str:
     """I(Y; Z) by k, and the controls."""
     ks = settings.all_components
     rows = []

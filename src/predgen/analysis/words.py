@@ -25,11 +25,11 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:  # noqa: ANN40
     return texts
 
 
-def labels_of(texts: Sequence[str]) -> list[str]:
+def token_labels(texts: Sequence[str]) -> list[str]:
     r"""Return short labels: blanks cut, line breaks as signs, and ## before letters that go on with the word before.
 
     Example:
-        >>> labels_of(["A", " fun", "ny", ",", "\n", " ", ""])
+        >>> token_labels(["A", " fun", "ny", ",", "\n", " ", ""])
         ['A', 'fun', '##ny', ',', '\u21b5', '\u2423', '\u2026']
     """
     labels, before = [], ""

@@ -12,7 +12,7 @@ from predgen.cli.say import say
 from predgen.config import all_settings, read_config
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 if TYPE_CHECKING:
     from predgen.compare.plan import Plan
@@ -26,7 +26,7 @@ _SHARED = (
 
 @with_settings(*_SHARED)
 @readable_errors
-def compare(
+def compare_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of the experiment; one that is there is gone on with.")],
     tasks: Annotated[Optional[str], typer.Option(help="Tasks, comma separated (`predgen ls tasks`).")] = None,  # noqa: UP045
     methods: Annotated[

@@ -9,7 +9,7 @@ from predgen.cli.errors import readable_errors
 
 
 @readable_errors
-def demo(
+def demo_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for data, models, table and picture.")] = Path("demo-runs"),
 ) -> None:
     """Train Predictor, Generator and PredGen on generated opinions, and compare them with TF-IDF.

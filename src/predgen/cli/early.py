@@ -9,7 +9,7 @@ from predgen.data.examples import check_columns, custom_task
 from predgen.data.sources import read_rows
 from predgen.data.tables import available_splits
 from predgen.errors import ConfigError, SavedModelError
-from predgen.inference.exchange import MANIFEST
+from predgen.saved.exchange import MANIFEST
 
 
 def check_rows(config: RunConfig) -> None:

@@ -14,16 +14,16 @@ from predgen.cli.say import say
 from predgen.errors import PredgenError, UnverifiedWarning
 
 P = ParamSpec("P")
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
 
-def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
+def readable_errors(command: Callable[P, _R]) -> Callable[P, _R]:
     """Turn errors that a user can repair into `error: ...` and exit status 2, and Ctrl-C and SIGTERM into 130."""
 
     @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: P.args, **kwargs: P.kwargs) -> _R:
         try:
             with warnings.catch_warnings(), _ended_by_sigterm():
                 warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)

@@ -14,7 +14,7 @@ from predgen.files import write_text
 
 
 @readable_errors
-def evaluate(
+def evaluate_command(
     run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     split: Annotated[Optional[str], typer.Option(help="Split of the run's task: train, validation or test.")] = None,  # noqa: UP045
     task: Annotated[
@@ -45,9 +45,8 @@ def evaluate(
     check_folder_of(json_file, "--json")
     if data is not None:
         check_readable(data)
-    from predgen.evaluation import evaluate as measure
-    from predgen.evaluation import rows_to_measure
-    from predgen.inference.saved import load
+    from predgen.evaluation import evaluate, rows_to_measure
+    from predgen.inference.trained import load
     from predgen.progress import row_progress
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
@@ -66,7 +65,7 @@ def evaluate(
         with_trained_rows=with_trained_rows,
     )
     with row_progress(PlainConsole(stderr=True), "evaluate", len(examples)) as advance:
-        found = measure(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)
+        found = evaluate(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)
     result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decode, **found.to_dict()}
     if json_file is not None:
         write_text(json_file, json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -13,7 +13,8 @@ from predgen.cli.options import names_of
 from predgen.cli.say import say
 from predgen.components import value_of
 from predgen.errors import ConfigError, ModelError
-from predgen.registry import Registry, load_entry_points, near_matches
+from predgen.lookup import Registry, load_entry_points
+from predgen.near_names import near_matches
 from predgen.settings import declared
 
 LISTS = {
@@ -31,7 +32,7 @@ LISTS = {
 
 
 @readable_errors
-def ls(
+def ls_command(
     what: Annotated[str | None, typer.Argument(help=" | ".join(LISTS))] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     model: Annotated[
@@ -115,7 +116,7 @@ def _counts(model: str) -> dict[str, dict[str, Any]]:
     """What every PEFT method trains in a model, with its default settings; None and the reason where they do not fit."""
     from transformers import AutoConfig
 
-    from predgen.models.base_model import EMBEDDED, find_base
+    from predgen.engine.base_model import EMBEDDED, find_base
     from predgen.peft_methods.count import trainable_parameters
 
     counts: dict[str, dict[str, Any]] = {}

@@ -1,6 +1,6 @@
 """The command `predgen`. Torch is imported by the commands that need it, not by `--help`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -8,19 +8,20 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from predgen import __version__, registries
-from predgen.cli.compare import compare
-from predgen.cli.demo import demo
-from predgen.cli.evaluate import evaluate
-from predgen.cli.ls import ls
-from predgen.cli.mi import mi
+from predgen.cli.compare import compare_command
+from predgen.cli.demo import demo_command
+from predgen.cli.evaluate import evaluate_command
+from predgen.cli.ls import ls_command
+from predgen.cli.mi import mi_command
 from predgen.cli.options import LATER, import_named, later_settings, with_imports
-from predgen.cli.predict import predict
-from predgen.cli.report import report
+from predgen.cli.predict import predict_command
+from predgen.cli.report import report_command
 from predgen.cli.say import say
-from predgen.cli.train import train
-from predgen.cli.validate import validate
+from predgen.cli.train import train_command
+from predgen.cli.validate import validate_command
 from predgen.escaping import in_line
-from predgen.registry import close_names, load_entry_points
+from predgen.lookup import load_entry_points
+from predgen.near_names import close_names
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__  # click's UsageError, which typer bundles without naming it
 
@@ -108,5 +109,16 @@ def main(
     """Fine-tune causal language models to predict labels, numbers and math answers by writing them."""
 
 
-for command in (train, evaluate, predict, compare, report, mi, validate, ls, demo):
-    app.command(cls=Command)(with_imports(command))
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "predict": predict_command,
+    "compare": compare_command,
+    "report": report_command,
+    "mi": mi_command,
+    "validate": validate_command,
+    "ls": ls_command,
+    "demo": demo_command,
+}
+for name, command in _COMMANDS.items():
+    app.command(name, cls=Command)(with_imports(command))

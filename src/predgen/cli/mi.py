@@ -15,7 +15,7 @@ from predgen.escaping import in_line
 
 if TYPE_CHECKING:
     from predgen.analysis.rows import Source
-    from predgen.analysis.runs import Settings
+    from predgen.analysis.runs import MiSettings
     from predgen.analysis.self_check import CheckRow
 
 
@@ -28,7 +28,7 @@ class _Loading:
 
 
 @readable_errors
-def mi(
+def mi_command(
     runs: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Argument(help="Folders of trained models, of one task or several."),
@@ -109,10 +109,10 @@ def mi(
         )
     from predgen import registries
     from predgen.analysis.rows import Source
-    from predgen.analysis.runs import Settings
+    from predgen.analysis.runs import MiSettings
 
     names = [part.strip() for part in (estimators or "").split(",") if part.strip()] or list(registries.mi_estimators)
-    settings = Settings(
+    settings = MiSettings(
         tuple(registries.mi_estimators.canonical(name) for name in names),
         components,
         _numbers("sweep", sweep),
@@ -151,7 +151,7 @@ def _draw(runs: list[Path], source: "Source", rows: tuple[int, ...], out: Path, 
 
 
 def _compare(
-    runs: list[Path], source: "Source", settings: "Settings", out: Path, loading: _Loading, *, as_json: bool
+    runs: list[Path], source: "Source", settings: "MiSettings", out: Path, loading: _Loading, *, as_json: bool
 ) -> None:
     """Measure runs, and print what was written."""
     from predgen.analysis.analyse import compare_runs

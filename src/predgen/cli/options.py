@@ -17,7 +17,7 @@ from predgen.cli.say import say
 from predgen.components import Listed
 from predgen.config import RunConfig, all_settings, config_from, read_config, without_useless
 from predgen.errors import ConfigError
-from predgen.registry import Registry, import_modules
+from predgen.lookup import Registry, import_modules
 
 if TYPE_CHECKING:
     from predgen.inference.trained import TrainedModel
@@ -148,13 +148,15 @@ def help_of(listed: Listed) -> str:
     elif one.low is not None or one.high is not None:
         parts.append(f"({'' if one.low is None else f'{one.low:g}'}..{'' if one.high is None else f'{one.high:g}'})")
     if listed.default is not None:
-        parts.append(f"[default: {plain(listed.default)}]")
+        parts.append(f"[default: {plain_value(listed.default)}]")
     elif any(default is not None for default in listed.defaults.values()):
-        parts.append(f"[default: {', '.join(f'{owner} {plain(value)}' for owner, value in listed.defaults.items())}]")
+        parts.append(
+            f"[default: {', '.join(f'{owner} {plain_value(value)}' for owner, value in listed.defaults.items())}]"
+        )
     return " ".join(parts)
 
 
-def plain(value: Any) -> str:  # noqa: ANN401
+def plain_value(value: Any) -> str:  # noqa: ANN401
     """A default as it is given on the command line."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 

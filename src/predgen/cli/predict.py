@@ -15,7 +15,7 @@ from predgen.escaping import in_line
 
 
 @readable_errors
-def predict(
+def predict_command(
     run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     source: Annotated[
         Path,
@@ -90,8 +90,8 @@ def predict(
     reader = reader_of(input_of(source), source_format)
     # Reading is cheap beside predicting, gives an ETA, and finds a damaged file early; a pipe can be read once only.
     rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
-    from predgen.inference.saved import load
     from predgen.inference.stream import predict_file
+    from predgen.inference.trained import load
     from predgen.progress import rate_in_words, row_progress
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads

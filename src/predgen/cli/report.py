@@ -12,7 +12,7 @@ from predgen.escaping import in_line
 
 
 @readable_errors
-def report(
+def report_command(
     experiment: Annotated[Path, typer.Argument(help="Folder of an experiment: the `out` of `predgen compare`.")],
     output: Annotated[
         Optional[Path],  # noqa: UP045

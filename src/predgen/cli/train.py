@@ -14,7 +14,7 @@ from predgen.escaping import in_line
 
 @with_settings()
 @readable_errors
-def train(
+def train_command(
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the run: log, checkpoints, saved model.", rich_help_panel="Run"),

@@ -21,7 +21,7 @@ _SETTINGS = (
 
 @with_settings(*_SETTINGS)
 @readable_errors
-def validate(
+def validate_command(
     config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     *,

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from predgen.codecs.answer_space import AnswerAutomaton, AnswerState
 from predgen.codecs.base import DAMAGED, Codec, Decoded, TokenId
-from predgen.codecs.decimals import MAX_DIGITS, read_plain, to_decimal, to_grid
+from predgen.codecs.decimals import MAX_DIGITS, read_decimal, to_decimal, to_grid
 from predgen.codecs.spelling import char_ids, continuation_ids, separator_ids, stop_id, text_ids
-from predgen.core import Target
+from predgen.core import ANSWER_TOLERANCE, Target
 from predgen.errors import CodecError
 from predgen.plain_data import typed
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CUE = "####"  # GSM8K's own mark (Cobbe et al. 2021, arXiv:2110.14168)
-TOLERANCE = Decimal("1e-4")  # two answers are equal within this (paper, appendix F)
-NOISE = Decimal("1e-5")  # 3.7999999523, a float32 3.8, needs one decimal; well below TOLERANCE
-MOST_DECIMALS = 4  # enough to write any number within TOLERANCE: the error is 5e-5 at most
+_EQUAL = Decimal(ANSWER_TOLERANCE)
+NOISE = Decimal("1e-5")  # 3.7999999523, a float32 3.8, needs one decimal; well below that
+MOST_DECIMALS = 4  # enough to write any number within that: the error is 5e-5 at most
 LEAST_DECIMALS = 2  # money: a question may ask for it where no training answer had cents
 _INTEGER_DIGITS = (4, 12)  # least and most, where taken from the training targets
 
@@ -172,7 +172,7 @@ class AnswerCodec(Codec):
                 f"the {len(ids)} tokens end before the answer does. Go on with one of the space's legal tokens."
             )
         is_cut = self.with_rationale and last.used == self.space.budget
-        value = read_plain(*_split(last.text))
+        value = read_decimal(*_split(last.text))
         assert value is not None
         return Decoded(value, frozenset({"out_of_budget"}) if is_cut else frozenset())
 
@@ -187,7 +187,7 @@ class AnswerCodec(Codec):
         match = _NUMBER.match(rest) if cue else None
         if match is None or not (match[3] or match[5]) or (match[1] and match[2]) or _GOES_ON.match(rest, match.end()):
             return None
-        value = read_plain(re.sub(r"\D", "", match[3] or ""), match[5] or "", match[1] or match[2])
+        value = read_decimal(re.sub(r"\D", "", match[3] or ""), match[5] or "", match[1] or match[2])
         return value if value is None or match[6] is None else _with_fraction(value, match)
 
     def weighed_positions(self, ids: Sequence[int]) -> tuple[bool, ...]:
@@ -258,7 +258,7 @@ class AnswerCodec(Codec):
             raise CodecError(
                 f"value {value} has more than {digits} digits before the point. Raise `max_integer_digits`."
             )
-        if abs(rounded - value) > TOLERANCE:
+        if abs(rounded - value) > _EQUAL:
             raise CodecError(
                 f"value {value} needs more than {places} decimals to be right within 1e-4. Raise `max_decimals`."
             )

@@ -115,7 +115,7 @@ def widened_range(values: Sequence[Decimal], least_margin: Decimal = Decimal(0))
     return max(least, Decimal(0)) if low >= 0 else least, min(most, Decimal(0)) if low < 0 and high <= 0 else most
 
 
-def read_plain(whole: str, fraction: str = "", sign: str = "") -> float | None:
+def read_decimal(whole: str, fraction: str = "", sign: str = "") -> float | None:
     """Float of digits and a sign; None beyond the float range; never -0.0."""
     number = float(f"{sign}{whole or '0'}.{fraction or '0'}")
     return number + 0.0 if math.isfinite(number) else None

@@ -21,7 +21,7 @@ from predgen.codecs.decimals import (
     MAX_DIGITS,
     choose_decimals,
     from_grid,
-    read_plain,
+    read_decimal,
     to_decimal,
     to_grid,
     widened_bounds,
@@ -34,8 +34,8 @@ from predgen.codecs.significant import Rounding, choose_digits, lowest_exponent,
 from predgen.codecs.spelling import char_ids, separator_ids, stop_id
 from predgen.core import Target
 from predgen.errors import CodecError
+from predgen.near_names import near_matches
 from predgen.plain_data import typed
-from predgen.registry import near_matches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -245,7 +245,7 @@ class NumberCodec(FiniteCodec):
         A codec of scientific format reads its own spelling, too.
         """
         if match := _PLAIN.fullmatch(text):
-            return read_plain(match[2], match[3] or "", match[1])
+            return read_decimal(match[2], match[3] or "", match[1])
         if isinstance(self.space, ScientificSpace) and (match := _SCIENTIFIC.fullmatch(text)):
             number = float(f"{match[1]}{match[3]}.{match[4] or 0}e{match[2]}")
             return number + 0.0 if math.isfinite(number) else None

@@ -21,9 +21,7 @@ from predgen.core import Decoding, Example, Prediction
 from predgen.errors import ConfigError, StorageError
 from predgen.evaluation import counts
 from predgen.files import locked, write_text
-from predgen.inference.exchange import MANIFEST
-from predgen.inference.saved import load
-from predgen.inference.trained import TrainedModel
+from predgen.inference.trained import TrainedModel, load
 from predgen.metrics.base import PRIMARY, metric_of, metrics_of, primary_metric
 from predgen.metrics.intervals import paired_difference
 from predgen.metrics.measure import measure
@@ -38,6 +36,7 @@ from predgen.records import (
     record_path,
     write_record,
 )
+from predgen.saved.exchange import MANIFEST
 from predgen.training.folder import is_run_of, put_in_order
 from predgen.training.run import train, zero_shot
 

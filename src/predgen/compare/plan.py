@@ -17,8 +17,8 @@ from predgen import registries
 from predgen.components import value_of
 from predgen.config import RunConfig, all_settings, config_from, has_setting, without_useless
 from predgen.errors import ConfigError
+from predgen.near_names import near_matches
 from predgen.records import Stage
-from predgen.registry import near_matches
 
 BASELINES = ("constant", "tfidf", "zero_shot")
 OWN_FILE = "data"

@@ -9,10 +9,9 @@ import yaml
 
 from predgen.compare.plan import Plan, Variant, one_at_a_time, variants_of
 from predgen.errors import ConfigError
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
+from predgen.paper.published import COMPARED, STUDIES
 
-DEFAULT_METHODS = ("predictor", "generator", "predgen")
-STUDIES = ("table1", "table2", "table5", "figure4", "figure5", "figure6", "d3")
 _STUDY_FOLDER = "assets/paper/studies"
 _VARIANT_KEYS = ("methods", "vary", "variants", "one_at_a_time")
 _TUPLES = ("tasks", "baselines", "seeds", "headline")
@@ -79,7 +78,7 @@ def _variants(parts: Mapping[str, Any]) -> tuple[Variant, ...]:
     found: list[Variant] = []
     if "methods" in parts or "vary" in parts or not parts:
         vary = {name: _list_of(name, v) for name, v in _mapping("vary", parts.get("vary", {})).items()}
-        found += variants_of(_list_of("methods", parts.get("methods", DEFAULT_METHODS)), vary)
+        found += variants_of(_list_of("methods", parts.get("methods", COMPARED)), vary)
     for entry in _list_of("variants", parts.get("variants", [])):
         found.append(_variant(entry))
     if "one_at_a_time" in parts:

@@ -20,8 +20,8 @@ from predgen.data.examples import to_examples
 from predgen.data.sources import rows_of
 from predgen.data.splits import limit_rows
 from predgen.data.tables import is_published
+from predgen.engine.base_model import load_tokenizer
 from predgen.errors import DataError
-from predgen.models.base_model import load_tokenizer
 from predgen.training.prepare import TrainingData, hold_out, load_data, load_split
 
 _TEST_SHARE = 0.2

@@ -20,7 +20,7 @@ from predgen.compare.plan import Cell
 from predgen.errors import PredgenError
 
 
-def main() -> int:
+def serve() -> int:
     """Make runs until there are no more orders."""
     # A shell's background jobs are started with Ctrl-C ignored; here it is what `compare` says to end a run.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -79,4 +79,4 @@ class _Orders:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve())

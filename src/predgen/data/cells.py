@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 _BYTES_PER_VALUE = 64  # of a Python object and its place in a dictionary
 _LABELS_NAMED = 10  # in one message

@@ -30,7 +30,7 @@ def read_delimited(path: Path, delimiter: str, header: Sequence[str] | None, opt
     return _as_rows(_quoted_records(path, delimiter), path, header, optional)
 
 
-def read_plain(path: Path, header: Sequence[str] | None, optional: int) -> Iterator[dict[str, str]]:
+def read_unquoted(path: Path, header: Sequence[str] | None, optional: int) -> Iterator[dict[str, str]]:
     """Read a tab separated file in which quotes are ordinary characters and every line is a row.
 
     Raises:

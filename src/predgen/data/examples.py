@@ -12,7 +12,7 @@ from predgen.core import Example, Kind, Row, Target, TaskSpec
 from predgen.data.cells import CellError, field_text, is_missing, label_of, number_of, shown, weight_of
 from predgen.data.prompts import prompt_fields
 from predgen.errors import ConfigError, DataError, some_of
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 __all__ = ["custom_task", "extractor", "iter_examples", "prompt_fields", "to_examples"]
 

@@ -63,7 +63,7 @@ def given_rows(source: Any, fields: Sequence[str] = (), *, name: str = "X") -> G
         if not _is_numbered(source):
             return Given(list(rows_of(source)), "table")
         source = list(source.itertuples(index=False, name=None))
-    values = listed(source, name)
+    values = as_list(source, name)
     if values and isinstance(values[0], Mapping):
         return Given(list(rows_of(values)), "table")
     if values and isinstance(values[0], list | tuple):
@@ -71,7 +71,7 @@ def given_rows(source: Any, fields: Sequence[str] = (), *, name: str = "X") -> G
     return Given(_texts(values, fields, name), "texts")
 
 
-def listed(source: Any, name: str) -> list[Any]:  # noqa: ANN401
+def as_list(source: Any, name: str) -> list[Any]:  # noqa: ANN401
     """Return a column, an array or any other iterable as a list, its cells as Python values.
 
     Raises:
@@ -87,7 +87,7 @@ def listed(source: Any, name: str) -> list[Any]:  # noqa: ANN401
             found = getattr(source, method)()
             return found if isinstance(found, list) else [found]
     if hasattr(source, "__array__"):
-        return listed(np.asarray(source), name)
+        return as_list(np.asarray(source), name)
     if not isinstance(source, Iterable):
         raise DataError(f"`{name}` is {shown(source)}, of type {type(source).__name__}; give one value per row.")
     return list(source)

@@ -26,7 +26,7 @@ def with_labels(task: TaskSpec, labels: Sequence[str]) -> TaskSpec:
     return replace(task, labels={label: label for label in labels})
 
 
-def declared(task: TaskSpec, examples: list[Example], cells: Iterable[Any]) -> tuple[TaskSpec, list[Example]]:
+def declare_labels(task: TaskSpec, examples: list[Example], cells: Iterable[Any]) -> tuple[TaskSpec, list[Example]]:
     """Declare the labels of a user's training rows, and read the rows' targets as those.
 
     Args:

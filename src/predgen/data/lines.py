@@ -13,7 +13,7 @@ from predgen.errors import DataError
 STDIN = Path("/dev/stdin")
 """Stands for standard input wherever a file is read."""
 
-MOST_BYTES = 2**27
+MOST_LINE_BYTES = 2**27
 """Longest line that is read where each line is a row; it is in memory as a whole, several times over."""
 
 _BOM = codecs.BOM_UTF8
@@ -26,7 +26,7 @@ _WIDE = {
 }
 
 
-def decoded_lines(path: Path, *, most: int | None = MOST_BYTES) -> Iterator[tuple[int, str]]:
+def decoded_lines(path: Path, *, most: int | None = MOST_LINE_BYTES) -> Iterator[tuple[int, str]]:
     r"""Yield (line number from 1, line with its line break) of a UTF-8 file, or of one that says by its mark what it is.
 
     A byte order mark is dropped. One of UTF-16 or UTF-32 (what Excel calls "Unicode text") is no guess, so it is followed.

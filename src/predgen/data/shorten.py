@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-MOST_CHARACTERS = 1 << 20
+MOST_FIELD_CHARACTERS = 1 << 20
 """A longer field is cut to about this before it is tokenised: tokenizers take some hundred bytes of memory per character."""
 _LONGEST_TOKEN = 128  # characters: the longest runs of blanks that vocabularies have
 
-PARTS = ("tail", "head", "middle")
+CUT_PARTS = ("tail", "head", "middle")
 """What can be cut from a field: its tail (the head is kept), its head (the tail is kept), or its middle (both ends are)."""
 
 Fields = Mapping[str, str]
@@ -21,7 +21,7 @@ def cut(text: str, offsets: Offsets, keep: int, part: str) -> str:
         text: The text.
         offsets: (start, end) of each of its tokens, in characters.
         keep: Tokens to keep, 0 <= keep < len(offsets).
-        part: What to cut, one of `PARTS`. Of an odd number to keep around a middle, the head has one more.
+        part: What to cut, one of `CUT_PARTS`. Of an odd number to keep around a middle, the head has one more.
 
     Example:
         >>> words = [(0, 3), (3, 7), (7, 11)]
@@ -49,7 +49,7 @@ class Shortener:
         encode: Fields -> the prompt's tokens.
         offsets: A text -> (start, end) of each of its tokens, in characters.
         first: Field to cut first; None: the longest of the row.
-        part: What is cut from a field, one of `PARTS`.
+        part: What is cut from a field, one of `CUT_PARTS`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Shortener:
         What is left of a field has more than `limit` tokens still, so it is shortened further, to the tokens that the whole
         field would have been shortened to; its true length does not matter to the others.
         """
-        most = MOST_CHARACTERS + _LONGEST_TOKEN * limit
+        most = MOST_FIELD_CHARACTERS + _LONGEST_TOKEN * limit
         return {name: _ends(text, most, self.part) if len(text) > most else text for name, text in fields.items()}
 
     def __call__(self, fields: Fields, ids: list[int], limit: int) -> list[int] | None:

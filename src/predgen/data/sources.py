@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from predgen.data.cells import shown
-from predgen.data.delimited import read_delimited, read_plain
+from predgen.data.delimited import read_delimited, read_unquoted
 from predgen.data.frames import as_written, frame_rows, is_frame, is_instance
 from predgen.data.lines import STDIN, decoded_lines
 from predgen.data.parquet import read_parquet
 from predgen.errors import DataError
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 READERS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "json", ".parquet": "parquet"}
 """File suffix -> reader. "tsv_plain" has no suffix of its own: it is asked for by name."""
@@ -232,7 +232,7 @@ def _read_tsv(path: Path, header: Sequence[str] | None, optional: int) -> Iterat
 _READ: dict[str, Callable[[Path, Sequence[str] | None, int], Iterator[dict[str, Any]]]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
-    "tsv_plain": read_plain,
+    "tsv_plain": read_unquoted,
     "jsonl": _read_jsonl,
     "json": _read_json,
     "parquet": _read_parquet,

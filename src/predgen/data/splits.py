@@ -9,13 +9,13 @@ from predgen.core import Row
 from predgen.data.cells import is_missing
 from predgen.errors import ConfigError, DataError
 
-T = TypeVar("T")
-R = TypeVar("R", bound=Row)
+_T = TypeVar("_T")
+_R = TypeVar("_R", bound=Row)
 
 
 def split_rows(
-    rows: Sequence[R], fractions: Mapping[str, float], *, group: Sequence[str], seed: int
-) -> dict[str, list[R]]:
+    rows: Sequence[_R], fractions: Mapping[str, float], *, group: Sequence[str], seed: int
+) -> dict[str, list[_R]]:
     """Split rows by seed; rows that share a text, even through a chain of other rows, stay in one part.
 
     Texts are compared over all `group` columns together (sentence 1 of one row may be sentence 2 of another), without
@@ -55,8 +55,8 @@ def split_rows(
 
 
 def hold_out_by_class(
-    rows: Sequence[R], labels: Sequence[str], fraction: float, *, group: Sequence[str], seed: int
-) -> dict[str, list[R]]:
+    rows: Sequence[_R], labels: Sequence[str], fraction: float, *, group: Sequence[str], seed: int
+) -> dict[str, list[_R]]:
     """Hold out a share of every class, as near to its proportion as whole rows and groups allow.
 
     A class stays in training first: its last row is never held out, and a class with one row is not measured. Rows that
@@ -95,13 +95,13 @@ def hold_out_by_class(
             "'regression'."
         )
     chosen = {i for place in held for i in components[order[place]]}
-    parts: dict[str, list[R]] = {"train": [], "validation": []}
+    parts: dict[str, list[_R]] = {"train": [], "validation": []}
     for i, row in enumerate(rows):
         parts["validation" if i in chosen else "train"].append(row)
     return parts
 
 
-def limit_rows(rows: Sequence[T], n: int, seed: int) -> list[T]:
+def limit_rows(rows: Sequence[_T], n: int, seed: int) -> list[_T]:
     """Choose `n` rows by seed, in their order; all rows if there are no more than `n`.
 
     With one seed a smaller choice is part of a larger one, so learning curves add rows and never swap them.

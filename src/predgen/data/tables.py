@@ -22,7 +22,7 @@ from predgen.data.examples import extractor
 from predgen.data.sources import dataset_rows, read_rows
 from predgen.data.splits import split_rows
 from predgen.errors import ConfigError, DataError, some_of
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 SPLITS = ("train", "validation", "test")
 _HELD_OUT = {"train": 0.9, "validation": 0.1}

@@ -20,7 +20,7 @@ from predgen.demo.opinion_words import (
 )
 from predgen.errors import ConfigError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 NOISE_STD = 0.3
 """Standard deviation of the noise added to the rules' score, in points, before rounding to one decimal."""
@@ -146,7 +146,7 @@ def _label(score: float) -> str:
 
 
 # random() is the one method whose sequence for a seed Python promises to keep; choice() and gauss() may change.
-def _pick(rng: random.Random, items: Sequence[T]) -> T:
+def _pick(rng: random.Random, items: Sequence[_T]) -> _T:
     """Draw one item."""
     return items[int(rng.random() * len(items))]
 

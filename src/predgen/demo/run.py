@@ -22,12 +22,12 @@ from predgen.figures import number
 from predgen.inference.stream import predict_file
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.measure import measure, measure_intervals
+from predgen.paper.published import COMPARED
 from predgen.terminal import PlainConsole
 from predgen.training.run import train
 
 TRAINING_TOKENS = 40_000
 """Budget of each run: prompt and answer tokens, all passes counted."""
-METHODS = ("predictor", "generator", "predgen")
 SETTINGS: dict[str, Any] = {"batch_size": 8, "learning_rate": 7e-4, "peft": "full"}
 """The same for every method; chosen on the validation rows."""
 
@@ -74,7 +74,7 @@ def run_demo(out: Path, console: PlainConsole) -> list[Measured]:
     results: list[Measured] = []
     for task in TASKS:
         results += _measure(task, "tf-idf", _baseline(task, splits), splits["test"])
-        for method in METHODS:
+        for method in COMPARED:
             folder = out / f"{task.name}-{method}"
             trained = train(_config(task, method, files), folder, overwrite=folder.exists(), console=console)
             results += _test(task, method, trained, splits["test"])
@@ -155,7 +155,7 @@ def _show(results: Sequence[Measured], console: PlainConsole) -> None:
         table.add_column(column)
     for task in TASKS:
         table.add_section()
-        for method in ("tf-idf", *METHODS):
+        for method in ("tf-idf", *COMPARED):
             cells = [m for m in results if m.task == task.name and m.method == method]
             table.add_row(
                 task.name, method, *(f"{m.metric} {number(m.value)} [{number(m.low)}, {number(m.high)}]" for m in cells)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -22,11 +21,10 @@ from predgen.data.given import Given, given_rows
 from predgen.data.prompts import prompt_fields
 from predgen.errors import ConfigError, DataError
 from predgen.estimators.facts import FitFacts, read_facts
-from predgen.estimators.targets import Labels
-from predgen.inference.saved import load
-from predgen.inference.trained import TrainedModel
+from predgen.estimators.targets import CellArray, Labels
+from predgen.inference.trained import TrainedModel, load
 from predgen.models.base import PLAIN
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 from predgen.settings import declared
 from predgen.terminal import PlainConsole
 from predgen.training.prepare import TrainingData, hold_out
@@ -35,7 +33,6 @@ from predgen.training.run import train
 _ANSWER: dict[Kind, str] = {"classification": "Label", "regression": "Score"}
 """What default prompts ask for; in lower case, what targets without a name are called."""
 
-Column = npt.NDArray[Any]
 _OWN = (
     "model",
     "method",
@@ -57,7 +54,7 @@ _OF_FILES = frozenset(
 """Settings that say where rows come from and what they are: what `fit` gets as `X` and `y`."""
 
 
-class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """What classifier and regressor share. Parameters are documented on the public classes."""
 
     _kind: ClassVar[Kind]
@@ -183,7 +180,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
         return [dict(zip(names, row.values(), strict=True)) for row in given.rows]
 
     def _train(
-        self, given: Given, targets: Labels | list[float], weights: Column | None, *, target: str | None
+        self, given: Given, targets: Labels | list[float], weights: CellArray | None, *, target: str | None
     ) -> None:
         """Train on rows and their targets; rows of weight 0 are left out, classes without any other row stay.
 

@@ -6,13 +6,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 
-from predgen.estimators.base import Column, Estimator
+from predgen.estimators.base import PredGenEstimator
 from predgen.estimators.facts import FitFacts
-from predgen.estimators.targets import class_weights, column_name, label_text, read_labels, row_weights
+from predgen.estimators.targets import CellArray, class_weights, column_name, label_text, read_labels, row_weights
 from predgen.inference.trained import TrainedModel
 
 
-class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # scikit-learn ships no types
+class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """Classify texts or table rows by generating their label.
 
     Args:
@@ -129,14 +129,14 @@ class PredGenClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # sc
             weights = "balanced"
         return {**super()._parameters(trained, facts), "class_weight": weights}
 
-    def predict(self, X: Any) -> Column:  # noqa: ANN401
+    def predict(self, X: Any) -> CellArray:  # noqa: ANN401
         """Return the label of each row."""
         predictions = self._predict(X)
         number = {text: index for index, text in enumerate(self.trained_.labels)}
-        found: Column = self.classes_[np.array([number[str(p.value)] for p in predictions], dtype=int)]
+        found: CellArray = self.classes_[np.array([number[str(p.value)] for p in predictions], dtype=int)]
         return found
 
-    def predict_proba(self, X: Any) -> Column:  # noqa: ANN401
+    def predict_proba(self, X: Any) -> CellArray:  # noqa: ANN401
         """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1."""
         found = [p.probabilities for p in self._predict(X)]
         return np.array(found, dtype=float).reshape(-1, len(self.classes_))

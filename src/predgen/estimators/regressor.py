@@ -8,11 +8,11 @@ from sklearn.base import RegressorMixin
 
 from predgen.core import MAX_NODES, Decoding
 from predgen.distribution import Distribution, check_levels
-from predgen.estimators.base import Column, Estimator
-from predgen.estimators.targets import column_name, read_numbers, row_weights
+from predgen.estimators.base import PredGenEstimator
+from predgen.estimators.targets import CellArray, column_name, read_numbers, row_weights
 
 
-class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-learn ships no types
+class PredGenRegressor(RegressorMixin, PredGenEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """Predict a number from texts or table rows by generating it.
 
     Args: as `PredGenClassifier`, without `class_weight`. `settings={"decimals": 1}` fixes the number format.
@@ -47,7 +47,7 @@ class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scik
         self._train(given, targets, weights, target=column_name(y))
         return self
 
-    def predict(self, X: Any, decode: str | None = None) -> Column:  # noqa: ANN401
+    def predict(self, X: Any, decode: str | None = None) -> CellArray:  # noqa: ANN401
         """Return the number of each row.
 
         Args:
@@ -76,7 +76,7 @@ class PredGenRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scik
         found = self._predict(X, Decoding(distribution=True, max_unexpanded=max_unexpanded, max_nodes=max_nodes))
         return [p.distribution for p in found if p.distribution is not None]
 
-    def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Column:  # noqa: ANN401
+    def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> CellArray:  # noqa: ANN401
         """Return quantiles of the written numbers, shape (rows, levels).
 
         Args:

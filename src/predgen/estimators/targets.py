@@ -12,11 +12,11 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
 from predgen.data.cells import CellError, is_missing, label_of, number_of, plain, shown, some_labels
-from predgen.data.given import listed
+from predgen.data.given import as_list
 from predgen.errors import ConfigError, DataError
 
-Column = npt.NDArray[Any]
-T = TypeVar("T")
+CellArray = npt.NDArray[Any]
+_T = TypeVar("_T")
 _ROWS_NAMED = 3
 _COLUMN_VECTOR = (
     "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), for example"
@@ -34,7 +34,7 @@ class Labels:
         rows: Class number of every row.
     """
 
-    classes: Column
+    classes: CellArray
     texts: tuple[str, ...]
     rows: npt.NDArray[np.int64]
 
@@ -96,7 +96,7 @@ def column_name(y: Any) -> str | None:  # noqa: ANN401
     return name if isinstance(name, str) and name.strip() else None
 
 
-def row_weights(sample_weight: Any, n_rows: int) -> Column | None:  # noqa: ANN401
+def row_weights(sample_weight: Any, n_rows: int) -> CellArray | None:  # noqa: ANN401
     """Read weights, 0 or more each; a row of weight 0 is left out.
 
     Raises:
@@ -127,7 +127,7 @@ def row_weights(sample_weight: Any, n_rows: int) -> Column | None:  # noqa: ANN4
     return weights
 
 
-def class_weights(class_weight: str | Mapping[Any, float], labels: Labels) -> Column:
+def class_weights(class_weight: str | Mapping[Any, float], labels: Labels) -> CellArray:
     """Weight of each row by its class: "balanced", or what a mapping gives for its label (1 for others).
 
     Raises:
@@ -136,7 +136,7 @@ def class_weights(class_weight: str | Mapping[Any, float], labels: Labels) -> Co
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ConfigError(f"`class_weight` is {class_weight!r}; allowed: 'balanced', a mapping from labels, None.")
-        balanced: Column = compute_sample_weight("balanced", labels.rows)
+        balanced: CellArray = compute_sample_weight("balanced", labels.rows)
         return balanced
     classes = labels.classes.tolist()
     unknown = [label for label in class_weight if plain(label) not in classes]
@@ -159,7 +159,7 @@ def _one_column(y: Any) -> list[Any]:  # noqa: ANN401
         )
     if isinstance(y, str | bytes | Mapping):
         raise DataError(f"`y` is {shown(y)}, of type {type(y).__name__}; give one label or number per row.")
-    values = listed(y.to_numpy() if hasattr(y, "columns") and hasattr(y, "to_numpy") else y, "y")
+    values = as_list(y.to_numpy() if hasattr(y, "columns") and hasattr(y, "to_numpy") else y, "y")
     width = max((len(value) for value in values if isinstance(value, list | tuple)), default=None)
     if width is None:
         return [plain(value) for value in values]
@@ -179,9 +179,9 @@ def _of_length(values: list[Any], n_rows: int) -> list[Any]:
     return values
 
 
-def _each(values: Sequence[Any], read: Callable[[Any], T], wanted: str) -> list[T]:
+def _each(values: Sequence[Any], read: Callable[[Any], _T], wanted: str) -> list[_T]:
     """Read each value; name the first rows that cannot be read, and how many there are."""
-    found: list[T] = []
+    found: list[_T] = []
     bad: list[str] = []
     for number, value in enumerate(values, start=1):
         try:
@@ -252,7 +252,7 @@ def _order(value: Any) -> Any:  # noqa: ANN401
     return list(type(value)).index(value) if isinstance(value, Enum) else value
 
 
-def _as_given(distinct: Sequence[Any], y: Any) -> Column:  # noqa: ANN401
+def _as_given(distinct: Sequence[Any], y: Any) -> CellArray:  # noqa: ANN401
     """Labels as an array of the type that `y` has."""
     dtype = getattr(y, "dtype", None)
     if isinstance(dtype, np.dtype) and not dtype.hasobject:

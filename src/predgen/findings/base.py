@@ -17,7 +17,7 @@ RunStatus = Literal["failed", "refused", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MetricEstimate:
     """A figure over rows and seeds.
 
     Attributes:
@@ -125,14 +125,14 @@ class Entry:
     seeds: list[int]
     lacking: list[int]
     rows: int
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MetricEstimate]
     counts: dict[str, list[int]]
     records: list[str]
     calibration: Calibration | None = None
     residuals: Residuals | None = None
 
     @property
-    def primary(self) -> Estimate:
+    def primary(self) -> MetricEstimate:
         """Figure of the primary metric."""
         return self.metrics[self.metric]
 
@@ -169,7 +169,7 @@ class Difference:
     seeds: list[int]
     rows: int
     left_out: int
-    estimate: Estimate
+    estimate: MetricEstimate
     p_rows: float
     p_seeds: float | None
     p: float

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from predgen.findings.base import Chance, Estimate
+from predgen.findings.base import Chance, MetricEstimate
 from predgen.metrics.base import UNBOUNDED
 from predgen.metrics.bootstrap import Draws, percentile_interval
 from predgen.metrics.weighted import Floats
@@ -16,7 +16,7 @@ def estimate(
     resampled: Floats | None,
     draws: Draws,
     bounds: tuple[float, float] = UNBOUNDED,
-) -> Estimate:
+) -> MetricEstimate:
     """Return a figure with its interval.
 
     Args:
@@ -30,10 +30,10 @@ def estimate(
     """
     known: list[float | None] = [None if math.isnan(value) else value for value in by_seed]
     if None in known or not known:
-        return Estimate(None, None, None, known, "nothing")
+        return MetricEstimate(None, None, None, known, "nothing")
     value = float(np.mean(by_seed))
     low, high = (math.nan, math.nan) if resampled is None else percentile_interval(by_seed, resampled, draws, bounds)
     if math.isnan(low):
-        return Estimate(value, None, None, known, "nothing")
+        return MetricEstimate(value, None, None, known, "nothing")
     chance: Chance = "rows and seeds" if len(by_seed) > 1 else "rows only"
-    return Estimate(value, low, high, known, chance)
+    return MetricEstimate(value, low, high, known, chance)

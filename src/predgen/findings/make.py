@@ -14,8 +14,8 @@ from predgen.findings.base import (
     Cost,
     Difference,
     Entry,
-    Estimate,
     Findings,
+    MetricEstimate,
     Ordering,
     Tuning,
     VariantFacts,
@@ -29,10 +29,10 @@ from predgen.findings.runs import CONSTANT, Run, Runs, gather
 from predgen.metrics.base import PRIMARY, Metric, metric_of
 from predgen.metrics.bootstrap import CONFIDENCE, Draws
 from predgen.metrics.weighted import Floats, Weights
+from predgen.near_names import near_matches
 from predgen.records import Record, read_plan, read_records
-from predgen.registry import near_matches
 
-N_RESAMPLES = 2000
+N_PAIRED_RESAMPLES = 2000
 HEADLINE = "headline"
 FIRST: Verdict = "first better"
 
@@ -42,7 +42,7 @@ def findings(
     *,
     headline: Sequence[str] | None = None,
     reference: str | None = None,
-    n_resamples: int = N_RESAMPLES,
+    n_resamples: int = N_PAIRED_RESAMPLES,
     seed: int = 0,
 ) -> Findings:
     """Work out what an experiment shows.
@@ -179,7 +179,7 @@ class _Scored:
             residuals=residuals(runs) if kind == "regression" else None,
         )
 
-    def _figures(self, names: Sequence[str], runs: Sequence[Run]) -> dict[str, Estimate]:
+    def _figures(self, names: Sequence[str], runs: Sequence[Run]) -> dict[str, MetricEstimate]:
         """Metrics with intervals; one that is not registered here has the records' values alone."""
         rows = [run.rows() for run in runs]
         draws = Draws(len(rows[0]), self.n_resamples, self.seed)
@@ -228,7 +228,7 @@ class _Scored:
         read = np.asarray(~np.isnan(first + second).any(axis=0))
         first, second = first[:, read], second[:, read]
         n_rows, by = int(read.sum()), first - second
-        found, p_rows, p_seeds = Estimate(None, None, None, [None] * len(seeds), "nothing"), 1.0, None
+        found, p_rows, p_seeds = MetricEstimate(None, None, None, [None] * len(seeds), "nothing"), 1.0, None
         if n_rows:
             draws = Draws(n_rows, self.n_resamples, self.seed)
             found = estimate(by.mean(axis=1).tolist(), resampled_differences(by, draws), draws)

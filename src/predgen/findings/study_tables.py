@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from predgen.findings.base import Findings, VariantFacts
-from predgen.findings.paper import CITATION, NO_TELLING, Published, Study, beside, paper_model, study
 from predgen.findings.tables import ABSENT, Table, cell
+from predgen.paper.published import CITATION, NO_TELLING, Published, Study, comparable, paper_model, study
 
 _METRICS = {"table2": ("mse", "mae"), "figure5": ("mse", "mae")}
 """Studies that print more than the primary metric."""
@@ -51,7 +51,7 @@ def _matching(paper: Study, variant: VariantFacts, task: str) -> list[Published]
     s = variant.settings
     if variant.derived_from is not None or not {"model", "peft", "method"} <= set(s):
         return []
-    return beside(paper, model=s["model"], peft=s["peft"], method=s["method"], task=task)
+    return comparable(paper, model=s["model"], peft=s["peft"], method=s["method"], task=task)
 
 
 def _written(numbers: Sequence[Published]) -> str:

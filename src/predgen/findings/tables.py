@@ -7,7 +7,7 @@ from rich.table import Table as RichTable
 
 from predgen.escaping import for_markdown, markdown_row
 from predgen.figures import number, p_value
-from predgen.findings.base import Difference, Entry, Estimate, Findings, VariantFacts
+from predgen.findings.base import Difference, Entry, Findings, MetricEstimate, VariantFacts
 from predgen.metrics.base import PRIMARY
 
 MINUS = " minus "
@@ -68,11 +68,11 @@ def tables(found: Findings) -> list[Table]:
     return [table for table in made if table.rows]
 
 
-def with_interval(figure: Estimate, *, signed: bool = False) -> str:
+def with_interval(figure: MetricEstimate, *, signed: bool = False) -> str:
     """Write a figure with its interval; "not defined" where there is none.
 
     Example:
-        >>> with_interval(Estimate(0.5, 0.4, 0.61, [0.5], "rows only"), signed=True)
+        >>> with_interval(MetricEstimate(0.5, 0.4, 0.61, [0.5], "rows only"), signed=True)
         '+0.500 [+0.400, +0.610]'
     """
     if figure.value is None:
@@ -186,7 +186,7 @@ def ordering_table(found: Findings) -> Table:
             str(o.first_better),
             str(o.second_better),
             str(o.no_difference),
-            with_interval(Estimate(o.standardised, o.low, o.high, [], "nothing"), signed=True),
+            with_interval(MetricEstimate(o.standardised, o.low, o.high, [], "nothing"), signed=True),
         ]
         for o in found.ordering
         if o.tasks

@@ -17,7 +17,7 @@ from predgen.inference.prefixes import KeptPrefix
 from predgen.models.base import PLAIN, PredictionModel
 from predgen.models.writer import WritingModel
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def predict_encoded(
@@ -77,7 +77,7 @@ def predict_encoded(
 def run_encoded(
     model: PredictionModel,
     rows: Sequence[Encoded],
-    run: Callable[[Batch, SharedPrefix | None], list[T]],
+    run: Callable[[Batch, SharedPrefix | None], list[_T]],
     *,
     pad_id: int,
     answer_nodes: int,
@@ -86,7 +86,7 @@ def run_encoded(
     share_prefix: bool = True,
     kept: KeptPrefix | None = None,
     on_batch: Callable[[int], None] | None = None,
-) -> list[T]:
+) -> list[_T]:
     """Run rows, sorted by prompt length so that batches waste little on padding.
 
     Tokens with which all prompts start (a task's instruction) are run once. Where memory runs out, the batch is halved,
@@ -116,14 +116,14 @@ def run_encoded(
         return _Running(model, rows, run, pad_id, answer_nodes, prefix).all(batch_tokens, batch_size, on_batch)
 
 
-class _Running(Generic[T]):
+class _Running(Generic[_T]):
     """One call of `run_encoded`."""
 
     def __init__(
         self,
         model: PredictionModel,
         rows: Sequence[Encoded],
-        run: Callable[[Batch, SharedPrefix | None], list[T]],
+        run: Callable[[Batch, SharedPrefix | None], list[_T]],
         pad_id: int,
         answer_nodes: int,
         prefix: SharedPrefix | None,
@@ -133,10 +133,10 @@ class _Running(Generic[T]):
         self.prefix = prefix
         self.skipped = len(self.prefix.ids) if self.prefix else 0
 
-    def all(self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None) -> list[T]:
+    def all(self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None) -> list[_T]:
         """Run all rows."""
         waiting = deque(sorted(range(len(self.rows)), key=lambda i: (len(self.rows[i].prompt_ids), i)))
-        found: dict[int, T] = {}
+        found: dict[int, _T] = {}
         while waiting:
             chosen = self._next(waiting, batch_tokens, batch_size)
             results, shortage = self._try(chosen)
@@ -165,7 +165,7 @@ class _Running(Generic[T]):
             chosen.append(waiting.popleft())
         return chosen
 
-    def _try(self, chosen: Sequence[int]) -> tuple[list[T], RuntimeError | None]:
+    def _try(self, chosen: Sequence[int]) -> tuple[list[_T], RuntimeError | None]:
         """Run some rows, or return the error that says that memory did not suffice."""
         try:
             return self._batch(chosen), None
@@ -185,7 +185,7 @@ class _Running(Generic[T]):
                 " `max_length`, use a smaller base model or dtype bfloat16, or free memory."
             ) from shortage
 
-    def _batch(self, chosen: Sequence[int]) -> list[T]:
+    def _batch(self, chosen: Sequence[int]) -> list[_T]:
         """Run some rows."""
         rows = [replace(self.rows[i], prompt_ids=self.rows[i].prompt_ids[self.skipped :]) for i in chosen]
         return self._run(collate(rows, self.pad_id, self.model.backbone.device), self.prefix)

@@ -13,7 +13,7 @@ from predgen.data.cells import CellError, field_text, is_missing, plain
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError, DataError
 from predgen.escaping import for_sheet
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
 """Suffix of an output -> its format."""

@@ -11,17 +11,17 @@ from predgen.data.lines import STDIN
 from predgen.data.sources import READERS
 from predgen.errors import ConfigError
 from predgen.inference.formats import SUFFIXES, TEXT_FORMATS, format_of
-from predgen.inference.part import Progress
+from predgen.inference.part import RowsDone
 
 STDOUT = Path("/dev/stdout")
 """Stands for `-` as an output."""
 
 
 @runtime_checkable
-class Target(Protocol):
+class RowSink(Protocol):
     """Takes rows."""
 
-    progress: Progress
+    progress: RowsDone
 
     def add(self, data: bytes, rows: int, flags: Mapping[str, int]) -> None:
         """Take complete rows."""
@@ -36,18 +36,18 @@ class Target(Protocol):
         ...
 
 
-class StandardOutput(Target):
+class StandardOutput(RowSink):
     """Writes rows to standard output; whoever reads it has them as soon as their window is done."""
 
     def __init__(self) -> None:
-        self.progress = Progress(0, 0, {})
+        self.progress = RowsDone(0, 0, {})
 
     def add(self, data: bytes, rows: int, flags: Mapping[str, int]) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         before = self.progress
         counts = {name: before.flags.get(name, 0) + flags.get(name, 0) for name in {**before.flags, **flags}}
-        self.progress = Progress(before.rows + rows, before.size + len(data), counts)
+        self.progress = RowsDone(before.rows + rows, before.size + len(data), counts)
 
     def finish(self, publish: Callable[[Path, Path], None]) -> None:
         """Nothing is left to do."""

@@ -25,7 +25,7 @@ _AGAIN = "give the same command again to go on"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RowsDone:
     """How far an output has come.
 
     Attributes:
@@ -41,7 +41,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What `out.progress.json` holds: `Progress`, the key of what it belongs to, and the SHA-256 of the rows."""
+    """What `out.progress.json` holds: `RowsDone`, the key of what it belongs to, and the SHA-256 of the rows."""
 
     key: str
     digest: str
@@ -83,7 +83,7 @@ class PartFile:
             self._digest.update(data)
             before = self.progress
             counted = dict(Counter(before.flags) + Counter(flags))
-            self.progress = Progress(before.rows + rows, before.size + len(data), counted)
+            self.progress = RowsDone(before.rows + rows, before.size + len(data), counted)
             if self._key is not None:
                 state = {"key": self._key, "digest": self._digest.hexdigest(), **asdict(self.progress)}
                 write_text(self._log, json.dumps(state), is_held=True)
@@ -100,14 +100,14 @@ class PartFile:
         self.path.unlink(missing_ok=True)
         self._log.unlink(missing_ok=True)
 
-    def _resumed(self) -> Progress:
+    def _resumed(self) -> RowsDone:
         """Cut an interrupted output back to what is known to be complete; start a new one where there is none."""
         if self._key is None or not self._log.exists() or not self.path.exists():
             self.path.write_bytes(b"")
             self._log.unlink(missing_ok=True)
-            return Progress(0, 0, {})
+            return RowsDone(0, 0, {})
         state = self._read()
-        progress = Progress(state.rows, state.size, state.flags)
+        progress = RowsDone(state.rows, state.size, state.flags)
         if self.path.stat().st_size > progress.size:
             with self.path.open("r+b") as file:
                 file.truncate(progress.size)
@@ -125,7 +125,7 @@ class PartFile:
             )
         return state
 
-    def _require_rows(self, wanted: Progress, digest: str) -> None:
+    def _require_rows(self, wanted: RowsDone, digest: str) -> None:
         """Read what was written: it must hold as many rows, and the same bytes; their digest goes on from here."""
         size = self.path.stat().st_size
         if size != wanted.size:

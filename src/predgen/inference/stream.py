@@ -29,8 +29,8 @@ from predgen.inference.columns import PredictionColumns, labels_to_write
 from predgen.inference.formats import Delimited, JsonLines, RowFormat
 from predgen.inference.output import (
     STDOUT,
+    RowSink,
     StandardOutput,
-    Target,
     check_output,
     input_of,
     is_stream,
@@ -133,7 +133,7 @@ def predict_file(
         key = None if before is None else _key(trained, source, before, options)
         first, rows = _peeked(read_rows(source, reader=reader))
         rows_format = _format(written, source, tuple(columns.line(first, Prediction(None))), columns, trained, safe_csv)
-        target: Target = StandardOutput() if out == STDOUT else PartFile(out, key, rows_format.count)
+        target: RowSink = StandardOutput() if out == STDOUT else PartFile(out, key, rows_format.count)
         resumed, start = target.progress.rows, time.perf_counter()
         if on_rows is not None:
             on_rows(resumed)
@@ -151,7 +151,7 @@ def predict_file(
     return StreamSummary(done.rows, resumed, (done.rows - resumed) / seconds, done.flags)
 
 
-def _require_unchanged(source: Path, before: os.stat_result, target: Target) -> None:
+def _require_unchanged(source: Path, before: os.stat_result, target: RowSink) -> None:
     """Publish nothing that was read from a file in two states."""
     if no_longer_the_same(source, before):
         target.discard()

@@ -1,14 +1,12 @@
 """A trained model together with everything needed to use it: prompt, codec, task, settings, measurements."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from predgen.config import RunConfig
-from predgen.core import DECODINGS, Decoding, Example, Prediction, Row, TaskSpec
-from predgen.data.digests import RowDigests
-from predgen.data.encode import Encoded, Encoder
+from predgen.core import DECODINGS, Decoding, Example, Prediction, Row
+from predgen.data.encode import Encoded
 from predgen.data.examples import iter_examples
 from predgen.data.given import given_rows
 from predgen.data.prompts import prompt_fields
@@ -18,23 +16,17 @@ from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.inference.cloze import predict_options
 from predgen.inference.prefixes import KeptPrefix
 from predgen.metrics.base import metric_of, primary_metric
-from predgen.models.base import PLAIN, PredictionModel
-from predgen.models.base_model import BaseModel
-from predgen.registry import near_matches
+from predgen.models.base import PLAIN
+from predgen.near_names import near_matches
+from predgen.saved.contents import Contents
+from predgen.saved.export import merge, push_to_hub
+from predgen.saved.loading import read_folder
+from predgen.saved.saving import write_folder
 
 
 @dataclass
-class TrainedModel:
-    """What `predgen.train` returns and `predgen.load` reads back.
-
-    Attributes:
-        model: The prediction model, in eval state.
-        base: The base model it was made from.
-        encoder: Rows -> token ids.
-        task: Task, with prompt, columns and metrics.
-        config: All settings of the run.
-        report: Measurements and facts of the training run, plain JSON data.
-        trained_rows: Digests of the training rows; None where they are not known (older saved models).
+class TrainedModel(Contents):
+    """What `predgen.train` returns and `predgen.load` reads back: what a model's folder holds, and predicting with it.
 
     Example:
         >>> import predgen
@@ -43,13 +35,6 @@ class TrainedModel:
         'positive'
     """
 
-    model: PredictionModel
-    base: BaseModel
-    encoder: Encoder
-    task: TaskSpec
-    config: RunConfig
-    report: dict[str, Any] = field(default_factory=dict)
-    trained_rows: RowDigests | None = None
     _kept: KeptPrefix = field(default_factory=KeptPrefix, init=False, repr=False, compare=False)
 
     @property
@@ -187,24 +172,39 @@ class TrainedModel:
         self.model.check(decoding)
         return decoding
 
-    # Saving and loading stand in `saved`, which knows the folder; imported late because it builds on this class.
     def save(self, folder: str | Path) -> Path:
-        """Write the model into a folder; see `predgen.inference.saved.save`."""
-        from predgen.inference.saved import save
-
-        return save(self, folder)
+        """Write the model into a folder; see `predgen.saved.saving.write_folder`."""
+        return write_folder(self, folder)
 
     def merge(self, folder: str | Path) -> Path:
-        """Write the fine-tuned language model as a plain Hugging Face folder; see `predgen.inference.saved.merge`."""
-        from predgen.inference.saved import merge
-
+        """Write the fine-tuned language model as a plain Hugging Face folder; see `predgen.saved.export.merge`."""
         return merge(self, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True) -> str:
-        """Upload the model and its card; see `predgen.inference.saved.push_to_hub`."""
-        from predgen.inference.saved import push_to_hub
-
+        """Upload the model and its card; see `predgen.saved.export.push_to_hub`."""
         return push_to_hub(self, repo_id, private=private)
+
+
+def load(
+    folder: str | Path, *, base: str | None = None, merge_adapter: bool = False, trust_remote_code: bool = False
+) -> TrainedModel:
+    """Read a saved model back; it predicts what it predicted before, bit for bit in float32 on the same machine.
+
+    Args:
+        folder: What `predgen train --out` or `TrainedModel.save` wrote.
+        base: Where the base model lies now, if no longer where it was.
+        merge_adapter: Fold the adapter into the base's weights: faster, and equal up to rounding (about 1e-6). Only for
+            weights in float32, since others would round away small updates; they stay as they are.
+        trust_remote_code: Let a model that was trained with Python code of its base run that code. Nothing in the folder
+            can allow it.
+
+    Raises:
+        SavedModelError: If the folder is no complete saved model, is damaged, the base model is another one, or it needs
+            code that the caller does not allow.
+        ModelError: If the base model is missing.
+    """
+    found = read_folder(Path(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code)
+    return TrainedModel(**{one.name: getattr(found, one.name) for one in fields(found)})
 
 
 def count_flags(predictions: Iterable[Prediction]) -> Mapping[str, int]:

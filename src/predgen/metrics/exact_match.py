@@ -3,11 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
+from predgen.core import ANSWER_TOLERANCE
 from predgen.metrics.base import Metric
 from predgen.metrics.rows import Rows
 
-TOLERANCE = 1e-4
-"""Largest difference that still counts as equal, exclusive (paper, appendix F: "less than 0.0001")."""
+_EQUAL = float(ANSWER_TOLERANCE)
 
 
 def is_exact(rows: Rows) -> npt.NDArray[np.bool_]:
@@ -17,7 +17,7 @@ def is_exact(rows: Rows) -> npt.NDArray[np.bool_]:
         >>> EXACT_MATCH([72.0, 10.0, 0.5], [72.0, 11.0, None])
         0.3333333333333333
     """
-    return np.asarray(np.abs(rows.targets - rows.predictions) < TOLERANCE)  # nan < x is False: wrong
+    return np.asarray(np.abs(rows.targets - rows.predictions) < _EQUAL)  # nan < x is False: wrong
 
 
 EXACT_MATCH = Metric("exact_match", "math", greater_is_better=True, scores=is_exact, bounds=(0.0, 1.0))

@@ -42,7 +42,7 @@ def point(numbers: Distribution, how: str, codec: NumberCodec, scale: TargetScal
     return Prediction(numbers.mode(), answer=answer_text(codec.nearest(scale.written(numbers.mode()))))
 
 
-def beside(stated: Prediction, numbers: Distribution, *, gives: bool) -> Prediction:
+def with_numbers(stated: Prediction, numbers: Distribution, *, gives: bool) -> Prediction:
     """A prediction read off, or made beside, an expanded distribution; with `gives`, the distribution goes with it."""
     flags = stated.flags | {PARTLY_EXPANDED} if numbers.is_cut else stated.flags
     return replace(stated, distribution=numbers if gives else None, flags=flags)

@@ -18,8 +18,8 @@ from predgen.engine.abilities import abilities_of
 from predgen.engine.backbone import Backbone
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
 from predgen.errors import ConfigError
+from predgen.lookup import Registry
 from predgen.losses.base import JointLoss
-from predgen.registry import Registry
 from predgen.sampling.draws import SamplingPlan
 from predgen.target_scale import TargetScale
 from predgen.weights import TensorFacts

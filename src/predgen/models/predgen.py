@@ -17,7 +17,7 @@ from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.losses.token_nll import writer_loss
-from predgen.models.answers import beside, directed
+from predgen.models.answers import directed, with_numbers
 from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
 from predgen.models.writer import WritingModel
 from predgen.sampling.base import SamplingMode, SamplingSetup
@@ -91,7 +91,7 @@ class PredGen(WritingModel):
             stated = self.read_back(written)
             if decoding.distribution:
                 numbers = self.expanded(batch, decoding, prefix)
-                stated = [beside(p, d, gives=True) for p, d in zip(stated, numbers, strict=True)]
+                stated = [with_numbers(p, d, gives=True) for p, d in zip(stated, numbers, strict=True)]
             return self._directed(stated, self.director.output(written.states.float(), written.mask))
         everything = self.mode.runs_all_answers or decoding.full_vocabulary
         scores = self.score(batch, everything=everything, prefix=prefix)

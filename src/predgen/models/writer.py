@@ -25,7 +25,7 @@ from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
-from predgen.models.answers import beside, distribution_of, distribution_of_expansion, point, written_answer
+from predgen.models.answers import distribution_of, distribution_of_expansion, point, with_numbers, written_answer
 from predgen.models.base import PLAIN, ModelSetup, PredictionModel
 from predgen.models.settings import WriterSettings
 from predgen.sampling.feeding import Fed, Reading
@@ -243,7 +243,7 @@ class WritingModel(PredictionModel):
             points = [point(distribution, how, self.number_codec, self.scale) for distribution in numbers]
         if not numbers:
             return points
-        return [beside(p, d, gives=decoding.distribution) for p, d in zip(points, numbers, strict=True)]
+        return [with_numbers(p, d, gives=decoding.distribution) for p, d in zip(points, numbers, strict=True)]
 
     def read_scores(self, scores: AnswerScores, how: str, decoding: Decoding) -> list[Prediction]:
         """Predictions read off exact probabilities."""

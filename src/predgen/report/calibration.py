@@ -9,7 +9,7 @@ from markupsafe import Markup
 from predgen.findings.base import Calibration, Entry, Residuals
 from predgen.report.drawing import Panel, Point, Scale, frame, scale_for
 from predgen.report.experiment import LoadedExperiment, Shown
-from predgen.report.words import number
+from predgen.report.words import as_figure
 
 _SIZE = (280, 220)
 _MAX_CLASSES = 12
@@ -68,8 +68,8 @@ def _reliability(entry: Entry, calibration: Calibration) -> Markup:
     bins = [b for b in calibration.bins if b.rows and b.confidence is not None and b.accuracy is not None]
     most = max((b.rows for b in bins), default=1)
     label = (
-        f"Reliability of {entry.variant} on {entry.task}: expected calibration error {number(calibration.ece)}."
-        f" {'; '.join(f'P {number(b.confidence, 2)}: {number(b.accuracy, 2)} right of {b.rows} rows' for b in bins)}"
+        f"Reliability of {entry.variant} on {entry.task}: expected calibration error {as_figure(calibration.ece)}."
+        f" {'; '.join(f'P {as_figure(b.confidence, 2)}: {as_figure(b.accuracy, 2)} right of {b.rows} rows' for b in bins)}"
     )
     unit = Scale(0.0, 1.0, *across), Scale(0.0, 1.0, *up)
     panel = Panel(label, *unit, "P(predicted label)", "share of right labels", _SIZE)
@@ -107,8 +107,8 @@ def _errors(residuals: Residuals) -> list[Point]:
 def _residuals(entry: Entry, residuals: Residuals, points: list[Point], axes: tuple[Scale, Scale]) -> Markup:
     """Errors by target, one dot a row."""
     label = (
-        f"Errors of {entry.variant} on {entry.task}, {len(points)} rows: mean {number(residuals.bias)}, standard deviation"
-        f" {number(residuals.spread)}."
+        f"Errors of {entry.variant} on {entry.task}, {len(points)} rows: mean {as_figure(residuals.bias)}, standard deviation"
+        f" {as_figure(residuals.spread)}."
     )
     panel = Panel(label, *axes, "target", "prediction \u2212 target", _SIZE)
     panel.line([(axes[0].low, 0.0), (axes[0].high, 0.0)], "ideal")

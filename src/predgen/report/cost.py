@@ -7,7 +7,7 @@ from markupsafe import Markup
 from predgen.findings.base import Cost, Entry
 from predgen.report.drawing import Panel, frame, key, look, scale_for
 from predgen.report.experiment import LoadedExperiment
-from predgen.report.words import listed, number
+from predgen.report.words import as_figure, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _plot(experiment: LoadedExperiment, points: list[tuple[Entry, float, float]]
     """A mark per variant; its interval as a line."""
     across, up = frame()
     entry = points[0][0]
-    told = listed([f"{e.variant} {number(value)} after {time:,.0f} s" for e, time, value in points])
+    told = listed([f"{e.variant} {as_figure(value)} after {time:,.0f} s" for e, time, value in points])
     ends = [v for e, _, value in points for v in (value, e.primary.low, e.primary.high) if v is not None]
     x = scale_for([time for _, time, _ in points], *across, margin=0.1)
     y = scale_for(ends, *up)

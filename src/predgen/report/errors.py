@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from predgen.records import Predictions, read_texts
 from predgen.report.experiment import LoadedExperiment, Shown
-from predgen.report.words import clean, number
+from predgen.report.words import as_figure, clean
 
 _ALL_ROWS, _FEWEST, _MOST = 1000, 10, 100  # rows in the page, of all runs together and of one run
 _CHARACTERS = 600  # of a field's text
@@ -141,7 +141,7 @@ def _number_row(columns: Predictions, i: int, spread: float) -> ErrorRow:
         value=None if value is None else _said(float(value)),
         score=min(abs(error) / spread, 1e9),
         is_error=abs(error) > spread,
-        error="" if value is None else number(error),
+        error="" if value is None else as_figure(error),
         top=_top(columns, i),
         interval="" if ends is None else f"{_said(ends[0])} to {_said(ends[1])}",
         flags=_flags(columns, i),

@@ -116,7 +116,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
-        "number": words.number,
+        "number": words.as_figure,
         "exact": words.exact,
         "p_value": p_value,
         "memory": words.bytes_in_words,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from predgen.findings.base import Entry, Findings
-from predgen.findings.paper import study
+from predgen.paper.published import study
 from predgen.report.drawing import WIDTH, Scale, scale_for, short_number, svg, text
 from predgen.report.words import listed
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from predgen import figures
-from predgen.findings.base import Difference, Estimate, Findings
+from predgen.findings.base import Difference, Findings, MetricEstimate
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
 _CONTROLS |= {0x7F: "\u2421", **{code: "\ufffd" for code in [*range(0x80, 0xA0), *range(0xD800, 0xE000)]}}
@@ -23,7 +23,7 @@ def clean(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
-def number(value: float | None, decimals: int | None = None) -> str:
+def as_figure(value: float | None, decimals: int | None = None) -> str:
     """Return a number with three significant digits, or, in a column, with so many decimals; "not defined" for None."""
     if value is None or decimals is None or decimals > _MOST_DECIMALS or abs(value) >= 1e12:
         return figures.number(value).replace("-", _MINUS)
@@ -37,7 +37,7 @@ def exact(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def decimals_for(estimates: Iterable[Estimate]) -> int:
+def decimals_for(estimates: Iterable[MetricEstimate]) -> int:
     """Return how many decimals show two digits of the narrowest interval, at least 3; 3 where there are no intervals."""
     widths = [e.high - e.low for e in estimates if e.low is not None and e.high is not None and e.high > e.low]
     return max(3, 1 - math.floor(math.log10(min(widths)))) if widths else 3

@@ -18,8 +18,8 @@ import yaml
 from predgen.config import RunConfig, all_settings
 from predgen.errors import ConfigError
 from predgen.files import holdings, told_in_words, write_text
-from predgen.inference.exchange import MANIFEST, bring_back, holds_old_model, is_staging
 from predgen.plain_data import read_yaml
+from predgen.saved.exchange import MANIFEST, bring_back, holds_old_model, is_staging
 from predgen.training.checkpoints import last_checkpoint
 
 CONFIG, LOG, CHECKPOINTS, TRACKERS = "config.yaml", "log.jsonl", "checkpoints", "logs"

@@ -17,7 +17,7 @@ from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.encode import Encoder
 from predgen.data.examples import custom_task, to_examples
-from predgen.data.labels import classes_of, declared, labels_of, with_labels
+from predgen.data.labels import classes_of, declare_labels, labels_of, with_labels
 from predgen.data.sources import rows_of
 from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
 from predgen.data.tables import load_hub, load_task
@@ -72,7 +72,7 @@ def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingDat
         if split == "train" and config.task is None:
             # Before anything is held out or limited: what the classes are must not depend on a draw. Rows of a validation
             # file are then read against them, so that a label which no training row has is a bad row.
-            task, parts["train"] = declared(task, parts["train"], (row.get(task.target) for row in rows))
+            task, parts["train"] = declare_labels(task, parts["train"], (row.get(task.target) for row in rows))
     if "validation" not in parts:
         parts = hold_out(parts["train"], config.rows_seed, by_class=config.stratify and task.kind == "classification")
     train = limit_rows(parts["train"], config.limit, config.rows_seed) if config.limit else parts["train"]

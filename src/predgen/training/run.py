@@ -22,13 +22,13 @@ from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
+from predgen.engine.base_model import load_base
 from predgen.errors import NotFiniteError, TrainingError
 from predgen.files import locked_folder, told_in_words
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import metric_of, metrics_of, primary_metric
 from predgen.metrics.measure import measure
 from predgen.models.base import ModelSetup, PredictionModel
-from predgen.models.base_model import load_base
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings

@@ -4,7 +4,7 @@ from transformers import TrainerCallback
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
 from predgen.errors import ConfigError
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
 
 
 def trackers(names: str) -> list[TrainerCallback]:

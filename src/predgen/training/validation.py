@@ -16,7 +16,7 @@ from predgen.data.digests import row_digest
 from predgen.data.examples import to_examples
 from predgen.data.labels import classes_of
 from predgen.data.tables import available_splits
-from predgen.models.base_model import load_tokenizer
+from predgen.engine.base_model import load_tokenizer
 from predgen.training.prepare import (
     TrainingData,
     load_data,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from predgen.analysis.estimators.infonce import InfoNce, InfoNceCritics, batch_sizes, contrast, influence_terms
+from predgen.analysis.estimators.infonce import InfoNce, InfoNceCritics, batch_sizes, contrast, contrast_influence
 
 
 def test_contrast_as_in_plain_loops() -> None:
@@ -39,7 +39,7 @@ def test_bound_is_the_mean_over_batches_and_of_the_row_terms() -> None:
 def test_row_terms_are_what_more_weight_on_a_row_changes() -> None:
     n = 6
     scores = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).double()
-    terms = influence_terms(scores)
+    terms = contrast_influence(scores)
 
     def weighted_bound(weights: np.ndarray) -> float:
         f = scores.numpy()

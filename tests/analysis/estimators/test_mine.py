@@ -8,9 +8,9 @@ import torch
 
 from predgen.analysis.estimators.mine import (
     MineCritics,
+    bound_influence,
     corrected_loss,
     donsker_varadhan,
-    influence_terms,
     log_mean_exp,
     moving_average,
     spread_shifts,
@@ -107,7 +107,7 @@ def test_row_terms_are_what_more_weight_on_a_row_changes() -> None:
     n, shifts = 6, [1, 2, 3, 4, 5]
     joint = torch.randn(n, generator=generator).double()
     shifted = torch.randn(5, n, generator=generator).double()
-    terms = influence_terms(joint, shifted, shifts)
+    terms = bound_influence(joint, shifted, shifts)
     bound = donsker_varadhan(joint[None], shifted[None])[0]
     assert terms.mean().item() == pytest.approx(bound.item(), abs=1e-12)
 

@@ -84,7 +84,7 @@ class InfoNceCritics(Critics):
         return torch.cat([contrast(scores) for scores in self._judged(z, y)], dim=1).mean(dim=1)
 
     def row_terms(self, z: Float[Tensor, "1 n d"], y: Float[Tensor, "1 n k"]) -> Float[Tensor, " n"]:
-        return torch.cat([influence_terms(scores[0].double()) for scores in self._judged(z, y)])
+        return torch.cat([contrast_influence(scores[0].double()) for scores in self._judged(z, y)])
 
     def _judged(self, z: Float[Tensor, "F n d"], y: Float[Tensor, "F n k"]) -> Iterator[Float[Tensor, "F m m"]]:
         """Yield the scores of one batch after the other."""
@@ -114,6 +114,6 @@ def contrast(scores: Float[Tensor, "F n n"]) -> Float[Tensor, "F n"]:
     return scores.diagonal(dim1=1, dim2=2) - torch.logsumexp(scores, dim=2) + math.log(scores.shape[1])
 
 
-def influence_terms(scores: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
+def contrast_influence(scores: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
     """Rows' terms, less what each y takes from the other rows' probabilities (mean 1); the mean is the bound."""
     return contrast(scores[None])[0] - torch.softmax(scores, dim=1).sum(dim=0) + 1

@@ -97,7 +97,7 @@ class MineCritics(Critics):
     def row_terms(self, z: Float[Tensor, "1 n d"], y: Float[Tensor, "1 n k"]) -> Float[Tensor, " n"]:
         shifts = spread_shifts(z.shape[1], HELD_SHIFTS)
         scored = [self.scores(z, y, [shift]) for shift in shifts]  # one by one: a fold of any size fits in memory
-        return influence_terms(scored[0][0][0].double(), torch.cat([s[1][0] for s in scored]).double(), shifts)
+        return bound_influence(scored[0][0][0].double(), torch.cat([s[1][0] for s in scored]).double(), shifts)
 
 
 def spread_shifts(n_rows: int, wanted: int) -> list[int]:
@@ -154,7 +154,7 @@ def corrected_loss(
     return torch.exp(shifted - log_average[:, None, None]).mean(dim=(1, 2)) - joint.mean(dim=1)
 
 
-def influence_terms(
+def bound_influence(
     joint: Float[Tensor, " n"], shifted: Float[Tensor, "s n"], shifts: Sequence[int]
 ) -> Float[Tensor, " n"]:
     """One term per row whose mean is the bound, and whose spread tells how the bound moves with the rows.

@@ -23,9 +23,9 @@ from predgen.core import Decoding, Prediction
 from predgen.data.collate import collate
 from predgen.errors import ConfigError, ModelError, SavedModelError, StorageError
 from predgen.figures import number
-from predgen.inference import exchange, saved
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.measure import measure
+from predgen.saved import exchange, saving
 from tiny_runs import tiny_base, tiny_data, tiny_run
 
 METHODS = ("predictor", "generator", "predgen")
@@ -337,7 +337,7 @@ def test_failure_while_files_are_written_leaves_the_old_model(
 ) -> None:
     before = files_of(copy)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="disk is gone"):
-        patch.setattr(saved, where, failing)
+        patch.setattr(saving, where, failing)
         other.save(copy)
     assert files_of(copy) == before
 

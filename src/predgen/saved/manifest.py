@@ -22,12 +22,12 @@ from predgen.config import RunConfig, config_from, without_useless
 from predgen.core import TaskSpec
 from predgen.data.labels import with_labels
 from predgen.errors import ConfigError, PredgenError, SavedModelError
-from predgen.inference.exchange import MANIFEST, bring_back_for_reader
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
+from predgen.saved.exchange import MANIFEST, bring_back_for_reader
 
-FORMAT_VERSION = 2
-_READS = (1, FORMAT_VERSION)  # 1: without digests, with the permission to run code in `config`
+MANIFEST_VERSION = 2
+_READS = (1, MANIFEST_VERSION)  # 1: without digests, with the permission to run code in `config`
 _IN_MEMORY = "(in memory)"  # what the first version called the file of rows in memory
 _REPAIR = "Copy the model again, or train it again."
 
@@ -113,7 +113,7 @@ def read_manifest(folder: Path) -> Manifest:
     manifest: Manifest = typed(Manifest, data, f"{str(path)!r} is incomplete or damaged", repair=_REPAIR)
     if (manifest.digests is None) != (found == 1):
         raise SavedModelError(
-            f"{str(path)!r} is incomplete or damaged: `digests` belong to format version {FORMAT_VERSION}. {_REPAIR}"
+            f"{str(path)!r} is incomplete or damaged: `digests` belong to format version {MANIFEST_VERSION}. {_REPAIR}"
         )
     return manifest
 

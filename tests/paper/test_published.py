@@ -8,7 +8,7 @@ import pytest
 
 from predgen import registries
 from predgen.errors import ConfigError
-from predgen.findings.paper import NO_TELLING, STUDIES, Published, beside, paper_model, readings, study
+from predgen.paper.published import NO_TELLING, STUDIES, Published, comparable, paper_model, readings, study
 
 
 def value(name: str, **wanted: object) -> list[float]:
@@ -126,15 +126,15 @@ def test_base_models_of_the_paper(model: str, name: str | None) -> None:
 def test_numbers_stand_beside_ours_only_for_equal_model_peft_method_and_task() -> None:
     ours = {"model": "meta-llama/Llama-2-7b-hf", "peft": "lora", "method": "predgen", "task": "boolq"}
     found = study("table1")
-    assert [p.value for p in beside(found, **ours)] == [73.82]
+    assert [p.value for p in comparable(found, **ours)] == [73.82]
     other = {"model": "embedded", "peft": "rocoft", "method": "predictor", "task": "sst2"}
     for name, changed in other.items():
-        got = beside(found, **{**ours, name: changed})
+        got = comparable(found, **{**ours, name: changed})
         assert [p.value for p in got] == {"peft": [73.62], "method": [66.29]}.get(name, []), name
-    assert beside(study("figure6"), **ours) == []  # its base model is not stated
+    assert comparable(study("figure6"), **ours) == []  # its base model is not stated
 
 
 def test_both_lcp_tasks_may_be_the_papers() -> None:
     ours = {"model": "meta-llama/Llama-2-7b-hf", "peft": "lora", "method": "predgen"}
-    single, multi = (beside(study("table2"), task=task, **ours) for task in ("lcp_single", "lcp_multi"))
+    single, multi = (comparable(study("table2"), task=task, **ours) for task in ("lcp_single", "lcp_multi"))
     assert [p.value for p in single] == [p.value for p in multi] == [0.062, 0.008]

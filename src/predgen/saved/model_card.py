@@ -7,11 +7,11 @@ from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
 from predgen.figures import number
-from predgen.inference.trained import TrainedModel
 from predgen.models.base import ModelSetup
+from predgen.saved.contents import Contents
 
 
-def model_card(trained: TrainedModel) -> str:
+def model_card(trained: Contents) -> str:
     """Return the card: what the model is, what it was measured on, how to use it, and what it was made from.
 
     Labels, columns, the prompt and the base model's name are users' words, which the hub shows to everybody; they are
@@ -52,7 +52,7 @@ The full configuration is in `predgen.json`.
 """
 
 
-def _usage(trained: TrainedModel) -> str:
+def _usage(trained: Contents) -> str:
     """An example in Python."""
     fields = {name: "..." for _, name in trained.encoder.pieces if name}
     return f'import predgen\n\nmodel = predgen.load("FOLDER")\nmodel.predict([{json.dumps(fields)}])[0].value'
@@ -64,7 +64,7 @@ def _measured(metrics: Mapping[str, float]) -> str:
     return "\n".join(map(markdown_row, rows))
 
 
-def _origin(trained: TrainedModel) -> str:
+def _origin(trained: Contents) -> str:
     """Rows of the table of what the model was made from."""
     task, config = trained.task, trained.config
     rows = {
@@ -84,14 +84,14 @@ def _data(config: RunConfig) -> str:
     return config.task or ("a file of the user's" if config.data is not None else "rows in memory, read from no file")
 
 
-def _choice(trained: TrainedModel) -> str:
+def _choice(trained: Contents) -> str:
     """How the checkpoint was chosen, in brackets; nothing for older models, which do not say."""
     selection = trained.report.get("selection")
     choice = selection.get("choice") if isinstance(selection, dict) else None
     return f" ({for_markdown(choice)})" if isinstance(choice, str) else ""
 
 
-def _range(trained: TrainedModel) -> dict[str, str]:
+def _range(trained: Contents) -> dict[str, str]:
     """The numbers that can be predicted; nothing for labels and math."""
     codec, scale = trained.encoder.codec, trained.model.scale
     if trained.model.setup.kind != "regression":

@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import predgen
 from predgen import errors
+from predgen.engine.base_model import fingerprint
 from predgen.errors import ModelError, PredgenError, SavedModelError
-from predgen.inference import saved
-from predgen.models.base_model import fingerprint
+from predgen.saved.digests import CODEC, digests_of
+from predgen.saved.manifest import codec_digest
 from tiny_runs import tiny_base, tiny_data, tiny_run
 
 TRAINED: dict[str, Any] = {"learning_rate": 0.05, "optimizer": "adamw", "warmup_ratio": 0.0, "max_steps": 2}
@@ -62,8 +63,8 @@ def reseal(run: Path) -> None:
         data["base"]["fingerprint"] = fingerprint(run / "base")
     if "digests" in data:
         data["digests"] = {
-            **saved.digests_of(run),
-            saved._CODEC: saved.codec_digest(data["codec"]),
+            **digests_of(run),
+            CODEC: codec_digest(data["codec"]),
         }
     path.write_text(json.dumps(data), encoding="utf-8")
 

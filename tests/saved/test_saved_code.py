@@ -16,8 +16,8 @@ import cli_runs
 import predgen
 from predgen import registries
 from predgen.core import TaskSpec
+from predgen.engine.base_model import fingerprint
 from predgen.errors import ModelError, SavedModelError
-from predgen.models.base_model import fingerprint
 from predgen.training.prepare import TrainingData
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_rows, tiny_run
 

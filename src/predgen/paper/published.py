@@ -13,7 +13,10 @@ from typing import Any
 
 from predgen import registries
 from predgen.errors import ConfigError
-from predgen.registry import near_matches
+from predgen.near_names import near_matches
+
+COMPARED = ("predictor", "generator", "predgen")
+"""The methods that the paper compares, in the order of its tables."""
 
 CITATION = "Kowsher et al. (2025), arXiv:2502.17817"
 NO_TELLING = "not stated"
@@ -138,7 +141,7 @@ def paper_model(model: str) -> str | None:
     return next((name for name, pattern in _MODELS.items() if re.search(pattern, model.lower())), None)
 
 
-def beside(found: Study, *, model: str, peft: str, method: str, task: str) -> list[Published]:
+def comparable(found: Study, *, model: str, peft: str, method: str, task: str) -> list[Published]:
     """Return the paper's numbers that may stand beside ours: same base model, PEFT method, method and data set.
 
     Args:

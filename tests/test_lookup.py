@@ -6,8 +6,9 @@ from predgen import registries
 from predgen.config import all_settings
 from predgen.core import TaskSpec
 from predgen.errors import ConfigError
+from predgen.lookup import Registry
 from predgen.metrics.base import Metric
-from predgen.registry import _MEANT, Registry, close_names, near_matches
+from predgen.near_names import _MEANT, close_names, near_matches
 
 ALL = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
 ENTRIES = [(kind, registry, name) for kind, registry in ALL.items() for name in registry]

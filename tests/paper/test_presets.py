@@ -13,7 +13,7 @@ from predgen.cli.options import settings
 from predgen.components import defaults_of
 from predgen.config import config_from
 from predgen.errors import ConfigError
-from predgen.presets import paper
+from predgen.paper.presets import paper
 from tiny_models import save_tiny
 from tokenizers_for_tests import char_level
 

@@ -13,8 +13,8 @@ from transformers.utils import logging
 
 from cli_runs import flat, predgen
 from other_models import other_model
+from predgen.engine.base_model import find_base, fingerprint, load_base
 from predgen.errors import ModelError
-from predgen.models.base_model import find_base, fingerprint, load_base
 from tiny_runs import tiny_base, tiny_data, tiny_run
 from tokenizers_for_tests import char_level
 

@@ -19,7 +19,7 @@ from predgen.files import locked, sync
 
 MANIFEST = "predgen.json"
 TRAINED_ROWS = "trained-rows.json"
-PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
+MODEL_PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
 _STAGING, _LEAVING, _OLD = ".saving-", "leaving", "old"
 
 
@@ -82,9 +82,9 @@ def _exchange(staging: Path, folder: Path) -> None:
     leaving = staging / _LEAVING
     leaving.mkdir()
     try:
-        _move((MANIFEST, *PARTS), folder, leaving)
+        _move((MANIFEST, *MODEL_PARTS), folder, leaving)
         os.replace(leaving, staging / _OLD)
-        _move((*PARTS, MANIFEST), staging, folder)
+        _move((*MODEL_PARTS, MANIFEST), staging, folder)
     except BaseException:  # Ctrl-C, too, brings the old files back
         _undo(staging, folder)
         raise
@@ -97,10 +97,10 @@ def _undo(staging: Path, folder: Path) -> None:
     when the last new part is gone.
     """
     if (staging / _OLD).exists():
-        for name in (MANIFEST, *PARTS):
+        for name in (MANIFEST, *MODEL_PARTS):
             _remove(folder / name)
         os.replace(staging / _OLD, staging / _LEAVING)
-    _move((*PARTS, MANIFEST), staging / _LEAVING, folder)
+    _move((*MODEL_PARTS, MANIFEST), staging / _LEAVING, folder)
 
 
 def _move(names: tuple[str, ...], source: Path, target: Path) -> None:

@@ -1,0 +1,1 @@
+"""The PredGen paper: its settings and its published numbers."""

@@ -1,0 +1,83 @@
+"""Writing a model into a folder: atomically, without pickles.
+
+RUN/predgen.json        everything but weights, and the digests of all that follows (`manifest`); written last
+RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
+RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
+RUN/head.safetensors    weights beside the language model (methods with a head)
+RUN/trained-rows.json   digests of the training rows, so that no one measures on them unawares
+RUN/README.md           model card
+"""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as serialise
+
+from predgen import __version__, registries
+from predgen.engine.base_model import fingerprint, runs_own_code, without_progress_bars
+from predgen.files import told_in_words
+from predgen.peft_methods.base import save_adapter
+from predgen.saved.contents import Contents
+from predgen.saved.digests import CODEC, digests_of
+from predgen.saved.exchange import MANIFEST, TRAINED_ROWS, exchanging
+from predgen.saved.manifest import MANIFEST_VERSION, codec_data, codec_digest, task_data
+from predgen.saved.model_card import model_card
+
+
+def write_folder(trained: Contents, folder: str | Path) -> Path:
+    """Write a trained model into a folder; a reader sees the old model, or the new one, never a mixture.
+
+    Raises:
+        StorageError: If the folder cannot be written, or the disk is full.
+        BusyError: If another process is writing there.
+    """
+    folder = Path(folder)
+    with told_in_words(folder, only_writes=True), exchanging(folder) as staging, without_progress_bars():
+        _write_parts(trained, staging)
+    return folder
+
+
+def _write_parts(trained: Contents, folder: Path) -> None:
+    """Write all files of a saved model."""
+    trains = registries.peft_methods.get(trained.config.peft).trains
+    if trains == "adapter":
+        save_adapter(trained.model.lm, folder / "adapter", trained.base.name)
+    elif trains == "everything":
+        trained.model.lm.save_pretrained(str(folder / "base"), safe_serialization=True)
+        trained.base.tokenizer.save_pretrained(str(folder / "base"))
+    head = {name: value.detach().cpu().contiguous() for name, value in trained.model.head_state().items()}
+    if head:
+        (folder / "head.safetensors").write_bytes(serialise(head))
+    if trained.trained_rows is not None:
+        trained.trained_rows.write(folder / TRAINED_ROWS)
+    (folder / "README.md").write_text(model_card(trained), encoding="utf-8")
+    text = json.dumps(manifest(trained, folder), indent=1, ensure_ascii=False, allow_nan=True)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
+    """Everything about a trained model but its weights, as plain JSON data."""
+    codec = codec_data(trained.encoder.codec)
+    is_full = (folder / "base").is_dir()
+    source = folder / "base" if is_full else trained.base.folder
+    return {
+        "format_version": MANIFEST_VERSION,
+        "predgen_version": __version__,
+        "setup": trained.model.setup.to_dict(),
+        "codec": codec,
+        "task": task_data(trained.task),
+        "config": {name: value for name, value in trained.config.to_dict().items() if name != "trust_remote_code"},
+        "base": {
+            "name": trained.base.name,
+            "fingerprint": fingerprint(source),
+            "needs_remote_code": trained.config.trust_remote_code and runs_own_code(trained.base),
+        },
+        "max_length": trained.encoder.max_length,
+        "report": trained.report,
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
+        | {"python": platform.python_version()},
+        "digests": {**digests_of(folder), CODEC: codec_digest(codec)},
+    }
