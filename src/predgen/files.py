@@ -88,10 +88,10 @@ def tidy(folder: Path) -> None:
     for path in list(folder.glob(".*.lock")) if folder.is_dir() else ():
         place = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
         with suppress(BusyError, StorageError), locked(place):  # which removes the lock
-            _draft_of(place).unlink(missing_ok=True)
+            draft_of(place).unlink(missing_ok=True)
 
 
-def _draft_of(path: Path) -> Path:
+def draft_of(path: Path) -> Path:
     """Where a file is written before it takes its place."""
     return path.with_name(f".{path.name}.new")
 
@@ -112,7 +112,7 @@ def replacing(path: Path, *, is_held: bool = False) -> Iterator[Path]:
         StorageError: If the disk is full or the folder may not be written; the draft is removed, the old file is untouched.
     """
     path = Path(os.path.realpath(path))
-    draft = _draft_of(path)
+    draft = draft_of(path)
     with nullcontext() if is_held else locked(path, wait_s=_WAIT_S):
         try:
             with told_in_words(path, only_writes=True):

@@ -1,8 +1,11 @@
 import pytest
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from predgen.codecs.spelling import char_ids, continuation_ids, separator_ids, stop_id, text_ids
-from predgen.errors import CodecError
+from predgen.core import Example
+from predgen.data.encode import Encoder
+from predgen.errors import CodecError, ModelError
 from tokenizers_for_tests import char_level, every_tokenizer, gpt2_like, llama2_like, without_digits, word_level
 
 CHARACTERS = "0123456789.-+"
@@ -115,3 +118,30 @@ def test_tokenizer_without_end_token_is_an_error() -> None:
 
 def test_stop_is_the_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
     assert stop_id(tokenizer) == tokenizer.eos_token_id
+
+
+def with_pattern(pattern: str) -> PreTrainedTokenizerFast:
+    """Split by a pattern that somebody else has chosen."""
+    backend = Tokenizer.from_str(gpt2_like().backend_tokenizer.to_str())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, bos_token=end)
+
+
+def test_a_pattern_that_never_comes_to_an_end_is_given_up_in_a_sentence() -> None:
+    tokenizer, text = with_pattern("(a+)+$"), "a" * 30 + "!"  # 2^30 ways to divide the letters
+    for template in ("{text}", "<|endoftext|>{text}<|endoftext|>"):
+        encoder = Encoder(tokenizer, template, None)
+        assert encoder.encode(Example(0, {"text": "no"})).prompt_ids
+        with pytest.raises(ModelError, match=r"gave up on a text: .*retry-limit.*Shorten"):
+            encoder.encode(Example(0, {"text": text}))
+    with pytest.raises(ModelError, match="gave up on a text"):
+        text_ids(tokenizer, text)
+
+
+def test_a_text_that_a_vocabulary_cannot_take_is_named_as_the_tokenizer_s() -> None:
+    without_unknown = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "</s>": 1})))
+    with pytest.raises(ModelError, match=r"gave up on a text: .*UNK"):
+        text_ids(without_unknown, "b")

@@ -225,6 +225,38 @@ def test_a_part_that_was_shortened_at_the_end_is_not_published(
     assert not out.exists()
 
 
+# What a killed call has left
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_a_call_leaves_that_is_killed_after_it_has_finished_is_removed_by_the_next(
+    labelled: TrainedModel, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    out = tmp_path / f"out.{suffix}"
+    with monkeypatch.context() as patch:
+        patch.setattr(part_module.PartFile, "discard", lambda self: None)
+        predict_file(labelled, source, out, window_rows=WINDOW)
+    assert len(left(tmp_path)) > 1
+    wanted = out.read_bytes()
+    with pytest.raises(ConfigError, match="exists"):
+        predict_file(labelled, source, out, window_rows=WINDOW)
+    assert left(tmp_path) == [out.name]
+    assert out.read_bytes() == wanted
+
+
+def test_what_an_unfinished_replacement_has_done_stays_beside_the_older_output(
+    labelled: TrainedModel, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    predict_file(labelled, source, out, window_rows=WINDOW)
+    with pytest.raises(Stopped):
+        predict_file(labelled, source, out, window_rows=WINDOW, overwrite=True, on_rows=stop_after(2 * WINDOW))
+    with pytest.raises(ConfigError, match="exists"):
+        predict_file(labelled, source, out, window_rows=WINDOW)
+    assert predict_file(labelled, source, out, window_rows=WINDOW, overwrite=True).resumed_rows > 0
+    assert left(tmp_path) == ["out.csv"]
+
+
 def test_a_full_disk_costs_nothing_that_was_done(
     labelled: TrainedModel, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,12 +261,16 @@ def in_background() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def in_foreground() -> None:
+    """As a shell starts what somebody waits for, however the tests were started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_compare_that_is_told_to_stop_ends_its_worker_and_goes_on(tmp_path: Path, number: int) -> None:
     command = Command(tmp_path)
-    options = {"preexec_fn": in_background} if number == signal.SIGTERM else {}
-    process = command.start(**options)
+    process = command.start(preexec_fn=in_background if number == signal.SIGTERM else in_foreground)
     command.until_training()
     process.send_signal(number)
     said, _ = process.communicate(timeout=100)

@@ -1,23 +1,26 @@
 """A killed run goes on bit for bit; half checkpoints and changed settings are noticed."""
 
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from predgen.errors import ConfigError, TrainingError
 from predgen.inference.trained import TrainedModel
 from predgen.training import callbacks
-from predgen.training.checkpoints import checkpoints, last_checkpoint
+from predgen.training.checkpoints import WEIGHTS, checkpoints, last_checkpoint
 from predgen.training.loop import trainable_state
 from tiny_runs import RESUMABLE, tiny_base, tiny_config, tiny_data, tiny_run
 
@@ -157,6 +160,34 @@ def test_damaged_and_incomplete_checkpoints_are_passed_over(base: Path, tmp_path
         assert [path.name for path in checkpoints(run)] == ["checkpoint-2"], f"{name} is missing"
         (run / "checkpoint-4" / name).write_bytes(whole)
     assert [path.name for path in checkpoints(run)] == ["checkpoint-2", "checkpoint-4"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        None,
+        [1],
+        {"global_step": "4"},
+        {"global_step": 2},
+        {"epoch": None},
+        {"log_history": [[]]},
+        {"log_history": [{"eval_accuracy": "x"}]},
+        {"stateful_callbacks": {"EarlyStoppingCallback": {"attributes": {"early_stopping_patience_counter": "x"}}}},
+        {"total_flos": {}},
+    ],
+    ids=repr,
+)
+def test_a_checkpoint_whose_state_is_none_is_passed_over(tmp_path: Path, change: object) -> None:
+    step = tmp_path / "checkpoint-4"
+    step.mkdir()
+    save_file({"a": torch.zeros(1)}, step / WEIGHTS)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        zipfile.ZipFile(step / name, "w").close()
+    state = {"global_step": 4, "max_steps": 4, "epoch": 1.0, "log_history": [{"eval_pearson": math.nan, "step": 4}]}
+    (step / "trainer_state.json").write_text(json.dumps({**state, "of_another_version": []}))
+    assert checkpoints(tmp_path) == [step]
+    (step / "trainer_state.json").write_text(json.dumps({**state, **change} if isinstance(change, dict) else change))
+    assert checkpoints(tmp_path) == []
 
 
 def test_run_goes_on_before_a_damaged_checkpoint_and_beside_a_half_written_one(base: Path, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ lookups here therefore encode an *anchor*, a bit of prompt, with and without the
 import copy
 import unicodedata
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from predgen.errors import CodecError
+from predgen.errors import CodecError, ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -160,7 +161,28 @@ def _vocabulary_ids(tokenizer: "PreTrainedTokenizerBase", names: tuple[str, ...]
 
 def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
     """Ids of ordinary text: none added, none of the special tokens read out of it."""
-    return tuple(plain_text_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids)
+    with may_give_up(tokenizer):
+        return tuple(plain_text_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids)
+
+
+@contextmanager
+def may_give_up(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
+    """Say in a sentence that a tokenizer cannot read or write a text.
+
+    A base model brings its own patterns. The engine that runs them gives up where a match takes more than ten million
+    steps, which reaches Python as a Rust panic, no `Exception`; a vocabulary without unknown token is a plain `Exception`.
+
+    Raises:
+        ModelError: If it gives up.
+    """
+    try:
+        yield
+    except BaseException as error:  # panics are of no class that could be imported
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(
+            f"tokenizer {_name(tokenizer)} gave up on a text: {error}. Shorten or drop the row, or use another base model."
+        ) from error
 
 
 def plain_text_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
@@ -192,7 +214,8 @@ def plain_text_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
 
 def _decode(tokenizer: "PreTrainedTokenizerBase", ids: tuple[int, ...]) -> str:
     """Text of ids, as it is."""
-    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    with may_give_up(tokenizer):
+        text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert isinstance(text, str)
     return text
 

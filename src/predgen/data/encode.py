@@ -8,7 +8,7 @@ from typing import Any
 
 from predgen.codecs.base import Codec, FiniteCodec
 from predgen.codecs.option import OptionCodec
-from predgen.codecs.spelling import plain_text_tokenizer
+from predgen.codecs.spelling import may_give_up, plain_text_tokenizer
 from predgen.core import Example, Target
 from predgen.data.cells import some_labels
 from predgen.data.shorten import Shortener
@@ -48,7 +48,8 @@ class Encoded:
 def uses_bos(tokenizer: Any) -> bool:  # noqa: ANN401  (tokenizers of transformers are untyped)
     """Whether this tokenizer's family starts a text with BOS."""
     bos = tokenizer.bos_token_id
-    with_special = tokenizer.encode("a", add_special_tokens=True)
+    with may_give_up(tokenizer):
+        with_special = tokenizer.encode("a", add_special_tokens=True)
     return bos is not None and with_special[:1] == [bos]
 
 
@@ -241,8 +242,10 @@ class Encoder:
 
     def _ids(self, text: str) -> list[int]:
         """Tokenise without adding BOS or EOS; strings of special tokens become these."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        with may_give_up(self.tokenizer):
+            return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _as_text(self, text: str) -> Any:  # noqa: ANN401  (an `Encoding` of tokenizers)
         """Tokenise without adding BOS or EOS; strings of special tokens are ordinary text."""
-        return self._plain.encode(text, add_special_tokens=False)
+        with may_give_up(self.tokenizer):
+            return self._plain.encode(text, add_special_tokens=False)

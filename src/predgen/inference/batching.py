@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+from predgen.codecs.spelling import may_give_up
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
@@ -204,7 +205,9 @@ def free_decoding(model: PredictionModel, tokenizer: Any) -> Callable[[Batch], l
         raise ConfigError(f"`decode` 'free' reads what a generator wrote, but this is a {model.setup.method} model.")
 
     def predict(batch: Batch) -> list[Prediction]:
-        texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in model.write_freely(batch).sequences()]
+        written = model.write_freely(batch).sequences()
+        with may_give_up(tokenizer):
+            texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
         parsed = [model.written_by.parse(text) for text in texts]
         values = [model.scale.raw(value) if isinstance(value, float) else value for value in parsed]
         flags = [frozenset() if value is not None else frozenset({"parse_failure"}) for value in values]

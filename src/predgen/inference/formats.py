@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +36,8 @@ class RowFormat(Protocol):
         """
         ...
 
-    def publish(self, part: Path, out: Path) -> None:
-        """Put a complete part into the place of `out`."""
+    def finished(self, part: Path, draft: Path) -> Path:
+        """The file that is to take the output's place: a complete part itself, or `draft`, on the disk, made of it."""
         ...
 
 
@@ -52,8 +51,8 @@ class JsonLines(RowFormat):
     def count(self, part: Path) -> int:
         return _count(read_rows(part, reader="jsonl"))
 
-    def publish(self, part: Path, out: Path) -> None:
-        os.replace(part, out)
+    def finished(self, part: Path, draft: Path) -> Path:
+        return part
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,8 @@ class Delimited(RowFormat):
     def count(self, part: Path) -> int:
         return _count(read_rows(part, reader=self.name))
 
-    def publish(self, part: Path, out: Path) -> None:
-        os.replace(part, out)
+    def finished(self, part: Path, draft: Path) -> Path:
+        return part
 
 
 def format_of(path: Path, given: str | None, flag: str, allowed: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from predgen.data.lines import STDIN
 from predgen.data.sources import READERS
 from predgen.errors import ConfigError
 from predgen.inference.formats import SUFFIXES, TEXT_FORMATS, format_of
-from predgen.inference.part import RowsDone
+from predgen.inference.part import RowsDone, tidy_finished
 
 STDOUT = Path("/dev/stdout")
 """Stands for `-` as an output."""
@@ -27,7 +27,7 @@ class RowSink(Protocol):
         """Take complete rows."""
         ...
 
-    def finish(self, publish: Callable[[Path, Path], None]) -> None:
+    def finish(self, finished: Callable[[Path, Path], Path]) -> None:
         """All rows were given."""
         ...
 
@@ -49,7 +49,7 @@ class StandardOutput(RowSink):
         counts = {name: before.flags.get(name, 0) + flags.get(name, 0) for name in {**before.flags, **flags}}
         self.progress = RowsDone(before.rows + rows, before.size + len(data), counts)
 
-    def finish(self, publish: Callable[[Path, Path], None]) -> None:
+    def finish(self, finished: Callable[[Path, Path], Path]) -> None:
         """Nothing is left to do."""
 
     def discard(self) -> None:
@@ -104,6 +104,7 @@ def check_output(source: str | Path, out: str | Path, *, overwrite: bool, out_fo
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"`out` {str(out)!r} is the input file; choose another file.")
     if out.exists() and not overwrite:
+        tidy_finished(out)
         raise ConfigError(f"`out` {str(out)!r} exists. Choose another file, or give --overwrite.")
     if out.exists() and not out.is_file():
         raise ConfigError(f"`out` {str(out)!r} is no ordinary file; give `-` to write to standard output.")

@@ -6,7 +6,7 @@ from typing import Any
 
 from predgen.data.cells import is_missing, plain
 from predgen.errors import DataError
-from predgen.files import replacing
+from predgen.files import sync
 from predgen.inference.formats import RowFormat, require_known
 
 try:
@@ -51,11 +51,12 @@ class Parquet(RowFormat):
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{error}.") from error
 
-    def publish(self, part: Path, out: Path) -> None:
-        with replacing(out) as draft, pa.ipc.open_stream(pa.OSFile(str(part))) as stream:
-            with pq.ParquetWriter(draft, stream.schema) as writer:
-                for batch in stream:
-                    writer.write_batch(batch)
+    def finished(self, part: Path, draft: Path) -> Path:
+        with pa.ipc.open_stream(pa.OSFile(str(part))) as stream, pq.ParquetWriter(draft, stream.schema) as writer:
+            for batch in stream:
+                writer.write_batch(batch)
+        sync(draft)
+        return draft
 
     def _field(self, name: str, lines: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401
         """Name and type of a column."""

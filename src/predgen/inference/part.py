@@ -9,14 +9,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from predgen.errors import ConfigError, DataError
-from predgen.files import told_in_words, write_text
+from predgen.errors import ConfigError, DataError, PredgenError
+from predgen.files import draft_of, locked, told_in_words, write_text
 from predgen.plain_data import read_json
 
 _LARGEST_STATE = 1 << 20  # bytes; a real one has some hundred
@@ -41,13 +42,23 @@ class RowsDone:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What `out.progress.json` holds: `RowsDone`, the key of what it belongs to, and the SHA-256 of the rows."""
+    """What `out.progress.json` holds.
+
+    Attributes:
+        key: Tells what it belongs to; empty where no call goes on with it.
+        digest: SHA-256 of the rows.
+        rows: See `RowsDone`.
+        size: See `RowsDone`.
+        flags: See `RowsDone`.
+        finished: SHA-256 of the file that is about to take the output's place; empty before that.
+    """
 
     key: str
     digest: str
     rows: _Count
     size: _Count
     flags: dict[str, _Count]
+    finished: str = ""
 
 
 class PartFile:
@@ -66,7 +77,7 @@ class PartFile:
 
     def __init__(self, out: Path, key: str | None, count: Callable[[Path], int]) -> None:
         self.out = out
-        self.path, self._log = Path(f"{out}.part"), Path(f"{out}.progress.json")
+        self.path, self._log = _beside(out)
         self._key = key
         self._count = count
         self._digest = hashlib.sha256()
@@ -85,20 +96,36 @@ class PartFile:
             counted = dict(Counter(before.flags) + Counter(flags))
             self.progress = RowsDone(before.rows + rows, before.size + len(data), counted)
             if self._key is not None:
-                state = {"key": self._key, "digest": self._digest.hexdigest(), **asdict(self.progress)}
-                write_text(self._log, json.dumps(state), is_held=True)
+                self._note()
 
-    def finish(self, publish: Callable[[Path, Path], None]) -> None:
-        """Check once more that the part holds what it should, then let `publish` put it into the place of `out`."""
+    def finish(self, finished: Callable[[Path, Path], Path]) -> None:
+        """Check once more that the part holds what it should, then put what `finished` makes of it into the place of `out`.
+
+        Args:
+            finished: Part and draft -> which of the two is the output; see `RowFormat.finished`.
+        """
+        draft = draft_of(self.out)
         with told_in_words(self.out, _AGAIN):
             self._require_rows(self.progress, self._digest.hexdigest())
-            publish(self.path, self.out)
+            try:
+                made = finished(self.path, draft)
+                # Noted first: a kill after the next line leaves files that nobody goes on with, and this says so.
+                self._note(finished=_digest_of(made).hexdigest())
+                os.replace(made, self.out)
+            except BaseException:  # Ctrl-C, too, leaves no draft behind
+                with suppress(OSError):
+                    draft.unlink()
+                raise
             self.discard()
 
     def discard(self) -> None:
         """Remove part and state."""
-        self.path.unlink(missing_ok=True)
-        self._log.unlink(missing_ok=True)
+        _remove(self.path, self._log)
+
+    def _note(self, finished: str = "") -> None:
+        """Write the state."""
+        state = _State(self._key or "", self._digest.hexdigest(), **asdict(self.progress), finished=finished)
+        write_text(self._log, json.dumps(asdict(state)), is_held=True)
 
     def _resumed(self) -> RowsDone:
         """Cut an interrupted output back to what is known to be complete; start a new one where there is none."""
@@ -139,14 +166,40 @@ class PartFile:
             raise ConfigError(f"{str(self.path)!r} is damaged: {error} {self._delete()}.") from error
         if rows != wanted.rows:
             raise ConfigError(f"{str(self.path)!r} holds {rows} rows instead of {wanted.rows}. {self._delete()}.")
-        with self.path.open("rb") as file:
-            self._digest = hashlib.file_digest(file, "sha256")
+        self._digest = _digest_of(self.path)
         if self._digest.hexdigest() != digest:
             raise ConfigError(f"{str(self.path)!r} holds other bytes than were written to it. {self._delete()}.")
 
     def _delete(self) -> str:
         """How to start again."""
         return f"Delete {str(self.path)!r} and {str(self._log)!r} to start again"
+
+
+def tidy_finished(out: Path) -> None:
+    """Remove what a call has left that was killed after its output was in place; of an unfinished one, nothing is touched."""
+    part, log = _beside(out)
+    with suppress(PredgenError, OSError), locked(out):
+        if log.exists() and out.is_file():
+            state: _State = read_json(log, _State, most_bytes=_LARGEST_STATE, error=ConfigError, repair="")
+            if state.finished and state.finished == _digest_of(out).hexdigest():
+                _remove(part, log)
+
+
+def _beside(out: Path) -> tuple[Path, Path]:
+    """Part and state of an output."""
+    return Path(f"{out}.part"), Path(f"{out}.progress.json")
+
+
+def _remove(part: Path, log: Path) -> None:
+    """Remove a part before its state: a part without one is a part of nothing."""
+    part.unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
+
+
+def _digest_of(path: Path) -> "hashlib._Hash":
+    """SHA-256 of a file, which may go on."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
 
 
 def no_longer_the_same(source: Path, before: os.stat_result) -> bool:

@@ -145,7 +145,7 @@ def predict_file(
             target.add(rows_format.encoded(lines, target.progress.rows), len(lines), count_flags(predictions))
         if before is not None:
             _require_unchanged(source, before, target)
-        target.finish(rows_format.publish)
+        target.finish(rows_format.finished)
     seconds = max(1e-9, time.perf_counter() - start)
     done = target.progress
     return StreamSummary(done.rows, resumed, (done.rows - resumed) / seconds, done.flags)

@@ -24,7 +24,7 @@ from predgen.models.base import PredictionModel, Reduction, RowLosses
 from predgen.peft_methods.base import PeftMethod
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule
-from predgen.training.checkpoints import PEFT_STATE, WEIGHTS, last_checkpoint
+from predgen.training.checkpoints import PEFT_STATE, STATE, WEIGHTS, last_checkpoint
 
 _INDEPENDENT_FORWARDS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
@@ -266,10 +266,11 @@ class PredictionTrainer(Trainer):
 
     def take_over_finished(self, checkpoint: Path) -> bool:
         """Restore a checkpoint after which no step is left, and say whether it is one."""
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        state = TrainerState.load_from_json(str(checkpoint / STATE))
         stopping = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
         is_stopped = isinstance(stopping, dict) and (
-            stopping["attributes"]["early_stopping_patience_counter"] >= stopping["args"]["early_stopping_patience"]
+            stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
+            >= stopping.get("args", {}).get("early_stopping_patience", math.inf)
         )
         if state.global_step < state.max_steps and not is_stopped:
             return False
