@@ -13,6 +13,7 @@ check_calls_of("predgen")
 
 import gc
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ import pytest
 import torch
 
 import predgen
+from predgen import RunConfig
+from predgen.bases.cache import Origin, place_of, write_origin
 
 torch.set_num_threads(1)
 
@@ -56,3 +59,15 @@ def hears_ctrl_c() -> Iterator[None]:
 def embedded_folder() -> Path:
     """Folder of the base model that the package ships."""
     return Path(predgen.__file__).parent / "assets" / "embedded"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_base(tmp_path_factory: pytest.TempPathFactory, embedded_folder: Path) -> Iterator[None]:
+    """A cache of bases in which the default's name stands for the embedded model: tests download nothing."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREDGEN_CACHE", str(cache))
+        place = place_of(RunConfig(task="sst2").model)
+        shutil.copytree(embedded_folder, place)
+        write_origin(place, Origin("the embedded model under another name"))
+        yield

@@ -57,10 +57,10 @@ class RunConfig(Settings):
     form: str = setting("paper", "Multiple choice: show all options and write the right one's name (paper), or score each option's text (cloze; method generator).", group="Data", choices=("paper", "cloze"))
 
     # Which model
-    model: str = setting("embedded", "Base model: a hub id, a local folder, or 'embedded'.", group="Model")
+    model: str = setting("smollm2", "Base model: a name of `predgen models ls`, a hub id, a folder, a .gguf file, or 'embedded' (5M weights, for trying things out).", group="Model")
     method: str = setting("predgen", "Prediction method.", group="Model", choices=registries.methods)
     peft: str = setting("lora", "Parameter-efficient fine-tuning method.", group="Model", choices=registries.peft_methods)
-    dtype: str = setting("float32", "Type of the base model's weights; heads and adapters stay float32.", group="Model", choices=("float32", "bfloat16"))
+    dtype: str = setting("float32", "Type of the base model's weights; heads and adapters stay float32. auto: float32 weights, trained by bfloat16 products where the processor has them.", group="Model", choices=("float32", "bfloat16", "auto"))
     trust_remote_code: bool = setting(False, "Let a hub model run its own Python code. Read that code first.", group="Model")
 
     # How to learn

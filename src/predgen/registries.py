@@ -78,6 +78,12 @@ mi_estimators.register("infonce", "predgen.analysis.estimators.infonce:InfoNce",
 mi_estimators.register("ksg", "predgen.analysis.estimators.ksg:Ksg", "nearest neighbours (Kraskov et al. 2004; Ross 2014 for classes); no bound")
 mi_estimators.register("classifier", "predgen.analysis.estimators.classifier:Classifier", "H(Y) minus a linear readout's held-out cross-entropy")
 
+bases = Registry("base model")
+bases.register("smollm2", "predgen.bases.known:SMOLLM2", "SmolLM2-135M-Instruct")
+bases.register("gemma3-270m", "predgen.bases.known:GEMMA3_270M", "Gemma 3 270M")
+bases.register("smollm2-360m", "predgen.bases.known:SMOLLM2_360M", "SmolLM2-360M-Instruct")
+bases.register("qwen3-0.6b", "predgen.bases.known:QWEN3_0_6B", "Qwen3-0.6B")
+
 presets = Registry("preset")
 presets.register("paper", "predgen.paper.presets:paper", "the PredGen paper's settings per task (Table 3)")
 

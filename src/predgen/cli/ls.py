@@ -57,7 +57,7 @@ def ls_command(
         return
     if what == "tasks":
         entries = [{**entry, "hub": entry["hub"] or "no copy, give --data-dir"} for entry in entries]
-    _show(entries)
+    show_entries(entries)
 
 
 def _lists() -> list[dict[str, Any]]:
@@ -116,12 +116,12 @@ def _counts(model: str) -> dict[str, dict[str, Any]]:
     """What every PEFT method trains in a model, with its default settings; None and the reason where they do not fit."""
     from transformers import AutoConfig
 
-    from predgen.engine.base_model import EMBEDDED, find_base
+    from predgen.bases.find import find_base
     from predgen.peft_methods.count import trainable_parameters
 
     counts: dict[str, dict[str, Any]] = {}
     try:
-        config = AutoConfig.from_pretrained(find_base(model) if model == EMBEDDED else model)
+        config = AutoConfig.from_pretrained(find_base(model))
         for name in registries.peft_methods:
             try:
                 counts[name] = {"trainable_parameters": trainable_parameters(name, config), "note": None}
@@ -134,7 +134,7 @@ def _counts(model: str) -> dict[str, dict[str, Any]]:
     return counts
 
 
-def _show(entries: list[dict[str, Any]]) -> None:
+def show_entries(entries: list[dict[str, Any]]) -> None:
     """Print a table, or one entry below the other where the terminal is narrower than a row."""
     from rich.measure import Measurement
     from rich.table import Table

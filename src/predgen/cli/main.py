@@ -13,6 +13,7 @@ from predgen.cli.demo import demo_command
 from predgen.cli.evaluate import evaluate_command
 from predgen.cli.ls import ls_command
 from predgen.cli.mi import mi_command
+from predgen.cli.models import models_app
 from predgen.cli.options import LATER, import_named, later_settings, with_imports
 from predgen.cli.predict import predict_command
 from predgen.cli.report import report_command
@@ -122,3 +123,4 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in _COMMANDS.items():
     app.command(name, cls=Command)(with_imports(command))
+app.add_typer(models_app)

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from predgen.bases.find import find_base
 from predgen.engine.abilities import abilities_of
 from predgen.errors import ModelError
 from predgen.weights import MOST_TEXT_BYTES, require_finite
 
-EMBEDDED = "embedded"
 _MIB = 1 << 20
 _MOST_HEADER = 100_000_000  # bytes; safetensors itself reads no larger one
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 @dataclass(slots=True)
@@ -31,7 +28,7 @@ class BaseModel:
     Attributes:
         lm: The causal language model, in eval state.
         tokenizer: Its fast tokenizer.
-        name: What the user asked for: a hub id, a folder, or "embedded".
+        name: What the user asked for; see `bases.find.find_base`.
         folder: Where its files are.
     """
 
@@ -45,7 +42,7 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     """Load a base model and its tokenizer.
 
     Args:
-        name: A hub id, a local folder, or "embedded".
+        name: See `bases.find.find_base`.
         dtype: Type of the weights in memory, "float32" or "bfloat16".
         trust_remote_code: Let the model's own Python code run.
 
@@ -226,35 +223,6 @@ def _hint(folder: Path, trust_remote_code: bool) -> str:
         f"Python code of its own was asked for ({', '.join(asks[:5])}) and not run: read it first, then allow it with"
         " `trust_remote_code` (--trust-remote-code). "
     )
-
-
-def find_base(name: str, *, trust_remote_code: bool = False) -> Path:
-    """Return the local folder of a base model, downloading it from the hub if need be.
-
-    Raises:
-        ModelError: If there is no such folder, or the hub does not give it.
-    """
-    if name == EMBEDDED:
-        return Path(str(files("predgen") / "assets" / "embedded"))
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise ModelError(f"base model folder {name!r} has no config.json; give the folder of a Hugging Face model.")
-        return Path(name)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep in name[-1:]:
-        raise ModelError(
-            f"base model folder {name!r} does not exist. Give an existing folder, a hub id, or 'embedded'."
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED + (["*.py"] if trust_remote_code else [])))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"base model {name!r} is neither a local folder nor to be had from the hub: {reason}"
-            " Give an existing folder, a hub id that is reachable, or 'embedded'."
-        ) from error
 
 
 def _check_weights(folder: Path, name: str) -> None:

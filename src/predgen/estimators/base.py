@@ -61,7 +61,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
 
     def __init__(
         self,
-        model: str = "embedded",
+        model: str = "smollm2",
         *,
         method: str = "predgen",
         prompt: str | None = None,

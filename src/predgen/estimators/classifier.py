@@ -16,7 +16,7 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
     """Classify texts or table rows by generating their label.
 
     Args:
-        model: Base model: "embedded", a hub id or a local folder.
+        model: Base model: a name of `predgen models ls`, a hub id, a folder, a .gguf file, or "embedded".
         method: "predgen", "generator" or "predictor".
         prompt: Template with the columns of `X` as fields; texts without columns are `{text}`. None: all columns.
         peft: Fine-tuning method (`predgen ls peft`).
@@ -50,7 +50,7 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
 
     def __init__(
         self,
-        model: str = "embedded",
+        model: str = "smollm2",
         *,
         method: str = "predgen",
         prompt: str | None = None,

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from predgen import registries
+from predgen.bases.cache import origin_of, place_of_gguf
+from predgen.bases.find import find_base
 from predgen.codecs.base import Codec
 from predgen.config import RunConfig
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
-from predgen.engine.base_model import BaseModel, align_weights, code_requests, find_base, fingerprint, load_base
+from predgen.engine.base_model import BaseModel, align_weights, code_requests, fingerprint, load_base
 from predgen.errors import ModelError, PredgenError, SavedModelError
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.peft_methods.base import load_adapter
@@ -64,11 +66,11 @@ def _check_trust(folder: Path, stored: Manifest, trusts: bool) -> None:
 def _load_base(folder: Path, stored: Manifest, base: str | None, config: RunConfig) -> BaseModel:
     """Load the base model and make sure it is the one the run was trained on."""
     is_full = (folder / "base").is_dir()
-    name = str(folder / "base") if is_full else base or stored.base.name
+    name = str(folder / "base") if is_full else base or _name_here(stored)
     try:
         found = find_base(name, trust_remote_code=config.trust_remote_code)
         # Before the weights are read: another base may be large, or need what it does not get.
-        if fingerprint(found) != stored.base.fingerprint:
+        if fingerprint(found) != stored.base.fingerprint and (is_full or not _is_of_one_file(found, stored)):
             raise SavedModelError(
                 f"the saved model {str(folder)!r} was trained on another base model than the one now in"
                 f" {str(found)!r} (base {stored.base.name!r}): configuration, tokenizer or weights differ."
@@ -80,6 +82,21 @@ def _load_base(folder: Path, stored: Manifest, base: str | None, config: RunConf
             f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`."
         ) from error
     return BaseModel(loaded.lm, loaded.tokenizer, stored.base.name, loaded.folder)
+
+
+def _name_here(stored: Manifest) -> str:
+    """The base's name; where its GGUF file is gone or lies elsewhere, what was made from it once is taken from the cache."""
+    name, origin = stored.base.name, stored.base.origin
+    if origin is None or origin.digest is None or name in registries.bases or Path(name).exists():
+        return name
+    place = place_of_gguf(origin.digest)
+    return name if origin_of(place) is None else str(place)
+
+
+def _is_of_one_file(found: Path, stored: Manifest) -> bool:
+    """Whether a base was made from the GGUF file of the stored one: another version of transformers writes its folder otherwise."""
+    origin, own = origin_of(found), stored.base.origin
+    return own is not None and own.digest is not None and origin is not None and origin.digest == own.digest
 
 
 def _model(folder: Path, setup: ModelSetup, codec: Codec | None, base: BaseModel, config: RunConfig) -> PredictionModel:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from predgen import __version__, registries
+from predgen.bases.cache import Origin
 from predgen.codecs.base import Codec
 from predgen.codecs.label import LabelCodec
 from predgen.components import filled, flat, owned, resolve, value_of
@@ -45,11 +46,13 @@ class BaseRecord:
         name: Hub id, folder, or "embedded"; its weights and configuration are read, and compared with the fingerprint.
         fingerprint: See `base_model.fingerprint`.
         needs_remote_code: Whether it consists of Python code that came with it; None where an older version wrote the file.
+        origin: What it was made from, where predgen made its folder (a named base, a GGUF file).
     """
 
     name: _Text
     fingerprint: _Digest
     needs_remote_code: bool | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ RUN/README.md           model card
 
 import json
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from safetensors.torch import save as serialise
 
 from predgen import __version__, registries
+from predgen.bases.cache import origin_of
 from predgen.engine.base_model import fingerprint, runs_own_code, without_progress_bars
 from predgen.files import told_in_words
 from predgen.peft_methods.base import save_adapter
@@ -63,6 +65,7 @@ def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
     codec = codec_data(trained.encoder.codec)
     is_full = (folder / "base").is_dir()
     source = folder / "base" if is_full else trained.base.folder
+    origin = origin_of(trained.base.folder)
     return {
         "format_version": MANIFEST_VERSION,
         "predgen_version": __version__,
@@ -74,6 +77,7 @@ def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
             "name": trained.base.name,
             "fingerprint": fingerprint(source),
             "needs_remote_code": trained.config.trust_remote_code and runs_own_code(trained.base),
+            "origin": origin and asdict(origin),
         },
         "max_length": trained.encoder.max_length,
         "report": trained.report,

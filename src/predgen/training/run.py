@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from predgen import registries
+from predgen.bases.cache import origin_of
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
@@ -30,6 +31,7 @@ from predgen.metrics.base import metric_of, metrics_of, primary_metric
 from predgen.metrics.measure import measure
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
+from predgen.precision import with_precision
 from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
@@ -95,6 +97,9 @@ def train(
         PredgenError: If settings, data or base model cannot be used, or training had to stop.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
     """
+    config, said = with_precision(config)
+    if said and console:
+        console.print(said, soft_wrap=True)
     ranks = PartialState(cpu=not torch.accelerator.is_available())
     if out is None:
         with tempfile.TemporaryDirectory(prefix="predgen-") as scratch:
@@ -188,6 +193,8 @@ class _Run:
         examples = weigh(self.config, setup, self.data.train)
         lengths = _Lengths.of(self.config, len(examples), args.world_size)
         trained = self._built(setup, examples, lengths)
+        if origin := origin_of(trained.base.folder):
+            self.console.print(f"Base: {origin.in_words()}.", soft_wrap=True)
         rows = [trained.encoder.encode(example) for example in examples]
         if claim:
             if PartialState().is_main_process:
