@@ -24,7 +24,7 @@ import torch
 
 import predgen
 from predgen import RunConfig
-from predgen.bases.cache import Origin, place_of, write_origin
+from predgen.bases.cache import Origin, place_of_base, write_origin
 
 torch.set_num_threads(1)
 
@@ -67,7 +67,7 @@ def _default_base(tmp_path_factory: pytest.TempPathFactory, embedded_folder: Pat
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREDGEN_CACHE", str(cache))
-        place = place_of(RunConfig(task="sst2").model)
+        place = place_of_base(RunConfig(task="sst2").model)
         shutil.copytree(embedded_folder, place)
         write_origin(place, Origin("the embedded model under another name"))
         yield

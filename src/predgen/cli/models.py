@@ -36,11 +36,11 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
 def _facts(name: str) -> dict[str, Any]:
     """What is known of a base, as plain data."""
-    from predgen.bases.cache import origin_of, place_of
+    from predgen.bases.cache import origin_of, place_of_base
     from predgen.bases.known import NamedBase
 
     base: NamedBase = value_of(registries.bases, name)
-    origin = origin_of(place_of(name))
+    origin = origin_of(place_of_base(name))
     return {
         "name": name,
         "summary": base.good_for,
