@@ -1,6 +1,8 @@
 """A base model that cannot run trees: everything works token by token, and says so."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from predgen.core import Decoding
 from predgen.data.sources import read_rows
 from predgen.saved.manifest import read_manifest
 from tiny_models import save_bloom
+from tiny_runs import tiny_data, tiny_run
 from tokenizers_for_tests import char_level
 
 
@@ -42,7 +45,10 @@ def test_base_without_trees_trains_predicts_and_evaluates(
     assert result.exit_code == 0, result.output
     engine = read_manifest(run).report["engine"]
     assert engine.startswith("sequential: ")
-    assert f"Answers: {engine}." in flat(result.stderr)
+    said = flat(result.stderr)
+    assert f"Answers: {engine}." in said
+    if "; " in engine:  # its cost: known before the first step
+        assert said.index(f"Answers: {engine}.") < said.index("Trained on")
     predicted = predgen("predict", run, data, "-o", out)
     assert predicted.exit_code == 0, predicted.output
     assert f"Answers: {engine}." in flat(predicted.stderr)
@@ -61,6 +67,36 @@ def test_base_without_trees_trains_predicts_and_evaluates(
         for prediction in model.predict(data, decoding=Decoding("mean", True, 0.1)):
             assert prediction.distribution.probabilities.sum() == pytest.approx(1.0)
             assert prediction.distribution.unexpanded <= 0.1
+
+
+@pytest.mark.parametrize("method", ["generator", "predgen"])
+@pytest.mark.parametrize(
+    ("kind", "settings", "most_steps"),
+    [
+        ("classification", {}, 0),
+        ("regression", {"decimals": 2}, 0),
+        ("regression", {"decimals": 2, "max_tree_nodes": 3}, 5),
+        ("classification", {"sampling": "marginal"}, 0),
+    ],
+)
+def test_what_answers_cost_without_trees_is_said_before_they_are_paid_for(
+    base: Path, method: str, kind: str, settings: dict[str, Any], most_steps: int
+) -> None:
+    model = tiny_run(base, kind, tiny_data(kind, 8), method=method, max_steps=1, **settings)
+    forwards: list[int] = []
+    hook = model.model.backbone.decoder.register_forward_pre_hook(lambda *_: forwards.append(1))
+    for text in ("a dull book", "good wine and an old song", "no tea"):
+        forwards.clear()
+        model.predict([{"text": text}])
+        said = re.search(r"(?:up to|one forward .* up to) (\d+) (forwards|steps)", model.model.engine)
+        if said is None:
+            assert len(forwards) == 1
+        else:
+            most = int(said[1]) + (said[2] == "steps")
+            assert 1 < len(forwards) <= most
+            assert method == "predgen" or said[2] == "steps" or len(forwards) == most
+        assert (said is not None and said[2] == "steps") == bool(most_steps)
+    hook.remove()
 
 
 def test_base_with_trees_says_so_in_training_and_nothing_after_it(runs: Runs, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_predictions_do_not_depend_on_the_path(case: Case) -> None:
     tree, paths = made(case, "llama"), make(case)
     paths.obstacle = "test"
     assert tree.engine == "tree pass"
-    assert paths.engine == "sequential: test"
+    assert paths.way == "sequential: test"
     assert_same_predictions(paths.predict(batch), tree.predict(batch))
 
 

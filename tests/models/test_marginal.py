@@ -311,7 +311,7 @@ def test_marginal_and_expected_run_where_trees_cannot(monkeypatch: pytest.Monkey
     monkeypatch.setattr("predgen.models.base.abilities_of", lambda lm: Abilities(tree="test"))
     for case in (CLASSES, NUMBERED, EXPECTED):
         model, batch = model_for(case), rows_for(case.kind)
-        assert model.engine == "sequential: test"
+        assert model.way == "sequential: test"
         torch.testing.assert_close(
             model(batch, plan(), "example").director,
             plain_loss(model, batch)[1].detach(),

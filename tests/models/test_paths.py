@@ -121,7 +121,7 @@ def test_tree_pass_equals_plain_paths(case: Case, family: str, p: float) -> None
 def test_tree_pass_equals_writing_step_by_step(case: Case, family: str, p: float) -> None:
     model = model_for(case, family)
     sequential(model)
-    assert model.engine == "sequential: test"
+    assert model.way == "sequential: test"
     assert_same_step(model, case, family, p)
 
 

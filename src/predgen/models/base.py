@@ -177,9 +177,14 @@ class PredictionModel(nn.Module):
         return "one forward over the prompt"
 
     @property
+    def cost(self) -> str | None:
+        """What a row's prediction costs beside one forward, where the base model's way takes more; None where it does not."""
+        return None
+
+    @property
     def engine(self) -> str:
-        """How predictions are computed, in words: the way, the detours that the base model needs, and what limits rows."""
-        notes = (self.backbone.abilities.detour, self.backbone.limit)
+        """How predictions are computed, in words: the way, its cost, the base model's detours, and what limits rows."""
+        notes = (self.cost, self.backbone.abilities.detour, self.backbone.limit)
         return "; ".join([self.way, *(note for note in notes if note is not None and note not in self.way)])
 
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:

@@ -12,6 +12,7 @@ from predgen.codecs.base import Codec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.directors.base import Director, DirectorInput, DirectorSetup
+from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import finite
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix
 from predgen.errors import ConfigError
@@ -82,6 +83,12 @@ class PredGen(WritingModel):
         """The grid's numbers, standardised before they become float32."""
         standardised = (self.number_codec.grid - self.scale.mean) / self.scale.std
         return torch.tensor(standardised, dtype=torch.float32, device=batch.target.device)
+
+    def path_forwards(self, tree: AnswerTree) -> int:
+        if self.mode.runs_all_answers:
+            return 1 + tree.n_nodes
+        read = self.written_by.max_tokens - 1 - len(tree.head) if self.own_decoding == "director" else 0
+        return min(1 + tree.n_nodes, super().path_forwards(tree) + read)
 
     def stated(self, batch: Batch, how: str, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
         if how != "director":

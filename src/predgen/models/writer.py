@@ -58,6 +58,24 @@ class WritingModel(PredictionModel):
             return f"sequential: {self.obstacle}"
         return "tree pass" if self.tree is not None else "tree passes, level by level"
 
+    @property
+    def cost(self) -> str | None:
+        if not self.way.startswith("sequential"):
+            return None
+        if self.tree is not None:
+            forwards = self.path_forwards(self.tree)
+            return f"up to {forwards} forwards over a row where trees take one pass" if forwards > 1 else None
+        steps = self.written_by.max_tokens - 1  # the stop is read, not fed
+        if self.backbone.abilities.cache is not None:
+            cost = f"up to {steps + 1} forwards over a row"
+        else:
+            cost = f"one forward over a row's prompt and up to {steps} steps of one token"
+        return f"{cost}, and a forward for each node of a distribution" if self.setup.kind == "regression" else cost
+
+    def path_forwards(self, tree: AnswerTree) -> int:
+        """Most forwards that a row's prediction takes where each node is run as a path of its own."""
+        return 1 + tree.n_scored
+
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
         if self.tree is None:
             own = self.written_by.max_tokens

@@ -195,6 +195,8 @@ class _Run:
         trained = self._built(setup, examples, lengths)
         if origin := origin_of(trained.base.folder):
             self.console.print(f"Base: {origin.in_words()}.", soft_wrap=True)
+        if trained.model.engine != trained.model.way:  # dearer than usual: said before hours are spent, too
+            self.console.print(f"Answers: {trained.model.engine}.", markup=False, highlight=False, soft_wrap=True)
         rows = [trained.encoder.encode(example) for example in examples]
         if claim:
             if PartialState().is_main_process:
