@@ -147,7 +147,10 @@ class TargetScale:
 
     def of_head(self, standardised: float) -> tuple[float, bool]:
         """Return the raw number of a head's output, and whether it lay outside the range and stands at its end."""
-        written = self.mean + self.std * standardised
+        return self.of_written(self.mean + self.std * standardised)
+
+    def of_written(self, written: float) -> tuple[float, bool]:
+        """Return the raw number of one on the scale that is written, and whether it stands at an end of the range."""
         low, high = self.ends
         return self.raw(written), not low <= written <= high
 

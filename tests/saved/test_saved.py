@@ -455,8 +455,8 @@ def test_card_shows_prompt_metrics_base_and_method(run: Path) -> None:
     assert "one of: high, low" in card
     assert "| fine-tuning | lora |" in card
     assert (
-        "predgen, max_tree_nodes 256, reduction example, director linear, loss wdal_shifted, sampling mode token"
-        in card
+        "predgen, max_tree_nodes 256, head_norm none, reduction example, director linear, loss wdal_shifted,"
+        " sampling mode token" in card
     )
     assert f"base_model: {json.dumps(trained.base.name)}" in card
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from predgen.directors.heads import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,20 @@ class DirectorSetup:
         n_classes: K; 0 for numbers.
         target_mean: 0: directors see and return standardised numbers (in 0.1, raw ones with their training mean).
         target_std: 1, likewise.
+        head_norm: How heads read their features: `Head.norm`.
+        values: The answers' numbers, standardised, where all of them fit into one pass; empty for classes.
     """
 
     hidden_size: int
     n_classes: int
     target_mean: float
     target_std: float
+    head_norm: str = "none"
+    values: tuple[float, ...] = ()
+
+    def head(self, outputs: int) -> Head:
+        """Return a linear head over states of the model, or means of them."""
+        return Head(self.hidden_size, outputs, self.head_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,9 @@ class DirectorInput:
         weighed: True for gold tokens that are neither forced nor the stop.
         target: Class index, or the number in standard deviations from the training mean.
         log_probs: log P(a|X) of every answer, for directors with `reads_distribution`; None for the others.
-        values: The answers' numbers, standardised, beside `log_probs`.
+        values: The answers' numbers, standardised, beside `log_probs`; None for classes, whose answers are in their order.
+        answer: Index of the gold answer among all, beside `log_probs`.
+        prompt: Last hidden state at the prompt's last token, beside `log_probs`.
     """
 
     states: Float[Tensor, "B T H"]
@@ -48,6 +60,8 @@ class DirectorInput:
     target: Float[Tensor, " B"]
     log_probs: Float[Tensor, "B A"] | None = None
     values: Float[Tensor, " A"] | None = None
+    answer: Int[Tensor, " B"] | None = None
+    prompt: Float[Tensor, "B H"] | None = None
 
 
 class Director(nn.Module):
@@ -56,13 +70,15 @@ class Director(nn.Module):
     Attributes:
         has_head: Whether `output` exists.
         decoding: Without a head: how the prediction is read off the written answers (`core.DECODINGS`).
-        reads_distribution: Whether `loss` needs the probabilities of all answers.
+        reads_distribution: Whether it needs the probabilities of all answers.
+        reads_own: Whether `loss` reads the model's own greedy answer, whatever is fed; needs `reads_distribution`.
         kinds: Kinds of task that the director can serve.
     """
 
     has_head: ClassVar[bool] = True
-    decoding: ClassVar[str] = "greedy"
+    decoding: str = "greedy"
     reads_distribution: ClassVar[bool] = False
+    reads_own: bool = False
     kinds: ClassVar[tuple[str, ...]]
 
     def __init__(self, setup: DirectorSetup) -> None:
@@ -76,6 +92,18 @@ class Director(nn.Module):
     def output(self, states: Float[Tensor, "B T H"], content: Bool[Tensor, "B T"]) -> Float[Tensor, "B K"]:
         """Return class logits, or the standardised number as a column (K = 1)."""
         raise NotImplementedError(f"{type(self).__name__} has no head, so it has no output")
+
+    def prior(self, log_probs: Float[Tensor, "B A"], prompt: Float[Tensor, "B H"]) -> Float[Tensor, "B K"] | None:
+        """Return what `output` is added to, whatever is written: for directors with a head that read the distribution.
+
+        Args:
+            log_probs: log P(a|X) of every answer.
+            prompt: Last hidden state at the prompt's last token.
+
+        Returns:
+            Class logits, or standardised numbers as a column; None: `output` stands alone.
+        """
+        return None
 
     def standardised(self, number: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Return numbers as they are: for directors written for 0.1, which were given raw ones."""

@@ -20,7 +20,7 @@ class ExpectedDirector(Director):
     """
 
     has_head: ClassVar[bool] = False
-    decoding: ClassVar[str] = "mean"
+    decoding: str = "mean"
     reads_distribution: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("regression",)
 

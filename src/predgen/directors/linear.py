@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from predgen.directors.base import Director, DirectorInput, DirectorSetup, mean_state
@@ -19,7 +19,7 @@ class LinearDirector(Director):
 
     def __init__(self, setup: DirectorSetup) -> None:
         super().__init__(setup)
-        self.head = nn.Linear(setup.hidden_size, setup.n_classes)
+        self.head = setup.head(setup.n_classes)
 
     def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
         return functional.cross_entropy(self.output(seen.states, seen.content), seen.target.long(), reduction="none")

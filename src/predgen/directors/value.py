@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from predgen.directors.base import Director, DirectorInput, DirectorSetup, mean_state
 
@@ -19,7 +19,7 @@ class ValueDirector(Director):
 
     def __init__(self, setup: DirectorSetup) -> None:
         super().__init__(setup)
-        self.head = nn.Linear(setup.hidden_size, 1)
+        self.head = setup.head(1)
 
     def loss(self, seen: DirectorInput) -> Float[Tensor, " B"]:
         return (self.output(seen.states, seen.content).squeeze(-1) - seen.target).square()

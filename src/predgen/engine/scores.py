@@ -40,6 +40,11 @@ class AnswerScores:
         """The tree's tensors."""
         return self.tree.layout(self._nodes.parents.device)
 
+    @property
+    def prompt_states(self) -> Float[Tensor, "B H"]:
+        """States at the prompts' last tokens."""
+        return self._nodes.tail[:, 0]
+
     def _grow(self) -> Float[Tensor, "B N H"]:
         """States of the tree's nodes, in its order."""
         batch = len(self._nodes.parents)

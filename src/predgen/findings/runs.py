@@ -24,7 +24,7 @@ CONSTANT = "constant"
 
 _BASELINE_ORDER = (CONSTANT, "tfidf", "zero_shot")
 _FACTS = tuple(
-    "model method peft rank director pooling loss reduction sampling sampling_schedule p_max max_steps_for_sampling"
+    "model method peft rank director pooling head_norm loss reduction sampling sampling_schedule p_max max_steps_for_sampling"
     " ordered_last_weight learning_rate decimals form".split()
 )
 """Settings to tell variants apart by."""

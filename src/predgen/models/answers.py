@@ -116,7 +116,24 @@ class _Spread:
 
 def directed(stated: Prediction, standardised: float, scale: TargetScale) -> Prediction:
     """A prediction with a head's number in the place of the written one; the distribution moves with it."""
-    value, is_clipped = scale.of_head(standardised)
+    return _placed(stated, *scale.of_head(standardised), scale)
+
+
+def corrected(
+    stated: Prediction,
+    probabilities: npt.NDArray[np.float64],
+    correction: float,
+    codec: NumberCodec,
+    scale: TargetScale,
+) -> Prediction:
+    """A prediction at the mean of what is written plus a correction, in standard deviations; without one, at that mean."""
+    # In float64 from end to end: the director's own sum is float32, which holds the correction but not the mean.
+    mean = float(probabilities @ codec.grid)
+    return _placed(stated, *scale.of_written(mean + scale.std * correction), scale)
+
+
+def _placed(stated: Prediction, value: float, is_clipped: bool, scale: TargetScale) -> Prediction:
+    """A prediction at another number, its distribution moved there."""
     moved = None if stated.distribution is None else shifted(stated.distribution, value, scale)
     return replace(
         stated, value=value, distribution=moved, flags=stated.flags | {CLIPPED} if is_clipped else stated.flags

@@ -3,24 +3,29 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from predgen import registries
 from predgen.codecs.base import Codec
+from predgen.codecs.number import NumberCodec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
 from predgen.directors.base import Director, DirectorInput, DirectorSetup
 from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import finite
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix
+from predgen.engine.scores import AnswerScores
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.losses.token_nll import writer_loss
-from predgen.models.answers import directed, with_numbers
+from predgen.models.answers import corrected, directed, with_numbers
 from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
-from predgen.models.writer import WritingModel
+from predgen.models.settings import PredGenSettings
+from predgen.models.writer import WritingModel, exact_probabilities
 from predgen.sampling.base import SamplingMode, SamplingSetup
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.feeding import Fed, Reading
@@ -34,8 +39,7 @@ class PredGen(WritingModel):
         mode = setup.component(registries.sampling)
         self.mode: SamplingMode = mode.make(SamplingSetup(mode.name, setup.kind))
         self.mode.check_model(self, self.max_tree_nodes)
-        director_setup = DirectorSetup(self.backbone.hidden_size, len(setup.labels), target_mean=0.0, target_std=1.0)
-        self.director: Director = setup.component(registries.directors).make(director_setup)
+        self.director: Director = setup.component(registries.directors).make(self._director_setup())
         if self.director.reads_distribution and self.tree is None:
             raise ConfigError(
                 f"director {setup.component(registries.directors).name!r} reads the probabilities of all numbers in one pass,"
@@ -43,6 +47,13 @@ class PredGen(WritingModel):
                 " `max_tree_nodes`."
             )
         self.joint: JointLoss = setup.component(registries.losses).make()
+
+    def _director_setup(self) -> DirectorSetup:
+        """What the director is built from."""
+        grid = isinstance(self.codec, NumberCodec) and self.tree is not None
+        values = tuple(self._standardised_grid().tolist()) if grid else ()
+        own: PredGenSettings = self.setup.own
+        return DirectorSetup(self.backbone.hidden_size, len(self.setup.labels), 0.0, 1.0, own.head_norm, values)
 
     @property
     def own_decoding(self) -> str:
@@ -66,8 +77,14 @@ class PredGen(WritingModel):
 
     def read(self, batch: Batch, fed: Fed) -> Reading:
         """Run fed answers behind their prompts, and score all answers for a director that reads their probabilities."""
-        scores = self.score(batch, prompts=fed.prompts) if self.director.reads_distribution else None
-        return replace(super().read(batch, fed), scores=scores)
+        reading = super().read(batch, fed)
+        if not self.director.reads_distribution:
+            return reading
+        scores = self.score(batch, prompts=fed.prompts)
+        if not self.director.reads_own:
+            return replace(reading, scores=scores)
+        states, content = scores.content_states(scores.greedy())
+        return replace(reading, scores=scores, states=states, content=content)
 
     def _seen(self, batch: Batch, reading: Reading) -> DirectorInput:
         """What the director sees."""
@@ -77,12 +94,22 @@ class PredGen(WritingModel):
         if not self.director.reads_distribution:
             return seen
         assert reading.scores is not None, "`read` scores all answers"
-        return replace(seen, log_probs=reading.scores.log_probs, values=self._numbers(batch))
+        return replace(
+            seen,
+            log_probs=reading.scores.log_probs,
+            values=None if self.setup.labels else self._numbers(batch.target.device),
+            answer=batch.answer,
+            prompt=reading.scores.prompt_states.float(),
+        )
 
-    def _numbers(self, batch: Batch) -> Float[Tensor, " A"]:
+    def _standardised_grid(self) -> npt.NDArray[np.float64]:
+        """The grid's numbers in standard deviations, as float64."""
+        standardised: npt.NDArray[np.float64] = (self.number_codec.grid - self.scale.mean) / self.scale.std
+        return standardised
+
+    def _numbers(self, device: torch.device) -> Float[Tensor, " A"]:
         """The grid's numbers, standardised before they become float32."""
-        standardised = (self.number_codec.grid - self.scale.mean) / self.scale.std
-        return torch.tensor(standardised, dtype=torch.float32, device=batch.target.device)
+        return torch.tensor(self._standardised_grid(), dtype=torch.float32, device=device)
 
     def path_forwards(self, tree: AnswerTree) -> int:
         if self.mode.runs_all_answers:
@@ -103,7 +130,12 @@ class PredGen(WritingModel):
         everything = self.mode.runs_all_answers or decoding.full_vocabulary
         scores = self.score(batch, everything=everything, prefix=prefix)
         stated = self.read_scores(scores, "greedy", decoding)
-        return self._directed(stated, self.mode.output(self.director, scores))
+        output = self.mode.output(self.director, scores)
+        return (
+            self._corrected(stated, output, scores)
+            if self.director.reads_distribution
+            else self._directed(stated, output)
+        )
 
     def _directed(self, stated: list[Prediction], output: Float[Tensor, "B K"]) -> list[Prediction]:
         """Put the director's word in the place of the writer's; a distribution of numbers moves to it."""
@@ -112,3 +144,18 @@ class PredGen(WritingModel):
             return [directed(p, number, self.scale) for p, number in zip(stated, rows[:, 0].tolist(), strict=True)]
         read = [label_prediction(self.setup.labels, row, None) for row in rows.softmax(dim=1)]
         return [replace(p, value=r.value, probabilities=r.probabilities) for p, r in zip(stated, read, strict=True)]
+
+    def _corrected(
+        self, stated: list[Prediction], output: Float[Tensor, "B K"], scores: AnswerScores
+    ) -> list[Prediction]:
+        """As `_directed`, for a director that corrects the distribution: where it has nothing to correct, to the bit that."""
+        if self.setup.labels:
+            exact = exact_probabilities(finite(output))
+            named = [self.setup.labels[index] for index in output.argmax(dim=1).tolist()]
+            told = zip(stated, named, exact.tolist(), strict=True)
+            return [replace(p, value=label, probabilities=tuple(row)) for p, label, row in told]
+        base = scores.log_probs.exp() @ self._numbers(output.device)  # as the director computes it
+        corrections = (finite(output)[:, 0] - base).double().tolist()
+        exact = exact_probabilities(scores.log_probs)
+        told = zip(stated, exact.numpy(), corrections, strict=True)
+        return [corrected(p, row, number, self.number_codec, self.scale) for p, row, number in told]

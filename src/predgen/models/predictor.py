@@ -4,12 +4,13 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from predgen.codecs.base import Codec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
+from predgen.directors.heads import Head
 from predgen.engine.answer_pass import last_position
 from predgen.engine.backbone import finite
 from predgen.engine.prompt_pass import SharedPrefix
@@ -47,7 +48,7 @@ class Predictor(PredictionModel):
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__(setup, lm, codec)
-        self.head = nn.Linear(self.backbone.hidden_size, len(setup.labels) or 1)
+        self.head = Head(self.backbone.hidden_size, len(setup.labels) or 1, setup.own.head_norm)
 
     def forward(self, batch: Batch, plan: SamplingPlan, reduction: Reduction) -> RowLosses:
         output = self._output(batch)

@@ -1,12 +1,23 @@
 """Settings of the prediction methods."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from predgen import registries
 from predgen.settings import Settings, setting
 
 MAX_TREE_NODES = 256
 _MOST_NODES = 1 << 20  # each takes the memory of a token
+
+
+def _head_norm() -> Any:  # noqa: ANN401  (a field of a dataclass)
+    """Declare how heads read states: a setting of every method that has one."""
+    return setting(
+        "none",
+        "Heads read states as they are (none), or standardised by mean and deviation of training rows (standard).",
+        group="Model",
+        choices=("standard", "none"),
+    )
 
 
 @dataclass(frozen=True)
@@ -16,6 +27,7 @@ class PredictorSettings(Settings):
     pooling: str = setting(
         "last", "Predictor: how prompt states become one vector.", group="Model", choices=("last", "mean", "first")
     )
+    head_norm: str = _head_norm()
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class PredGenSettings(WriterSettings):
         choices=registries.directors,
         by_kind={"classification": "linear", "regression": "value", "math": "ordered"},
     )
+    head_norm: str = _head_norm()
     loss: str = setting(
         "wdal_shifted",
         "How PredGen joins writer and director loss.",

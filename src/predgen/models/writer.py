@@ -31,6 +31,11 @@ from predgen.models.settings import WriterSettings
 from predgen.sampling.feeding import Fed, Reading
 
 
+def exact_probabilities(log_probs: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+    """Probabilities in float64, which sum to 1 there; on the CPU."""
+    return log_probs.double().softmax(dim=1).cpu()
+
+
 class WritingModel(PredictionModel):
     """A prediction model that writes its answer.
 
@@ -267,7 +272,7 @@ class WritingModel(PredictionModel):
         """Predictions read off exact probabilities."""
         log_probs = scores.full_vocabulary_log_probs() if decoding.full_vocabulary else scores.log_probs
         mass = log_probs.double().logsumexp(dim=1).exp().tolist()
-        exact = log_probs.double().softmax(dim=1).cpu()
+        exact = exact_probabilities(log_probs)
         chosen = (scores.greedy() if how == "greedy" else log_probs.argmax(dim=1)).tolist()
         found = []
         for row, (index, probabilities) in enumerate(zip(chosen, exact, strict=True)):

@@ -38,8 +38,15 @@ _COLUMNS: Mapping[str, tuple[str, type]] = {  # column of Table 3 -> our setting
     "Max Steps for Sampling": ("max_steps_for_sampling", int),
 }
 
-PAPER_METHOD = {"method": "predgen", "loss": "wdal", "sampling": "sequence", "sampling_schedule": "linear"}
-"""What the paper does everywhere (section 4): its alignment loss as stated, and sequence-level scheduled sampling."""
+PAPER_METHOD = {
+    "method": "predgen",
+    "loss": "wdal",
+    "sampling": "sequence",
+    "sampling_schedule": "linear",
+    "head_norm": "none",
+}
+"""What the paper does everywhere (section 4, appendix D): its alignment loss as stated, sequence-level scheduled sampling, and
+heads on states as they are."""
 
 PAPER_DIRECTOR = {"classification": "linear", "regression": "ordered"}
 """The paper's task adapters (D.1, D.2)."""

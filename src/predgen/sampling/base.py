@@ -191,4 +191,6 @@ class SamplingMode(ABC):
     def output(self, director: Director, scores: AnswerScores) -> Float[Tensor, "B K"]:
         """What a director with a head says, where all answers were scored: it reads the greedy one."""
         states, content = scores.content_states(scores.greedy())
-        return director.output(states.float(), content)
+        output = director.output(states.float(), content)
+        prior = director.prior(scores.log_probs, scores.prompt_states.float())
+        return output if prior is None else prior + output

@@ -57,6 +57,8 @@ class Marginal(Off):
         batch, answers = states.shape[:2]
         flat = director.output(states.flatten(0, 1).float(), mask.repeat(batch, 1))
         outputs = flat.view(batch, answers, -1)  # (B * A) K -> B A K
+        prior = director.prior(scores.log_probs, scores.prompt_states.float())  # B K, the same for all answers
+        outputs = outputs if prior is None else prior[:, None] + outputs
         if self.setup.kind == "classification":
             return torch.logsumexp(scores.log_probs[..., None] + outputs.log_softmax(dim=-1), dim=1)
         return (scores.log_probs.exp()[..., None] * outputs).sum(dim=1)

@@ -123,16 +123,24 @@ def read_manifest(folder: Path) -> Manifest:
 
 # Until 0.2 a setup had these beside its other fields, whether the method has them or not.
 _FLAT = ("pooling", "director", "loss", "sampling", "ordered_last_weight", "max_tree_nodes", "sampling_passes")
+_SINCE = {"head_norm": "none"}  # settings that a setup lacks where an earlier version wrote it, as that version did it
 
 
 def _nest_settings(setup: Any) -> None:  # noqa: ANN401  (whatever JSON gives)
-    """Bring a setup of 0.1 into today's form: settings of the method, and of what it chooses, have a place of their own."""
-    if isinstance(setup, dict) and "settings" not in setup and isinstance(setup.get("method"), str):
-        stored = {name: setup.pop(name) for name in _FLAT if name in setup}
+    """Bring a setup of 0.1 into today's form: settings of the method, and of what it chooses, have a place of their own.
+
+    What an earlier version had no setting for stands as that version did it.
+    """
+    if not isinstance(setup, dict) or not isinstance(setup.get("method"), str):
+        return
+    stored = setup.get("settings", {name: setup.pop(name) for name in _FLAT if name in setup})
+    if isinstance(stored, dict) and ("settings" not in setup or stored.keys().isdisjoint(_SINCE)):
         try:
-            setup["settings"] = flat(resolve([(registries.methods, setup["method"])], stored, None))
+            known = flat(resolve([(registries.methods, setup["method"])], {**_SINCE, **stored}, None))
         except ConfigError as error:
             raise SavedModelError(f"{MANIFEST} is damaged: setup: {error} {_REPAIR}") from error
+        since = {name: value for name, value in _SINCE.items() if name in known}
+        setup["settings"] = {**since, **stored} if "settings" in setup else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +189,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     version stored those of all components, and a word in place of a file for rows in memory; it held rows out whatever
     their class.
     """
-    known = {"stratify": False, **config}
+    known = {"stratify": False, **_SINCE, **config}
     if known.get("data") == _IN_MEMORY:
         known["data"] = None
     kept = without_useless(known, owned())

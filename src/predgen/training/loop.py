@@ -19,6 +19,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
+from predgen.directors.heads import feature_norms
 from predgen.errors import TrainingError
 from predgen.models.base import PredictionModel, Reduction, RowLosses
 from predgen.peft_methods.base import PeftMethod
@@ -297,9 +298,16 @@ class PredictionTrainer(Trainer):
         self.method.restore(self.prediction_model.lm, state)
 
 
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """All weights that train, and what heads standardise by, by name."""
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    figures = {f"{name}.{n}": b for name, norm in feature_norms(model).items() for n, b in norm.named_buffers()}
+    return trained | figures
+
+
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all weights that train, by name."""
-    return {n: p.detach().cpu().clone().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    """Copies of all weights that train, and of what heads standardise by, by name."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _state(model).items()}
 
 
 def load_trainable(model: nn.Module, folder: Path) -> None:
@@ -309,9 +317,9 @@ def load_trainable(model: nn.Module, folder: Path) -> None:
         TrainingError: If the checkpoint does not fit the model.
     """
     state = load_file(str(folder / WEIGHTS))
-    expected = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    expected = _state(model)
     if state.keys() != expected.keys() or any(state[n].shape != p.shape for n, p in expected.items()):
         raise TrainingError(f"checkpoint {str(folder)!r} was made with other settings; resume with the same config.")
     with torch.no_grad():
-        for name, parameter in expected.items():
-            parameter.copy_(state[name])
+        for name, tensor in expected.items():
+            tensor.copy_(state[name])

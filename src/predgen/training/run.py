@@ -32,11 +32,13 @@ from predgen.metrics.measure import measure
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.precision import with_precision
+from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.checkpoints import last_checkpoint
+from predgen.training.features import estimate_features
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.loop import PredictionTrainer
 from predgen.training.prepare import (
@@ -249,6 +251,8 @@ class _Run:
         display = self._display(args)
         trainer = self._trainer(trained, rows, encoded, args, lengths, display)
         trainer.keeps_checkpoints = (self.folder / CONFIG).is_file()
+        if checkpoint is None:
+            self._look_at_features(trained, rows, trainer)
         if checkpoint is None or not trainer.take_over_finished(checkpoint):
             _train_quietly(trainer, checkpoint)
         elif trainer.is_world_process_zero():
@@ -273,6 +277,14 @@ class _Run:
             trained.save(self.folder)
             finish(self.folder)
         trainer.accelerator.wait_for_everyone()
+
+    def _look_at_features(self, trained: TrainedModel, rows: list[Encoded], trainer: PredictionTrainer) -> None:
+        """Find out what heads standardise by; a run that goes on has it in its checkpoint."""
+        config = self.config
+        start = SamplingPlan(trainer.schedule.probability(0), config.seed, 0)
+        estimate_features(
+            trained.model, rows, pad_id=trained.pad_id, batch_size=config.batch_size, plan=start, bf16=config.bf16
+        )
 
     def _validation_rows(self) -> list[Example]:
         """Validation rows to look at while training."""
