@@ -29,6 +29,8 @@ def make(**settings: Any) -> RunConfig:
         for registry, key in ((registries.methods, "method"), (registries.peft_methods, "peft")):
             chosen |= {key: listed.owners[-1]} if listed.owners and listed.owners[-1] in registry else {}
         chosen |= {"sampling": "parallel"} if name == "sampling_passes" else {}
+        if listed.registry is registries.directors and name not in TASKS:  # there it is the kind of task's own
+            chosen |= {"director": listed.owners[-1]}
     return RunConfig(**{**chosen, **settings})
 
 

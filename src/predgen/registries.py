@@ -21,6 +21,10 @@ directors.register("linear", "predgen.directors.linear:LinearDirector", "classes
 directors.register("value", "predgen.directors.value:ValueDirector", "numbers: Linear(H, 1) on the mean content state, squared error")
 directors.register("ordered", "predgen.directors.ordered:OrderedDirector", "numbers: token cross-entropy, earlier digits weigh more; no head", settings="predgen.directors.settings:OrderedSettings")
 directors.register("expected", "predgen.directors.expected:ExpectedDirector", "numbers: squared error of the mean of P(a|X); no head")
+directors.register("residual", "predgen.directors.residual:ResidualDirector", "classes, numbers: P(a|X), or its mean, corrected by the states at answer and prompt", settings="predgen.directors.settings:ResidualSettings")
+directors.register("crps", "predgen.directors.crps:CrpsDirector", "numbers, ordinal classes: ranked probability score of P(a|X); no head")
+directors.register("reward", "predgen.directors.reward:RewardDirector", "classes: expected cost of P(a|X), by a matrix of costs; no head", settings="predgen.directors.settings:RewardSettings")
+directors.register("nll", "predgen.directors.nll:NllDirector", "classes, numbers: -log P(a|X) of the gold answer among legal ones; no head")
 
 losses = Registry("loss")
 losses.register("wdal", "predgen.losses.wdal:Wdal", "L_W * L_D, the paper's writer-director alignment loss", aliases=("multiplicative",))

@@ -32,8 +32,11 @@ NAMES = list(directors)
 
 
 def made(name: str) -> Director:
-    """A director with its settings at their defaults."""
+    """A director with its settings at their defaults; weights that start at zero have learned something."""
     director: Director = resolve([(directors, name)], {}, None)[directors.kind].make(SETUP)
+    for weight in director.parameters():
+        if not weight.any():
+            torch.nn.init.normal_(weight)
     return director
 
 
@@ -51,8 +54,9 @@ def seen_by(name: str, width: int = 4, batch: int = 3) -> DirectorInput:
     is_class = "classification" in directors.get(name).kinds
     reads = {}
     if directors.get(name).reads_distribution:
-        log_probs = torch.randn(batch, 5).log_softmax(dim=1).requires_grad_()
-        reads = {"log_probs": log_probs, "values": torch.tensor([-4.0, 0.5, 2.5, 8.0, 11.0])}
+        log_probs = torch.randn(batch, K if is_class else 5).log_softmax(dim=1).requires_grad_()
+        reads = {"log_probs": log_probs, "values": None if is_class else torch.tensor([-4.0, 0.5, 2.5, 8.0, 11.0])}
+        reads |= {"answer": torch.tensor([2, 0, 1])[:batch], "prompt": torch.randn(batch, H, requires_grad=True)}
     return DirectorInput(
         states=torch.randn(batch, width, H, requires_grad=True),
         content=content,
@@ -83,14 +87,17 @@ def test_gradient_reaches_what_the_director_reads(name: str) -> None:
         assert list(director.parameters()) == []
         if director.reads_distribution:
             (gradient,) = torch.autograd.grad(loss.sum(), seen.log_probs)
-            assert (gradient != 0).all()
+            assert (gradient != 0).any(dim=1).all()
             return
         (gradient,) = torch.autograd.grad(loss.sum(), seen.nll)
         assert torch.equal(gradient != 0, seen.weighed & seen.scored)
         return
     parameters = list(director.parameters())
-    gradients = torch.autograd.grad(loss.sum(), [seen.states, *parameters])
+    gradients = torch.autograd.grad(loss.sum(), [seen.states, *parameters], retain_graph=True)
     assert torch.equal((gradients[0] != 0).any(dim=2), seen.content)  # at content tokens and nowhere else
+    if director.reads_distribution:
+        for gradient in torch.autograd.grad(loss.sum(), [seen.log_probs, seen.prompt]):
+            assert (gradient != 0).all()
     assert parameters
     assert all(gradient.abs().max() > 0 for gradient in gradients[1:])
 
