@@ -1,8 +1,10 @@
 """A loaded model in many threads gives the answers it gives alone."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import predgen
+from inference.many_threads import PROMPT, differing, texts
 from predgen.core import Example
 from predgen.data.encode import Encoder
 from predgen.engine.backbone import Backbone
@@ -21,9 +24,6 @@ from predgen.training.run import train
 from tiny_models import save_tiny
 from tiny_runs import tiny_config, tiny_data
 from tokenizers_for_tests import gpt2_like
-
-# The template's own marks are special tokens; what rows hold of them is ordinary text.
-PROMPT = "<|endoftext|>Decide, please, whether what follows is low or high.\nText: {text}<|endoftext|> ="
 
 
 @pytest.fixture(scope="module")
@@ -45,36 +45,17 @@ def hasty_threads() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def texts(n: int) -> list[str]:
-    marks = ("", "<|endoftext|>", " says <|endoftext|> twice <|endoftext|>")
-    return [f"number {i} is warm{marks[i % 3]} and long" for i in range(n)]
-
-
-def differing(trained: TrainedModel, n_threads: int, n_calls: int) -> list[str]:
-    """Texts for which some thread's prompt or answer is not that of a single thread."""
-    rows = texts(n_calls)
-    ids = {text: trained.encoder.encode(Example(0, {"text": text})).prompt_ids for text in rows}
-    alone = {text: trained.predict([{"text": text}])[0].value for text in rows}
-
-    def calls(thread: int) -> list[str]:
-        found = []
-        for text in rows[thread % n_calls :] + rows[: thread % n_calls]:
-            is_other = trained.encoder.encode(Example(0, {"text": text})).prompt_ids != ids[text]
-            if is_other or trained.predict([{"text": text}])[0].value != alone[text]:
-                found.append(text)
-        return found
-
-    with ThreadPoolExecutor(n_threads) as pool:
-        return [text for found in pool.map(calls, range(n_threads)) for text in found]
-
-
 def test_a_few_threads_answer_as_one_does(trained: TrainedModel, hasty_threads: None) -> None:
     assert differing(trained, n_threads=4, n_calls=12) == []
 
 
 @pytest.mark.slow
-def test_64_threads_answer_as_one_does(trained: TrainedModel, hasty_threads: None) -> None:
-    assert differing(trained, n_threads=64, n_calls=1000) == []
+def test_64_threads_answer_64000_calls_as_one_does(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(predgen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__).with_name("many_threads.py")), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"calls": 64_000, "differing": []}
 
 
 def test_reading_a_row_never_touches_the_switch_that_others_use(trained: TrainedModel) -> None:
