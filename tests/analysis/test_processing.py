@@ -21,6 +21,7 @@ CASES = [
     Case("predgen", "classification", "linear", "token"),
     Case("predgen", "regression", "value", "token"),
     Case("predgen", "regression", "ordered", "token"),
+    Case("predgen", "classification", "residual", "token"),
 ]
 
 

@@ -116,9 +116,14 @@ def _pooling(how: str) -> Callable[[States, Mask], Float[np.ndarray, "N D"]]:
 
 
 def _head(trained: TrainedModel) -> Callable[[States, Mask], Float[np.ndarray, "N D"]] | None:
-    """What the head puts out: class logits or a number; None for a method without one."""
+    """What the head puts out: class logits or a number; None without one, or where it corrects what is written.
+
+    Such a prediction is no function of the states alone.
+    """
     model = trained.model
-    if not isinstance(model, Predictor | PredGen) or (isinstance(model, PredGen) and not model.director.has_head):
+    if not isinstance(model, Predictor | PredGen):
+        return None
+    if isinstance(model, PredGen) and (not model.director.has_head or model.director.reads_distribution):
         return None
 
     @torch.no_grad()
