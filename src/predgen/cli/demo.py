@@ -12,7 +12,7 @@ from predgen.cli.errors import readable_errors
 def demo_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for data, models, table and picture.")] = Path("demo-runs"),
 ) -> None:
-    """Train Predictor, Generator and PredGen on generated opinions, and compare them with TF-IDF.
+    """Get a real base model, train it on two targets of generated opinions, and compare it with TF-IDF.
 
     `predgen demo --out demo-runs`
     """
