@@ -56,6 +56,9 @@ class RunConfig(Settings):
     max_length: int = setting(512, "Longest prompt + answer, in tokens (also bounded by the model's context).", group="Data", low=8)
     form: str = setting("paper", "Multiple choice: show all options and write the right one's name (paper), or score each option's text (cloze; method generator).", group="Data", choices=("paper", "cloze"))
 
+    format: str = setting("plain", "Prompt as it stands, or in the base model's own chat template (chat), for instruct models.", group="Data", choices=("plain", "chat"))
+    system: str | None = setting(None, "System text of a chat; default: the template's own, or none.", group="Data")
+
     # Which model
     model: str = setting("smollm2", "Base model: a name of `predgen models ls`, a hub id, a folder, a .gguf file, or 'embedded' (5M weights, for trying things out).", group="Model")
     method: str = setting("predgen", "Prediction method.", group="Model", choices=registries.methods)

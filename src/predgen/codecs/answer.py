@@ -14,7 +14,7 @@ from pydantic import Field
 from predgen.codecs.answer_space import AnswerAutomaton, AnswerState
 from predgen.codecs.base import DAMAGED, Codec, Decoded, TokenId
 from predgen.codecs.decimals import MAX_DIGITS, read_decimal, to_decimal, to_grid
-from predgen.codecs.spelling import char_ids, continuation_ids, separator_ids, stop_id, text_ids
+from predgen.codecs.spelling import PLAIN_TURN, Turn, char_ids, continuation_ids, separator_ids, stop_id, text_ids
 from predgen.core import ANSWER_TOLERANCE, Target
 from predgen.errors import CodecError
 from predgen.plain_data import typed
@@ -91,6 +91,7 @@ class AnswerCodec(Codec):
         self.max_tokens = space.max_tokens
         self._texts = {token: character for character, token in space.characters.items()}
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._turn = PLAIN_TURN
         self._rationales: dict[str, tuple[int, ...]] = {}
 
     @classmethod
@@ -102,6 +103,7 @@ class AnswerCodec(Codec):
         rationale_budget: int | None = None,
         max_integer_digits: int | None = None,
         max_decimals: int | None = None,
+        turn: Turn = PLAIN_TURN,
     ) -> "AnswerCodec":
         """Look up tokens and set the limits of rationale and number from the training targets.
 
@@ -112,6 +114,7 @@ class AnswerCodec(Codec):
                 target has a rationale.
             max_integer_digits: Most digits before the point, 1..15; None: one more than the targets need, within 4..12.
             max_decimals: Most digits after the point, 0..4; None: as many as the targets need, within 2..4.
+            turn: Where answers stand.
 
         Returns:
             The codec.
@@ -125,28 +128,28 @@ class AnswerCodec(Codec):
                 "`targets` is empty, but the answer codec is made from training targets. Pass at least one."
             )
         values = [to_decimal(target.value, f"target {index}") for index, target in enumerate(targets)]
-        rationales = _spell_rationales(targets, tokenizer)
+        rationales = _spell_rationales(targets, tokenizer, turn)
         budget = max(map(len, rationales.values()), default=0)
         if rationales and rationale_budget is not None:
             budget = _check_limit("rationale_budget", rationale_budget, 1, 10**6)
         space = AnswerAutomaton(
-            continuation_ids(tokenizer, ("\n" if rationales else " ") + CUE),
+            continuation_ids(tokenizer, "\n" + CUE) if rationales else text_ids(tokenizer, CUE, turn),
             separator_ids(tokenizer),
             char_ids(tokenizer, "0123456789.-"),
-            stop_id(tokenizer),
+            stop_id(tokenizer, turn),
             budget,
             _choose_integer_digits(values, max_integer_digits),
             _choose_decimals(values, max_decimals),
         )
         codec = cls(space)
-        codec.attach(tokenizer)
+        codec.attach(tokenizer, turn)
         codec._rationales.update(rationales)
         codec._check_targets(targets)
         return codec
 
-    def attach(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Use `tokenizer` to encode rationales; it must be the one that `fit` got."""
-        self._tokenizer = tokenizer
+    def attach(self, tokenizer: "PreTrainedTokenizerBase", turn: Turn = PLAIN_TURN) -> None:
+        """Use `tokenizer` to encode rationales, which stand in `turn`; both must be those that `fit` got."""
+        self._tokenizer, self._turn = tokenizer, turn
         self._rationales.clear()
 
     @property
@@ -237,7 +240,7 @@ class AnswerCodec(Codec):
                 raise CodecError(
                     "this codec was loaded without the tokenizer that rationales need. Call `attach(tokenizer)`."
                 )
-            ids = self._rationales[text] = text_ids(self._tokenizer, text)
+            ids = self._rationales[text] = text_ids(self._tokenizer, text, self._turn)
         if len(ids) > self.space.budget:
             raise CodecError(
                 f"rationale {text[:40]!r}... has {len(ids)} tokens, but `rationale_budget` is {self.space.budget}. Raise it, "
@@ -288,13 +291,15 @@ def _rationale(target: Target) -> str | None:
     return (target.rationale or "").strip() or None
 
 
-def _spell_rationales(targets: Sequence[Target], tokenizer: "PreTrainedTokenizerBase") -> dict[str, tuple[int, ...]]:
+def _spell_rationales(
+    targets: Sequence[Target], tokenizer: "PreTrainedTokenizerBase", turn: Turn
+) -> dict[str, tuple[int, ...]]:
     """Tokens of every rationale, by its text."""
     spelled: dict[str, tuple[int, ...]] = {}
     for index, text in enumerate(map(_rationale, targets)):
         if text and text not in spelled:
             try:
-                spelled[text] = text_ids(tokenizer, text)
+                spelled[text] = text_ids(tokenizer, text, turn)
             except CodecError as error:
                 raise CodecError(f"rationale of target {index}: {error}") from error
     return spelled

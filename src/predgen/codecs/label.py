@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from predgen.codecs.base import DAMAGED, Decoded, FiniteCodec, TokenId
-from predgen.codecs.spelling import stop_id, text_ids
+from predgen.codecs.spelling import PLAIN_TURN, Turn, stop_id, text_ids
 from predgen.codecs.trie import Trie
 from predgen.core import Target
 from predgen.errors import CodecError
@@ -63,12 +63,15 @@ class LabelCodec(FiniteCodec):
         self._indices = {label: index for index, label in enumerate(self.labels)}
 
     @classmethod
-    def fit(cls, labels: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> "LabelCodec":
+    def fit(
+        cls, labels: Sequence[str], tokenizer: "PreTrainedTokenizerBase", *, turn: Turn = PLAIN_TURN
+    ) -> "LabelCodec":
         """Look up how `tokenizer` spells each label.
 
         Args:
             labels: Labels in class order.
             tokenizer: Tokenizer of the base model.
+            turn: Where answers stand.
 
         Returns:
             The codec.
@@ -77,7 +80,7 @@ class LabelCodec(FiniteCodec):
             CodecError: As in the class, or if the tokenizer cannot spell a label.
         """
         checked = _check_labels(labels)
-        return cls(checked, [text_ids(tokenizer, label) for label in checked], stop_id(tokenizer))
+        return cls(checked, [text_ids(tokenizer, label, turn) for label in checked], stop_id(tokenizer, turn))
 
     def index(self, label: str | float) -> int:
         """Class index of a label.

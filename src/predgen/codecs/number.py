@@ -31,7 +31,7 @@ from predgen.codecs.number_grid import DIGITS, NumberGrid
 from predgen.codecs.number_space import NumberSpace, NumberState
 from predgen.codecs.scientific_space import MAX_EXPONENT, ScientificSpace, needed_characters
 from predgen.codecs.significant import Rounding, choose_digits, lowest_exponent, place_of, suits_fixed
-from predgen.codecs.spelling import char_ids, separator_ids, stop_id
+from predgen.codecs.spelling import PLAIN_TURN, Turn, char_ids, separator_ids, stop_id
 from predgen.core import Target
 from predgen.errors import CodecError
 from predgen.near_names import near_matches
@@ -136,6 +136,7 @@ class NumberCodec(FiniteCodec):
         scale: tuple[float | None, float | None] | None = None,
         decimals: int | None = None,
         number_format: str = "auto",
+        turn: Turn = PLAIN_TURN,
     ) -> "NumberCodec":
         """Choose the numbers for training targets and look up the tokens of their characters.
 
@@ -149,6 +150,7 @@ class NumberCodec(FiniteCodec):
             number_format: "fixed"; "scientific", with as many significant digits as round well
                 (`significant.choose_digits`); "auto": fixed where `decimals` are given or it is good for the targets
                 (`significant.suits_fixed`), else scientific.
+            turn: Where answers stand.
 
         Returns:
             The codec.
@@ -169,10 +171,10 @@ class NumberCodec(FiniteCodec):
         if number_format == "scientific" or (
             number_format == "auto" and decimals is None and not suits_fixed(values, places, high - low + 1)
         ):
-            space: NumberGrid = _scientific(values, ends, tokenizer)
+            space: NumberGrid = _scientific(values, ends, tokenizer, turn)
         else:
             characters = char_ids(tokenizer, DIGITS + ("." if places else "") + ("+-" if low < 0 else ""))
-            space = NumberSpace(low, high, places, characters, separator_ids(tokenizer), stop_id(tokenizer))
+            space = NumberSpace(low, high, places, characters, separator_ids(tokenizer, turn), stop_id(tokenizer, turn))
         written = space.number(space.low), space.number(space.high)
         low_end, high_end = (
             wide if end is None else end for end, wide in zip(scale or (None, None), written, strict=True)
@@ -335,7 +337,10 @@ def _fixed_bounds(
 
 
 def _scientific(
-    values: Sequence[Decimal], ends: tuple[Decimal | None, Decimal | None], tokenizer: "PreTrainedTokenizerBase"
+    values: Sequence[Decimal],
+    ends: tuple[Decimal | None, Decimal | None],
+    tokenizer: "PreTrainedTokenizerBase",
+    turn: Turn,
 ) -> ScientificSpace:
     """Numbers of significant digits, between declared ends, or those of the targets, widened."""
     least, most = ends
@@ -347,7 +352,9 @@ def _scientific(
     first = place_of(low, digits, exponent, ROUND_FLOOR if least is None else ROUND_CEILING)
     last = place_of(high, digits, exponent, ROUND_CEILING if most is None else ROUND_FLOOR)
     characters = char_ids(tokenizer, needed_characters(first, exponent))
-    return ScientificSpace(first, last, digits, exponent, characters, separator_ids(tokenizer), stop_id(tokenizer))
+    return ScientificSpace(
+        first, last, digits, exponent, characters, separator_ids(tokenizer, turn), stop_id(tokenizer, turn)
+    )
 
 
 def _check_scale(

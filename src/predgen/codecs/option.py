@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from predgen.codecs.base import DAMAGED, AnswerSpace, Codec, Decoded, TokenId
-from predgen.codecs.spelling import stop_id, text_ids
+from predgen.codecs.spelling import PLAIN_TURN, Turn, stop_id, text_ids
 from predgen.core import Target
 from predgen.errors import CodecError
 from predgen.plain_data import typed
@@ -70,9 +70,12 @@ class OptionCodec(Codec):
         self.space = space
         self.max_tokens = space.budget + 1
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._turn = PLAIN_TURN
 
     @classmethod
-    def fit(cls, options: Sequence[Sequence[str]], tokenizer: "PreTrainedTokenizerBase") -> "OptionCodec":
+    def fit(
+        cls, options: Sequence[Sequence[str]], tokenizer: "PreTrainedTokenizerBase", *, turn: Turn = PLAIN_TURN
+    ) -> "OptionCodec":
         """Take the longest option of the training rows as the limit.
 
         Raises:
@@ -81,17 +84,17 @@ class OptionCodec(Codec):
         texts = {text.strip() for row in options for text in row}
         if not texts:
             raise CodecError("`options` is empty, but the option codec is made from training rows. Pass at least one.")
-        longest = max(len(text_ids(tokenizer, text)) for text in texts)
-        codec = cls(OptionSpace(stop_id(tokenizer), longest))
-        codec.attach(tokenizer)
+        longest = max(len(text_ids(tokenizer, text, turn)) for text in texts)
+        codec = cls(OptionSpace(stop_id(tokenizer, turn), longest))
+        codec.attach(tokenizer, turn)
         return codec
 
-    def attach(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Use `tokenizer` for options; it must be the base model's."""
-        self._tokenizer = tokenizer
+    def attach(self, tokenizer: "PreTrainedTokenizerBase", turn: Turn = PLAIN_TURN) -> None:
+        """Use `tokenizer` for options, which stand in `turn`; it must be the base model's."""
+        self._tokenizer, self._turn = tokenizer, turn
 
     def encode(self, target: Target) -> tuple[int, ...]:
-        return (*text_ids(self._attached(), str(target.value).strip()), self.space.stop)
+        return (*text_ids(self._attached(), str(target.value).strip(), self._turn), self.space.stop)
 
     def decode(self, ids: Sequence[int]) -> Decoded:
         return Decoded(str(self._attached().decode(list(ids))).strip())

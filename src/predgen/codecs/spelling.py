@@ -8,6 +8,7 @@ import copy
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -21,22 +22,41 @@ if TYPE_CHECKING:
 # Qwen have a token ":\n".
 ANCHORS = (":", "a", "1", "?")
 
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where an answer stands: right behind a prompt, or at the start of an assistant's turn of a chat.
+
+    Attributes:
+        separator: What stands between prompt and answer, and belongs to the answer.
+        stop: Id of the token that ends it; None: the tokenizer's end of sequence.
+        anchors: Bits of text that an answer may follow; the first that stays whole counts.
+    """
+
+    separator: str = " "
+    stop: int | None = None
+    anchors: tuple[str, ...] = ANCHORS
+
+
+PLAIN_TURN = Turn()
+
 _PLAIN: "WeakKeyDictionary[PreTrainedTokenizerBase, Tokenizer]" = WeakKeyDictionary()
 
 
-def stop_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+def stop_id(tokenizer: "PreTrainedTokenizerBase", turn: Turn = PLAIN_TURN) -> int:
     """Id of the token that ends an answer.
 
     Args:
         tokenizer: Tokenizer of the base model.
+        turn: Where the answer stands.
 
     Returns:
-        The end-of-sequence token's id.
+        The turn's own, else the end-of-sequence token's id.
 
     Raises:
         CodecError: If the tokenizer has no such token.
     """
-    stop = tokenizer.eos_token_id
+    stop = tokenizer.eos_token_id if turn.stop is None else turn.stop
     if not isinstance(stop, int):
         raise CodecError(
             f"tokenizer {_name(tokenizer)} has eos_token_id {stop!r}, but every answer ends with that token. "
@@ -45,14 +65,15 @@ def stop_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     return stop
 
 
-def text_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
-    """Ids of a blank and `text`, as they continue a prompt that ends without blanks.
+def text_ids(tokenizer: "PreTrainedTokenizerBase", text: str, turn: Turn = PLAIN_TURN) -> tuple[int, ...]:
+    """Ids of the turn's separator, a blank if nothing else is said, and `text`, as they continue a prompt.
 
     Strings of special tokens inside `text` are spelled like any other text.
 
     Args:
         tokenizer: Tokenizer of the base model.
         text: Text without blanks at its ends.
+        turn: Where the answer stands.
 
     Returns:
         Token ids, at least one; neither the stop nor any other special token is among them.
@@ -64,12 +85,12 @@ def text_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]
         raise CodecError(
             f"text to write is {text!r}, but an answer needs a visible character. Fill in or drop the row."
         )
-    return continuation_ids(tokenizer, " " + text)
+    return continuation_ids(tokenizer, turn.separator + text, turn)
 
 
-def continuation_ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
+def continuation_ids(tokenizer: "PreTrainedTokenizerBase", text: str, turn: Turn = PLAIN_TURN) -> tuple[int, ...]:
     """Ids of `text` as it continues a prompt, with no blank added; see `text_ids`."""
-    for anchor, ids in _continuations(tokenizer, text):
+    for anchor, ids in _continuations(tokenizer, text, turn.anchors):
         # Blanks and case are left out: word-level tokenizers space words as they like, some know only lower case.
         if _bare(_decode(tokenizer, (*anchor, *ids))) == _bare(_decode(tokenizer, anchor) + text):
             return ids
@@ -106,15 +127,18 @@ def char_ids(tokenizer: "PreTrainedTokenizerBase", characters: str) -> dict[str,
     return table
 
 
-def separator_ids(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+def separator_ids(tokenizer: "PreTrainedTokenizerBase", turn: Turn = PLAIN_TURN) -> tuple[int, ...]:
     """The token for a lone blank, to stand between a prompt and a number.
 
     Args:
         tokenizer: Tokenizer of the base model.
+        turn: Where the answer stands.
 
     Returns:
-        One id, or none where the tokenizer has no such token.
+        One id, or none where the turn has no separator, or the tokenizer no such token.
     """
+    if not turn.separator:
+        return ()
     found = [ids[0] for _, ids in _continuations(tokenizer, " ") if len(ids) == 1]
     found += _vocabulary_ids(tokenizer, ("Ġ", "▁", " "))
     return next(((token,) for token in found if _adds(tokenizer, token, " ")), ())
@@ -142,11 +166,11 @@ def _adds(tokenizer: "PreTrainedTokenizerBase", token: int, text: str) -> bool:
 
 
 def _continuations(
-    tokenizer: "PreTrainedTokenizerBase", text: str
+    tokenizer: "PreTrainedTokenizerBase", text: str, anchors: tuple[str, ...] = ANCHORS
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Yield (anchor's ids, ids that `text` adds) for every anchor that stays whole; never with special tokens."""
     special = {*tokenizer.all_special_ids}
-    for anchor in ANCHORS:
+    for anchor in anchors:
         before, both = _encode(tokenizer, anchor), _encode(tokenizer, anchor + text)
         added = both[len(before) :]
         if added and both[: len(before)] == before and special.isdisjoint(both):

@@ -11,6 +11,7 @@ from predgen.codecs.option import OptionCodec
 from predgen.codecs.spelling import may_give_up, plain_text_tokenizer
 from predgen.core import Example, Target
 from predgen.data.cells import some_labels
+from predgen.data.chat import ChatFrame, turn_of
 from predgen.data.shorten import Shortener
 from predgen.errors import CodecError, ConfigError, DataError
 from predgen.target_scale import TargetScale
@@ -65,6 +66,7 @@ class Encoder:
         truncate_field: Field to shorten first in rows that are too long; None: that row's longest field.
         truncate: What to cut from a field, one of `shorten.PARTS`.
         scale: How numbers are written and learned; None: as they are.
+        frame: A chat model's frame around the prompt; None: the template alone.
 
     Attributes:
         pieces: The template as (literal text, field name or None).
@@ -82,14 +84,16 @@ class Encoder:
         truncate_field: str | None = None,
         truncate: str = "tail",
         scale: TargetScale | None = None,
+        frame: ChatFrame | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.frame = frame
         self._plain = plain_text_tokenizer(tokenizer)
         self.scale = scale
         self.template = template
         self.codec = codec
         if isinstance(codec, OptionCodec):
-            codec.attach(tokenizer)  # options are texts of the rows, so they are tokenised with them
+            codec.attach(tokenizer, turn_of(frame))  # options are texts of the rows, so they are tokenised with them
         self.labels = labels
         self.max_length = max_length
         self.max_prompt_tokens = max_length - (codec.max_tokens if codec else 0)
@@ -224,6 +228,8 @@ class Encoder:
             parts.pop()
         if parts:  # a prompt ends without blanks: the separator belongs to the answer
             parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
+        if self.frame is not None:
+            parts = [(self.frame.before, False), *parts, (self.frame.after, False)]
         joined, marks = (
             "".join(text for text, _ in parts),
             sum(self._marks(text) for text, is_field in parts if not is_field),

@@ -44,6 +44,7 @@ def read_folder(folder: Path, *, base: str | None, merge_adapter: bool, trust_re
             truncate_field=config.truncate_field,
             truncate=config.truncate,
             scale=setup.scale,
+            frame=stored.frame,
         )
     except ValueError as error:  # a prompt template that cannot be filled
         raise SavedModelError(f"{str(folder / MANIFEST)!r} is damaged: task.prompt, {error}. Copy it again.") from error

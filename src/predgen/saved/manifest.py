@@ -21,6 +21,7 @@ from predgen.codecs.label import LabelCodec
 from predgen.components import filled, flat, owned, resolve, value_of
 from predgen.config import RunConfig, config_from, without_useless
 from predgen.core import TaskSpec
+from predgen.data.chat import ChatFrame
 from predgen.data.labels import with_labels
 from predgen.errors import ConfigError, PredgenError, SavedModelError
 from predgen.models.base import ModelSetup
@@ -69,6 +70,7 @@ class Manifest:
 
     Attributes:
         digests: SHA-256 of each file beside it and of the codec; None where an older version wrote the file.
+        frame: What stands around every prompt (`format` "chat"); None: nothing.
     """
 
     format_version: int
@@ -82,6 +84,7 @@ class Manifest:
     report: dict[str, Any]
     versions: dict[_Text, _Text]
     digests: dict[_Text, _Digest] | None = None
+    frame: ChatFrame | None = None
 
     @property
     def needs_remote_code(self) -> bool:

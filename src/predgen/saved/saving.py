@@ -80,6 +80,7 @@ def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
             "origin": origin and asdict(origin),
         },
         "max_length": trained.encoder.max_length,
+        "frame": trained.encoder.frame and asdict(trained.encoder.frame),
         "report": trained.report,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
         | {"python": platform.python_version()},

@@ -15,6 +15,7 @@ from predgen.codecs.spelling import stop_id
 from predgen.components import value_of
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
+from predgen.data.chat import ChatFrame, chat_frame, turn_of
 from predgen.data.encode import Encoder
 from predgen.data.examples import custom_task, to_examples
 from predgen.data.labels import classes_of, declare_labels, labels_of, with_labels
@@ -306,24 +307,27 @@ def make_codec(
     tokenizer: Any,  # noqa: ANN401
 ) -> Codec:
     """Fix the answer format by the training rows; numbers are fitted as they are written."""
+    turn = turn_of(frame_of(config, tokenizer))
     targets = [e.target for e in examples if e.target is not None]
     chosen = config.component(registries.codecs)
     assert chosen is not None, f"{config.method} writes nothing"
     format_of = registries.codecs.get(chosen.name)
     codec: Codec
     if task.form == "cloze":
-        codec = format_of.fit([e.options for e in examples], tokenizer)
+        codec = format_of.fit([e.options for e in examples], tokenizer, turn=turn)
     elif task.kind == "classification":
-        codec = format_of.fit(setup.labels, tokenizer)
+        codec = format_of.fit(setup.labels, tokenizer, turn=turn)
     elif task.kind == "regression":
         numbers = [setup.scale.written(float(t.value)) for t in targets]
         written = setup.scale.written_range(*declared_range(config, task))
         own: NumberSettings = chosen.settings
-        codec = format_of.fit(numbers, tokenizer, scale=written, decimals=own.decimals, number_format=own.number_format)
+        codec = format_of.fit(
+            numbers, tokenizer, scale=written, decimals=own.decimals, number_format=own.number_format, turn=turn
+        )
     else:
         if not writes_rationale(config):
             targets = [replace(t, rationale=None) for t in targets]
-        codec = format_of.fit(targets, tokenizer)
+        codec = format_of.fit(targets, tokenizer, turn=turn)
     return codec
 
 
@@ -347,7 +351,21 @@ def make_encoder(
         truncate_field=config.truncate_field,
         truncate=config.truncate,
         scale=scale,
+        frame=frame_of(config, tokenizer),
     )
+
+
+def frame_of(config: RunConfig, tokenizer: Any) -> ChatFrame | None:  # noqa: ANN401
+    """A chat model's frame around prompts where the settings ask for it.
+
+    Raises:
+        ConfigError: If they give a system text without it, or the tokenizer has no usable chat template.
+    """
+    if config.format == "chat":
+        return chat_frame(tokenizer, config.system)
+    if config.system is not None:
+        raise ConfigError("`system` is a chat's, but `format` is 'plain'. Leave it out, or take `format` 'chat'.")
+    return None
 
 
 def writes_rationale(config: RunConfig) -> bool:
