@@ -34,7 +34,8 @@ def draw_results(
     panels = list(dict.fromkeys((m.task, m.metric) for m in results))
     canvas = Canvas(figsize=(9.6, 6.8), layout="constrained")
     FigureCanvasAgg(canvas)
-    above, below = canvas.subfigures(2, 1, height_ratios=[1.15, 1.6])
+    parts: Any = canvas.subfigures(2, 1, height_ratios=[1.15, 1.6])
+    above, below = parts
     above.suptitle("On texts that no method has seen (points with 95 % intervals)", fontsize=11)
     for axis, (task, metric) in zip(above.subplots(2, 2).flat, panels, strict=True):
         _draw_metric(axis, [m for m in results if (m.task, m.metric) == (task, metric)])

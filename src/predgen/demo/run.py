@@ -197,7 +197,7 @@ def _predict(out: Path, models: Mapping[str, TrainedModel], console: PlainConsol
     for row, score in zip(labels, scores, strict=True):
         probability = max(float(value) for name, value in row.items() if name.startswith("p("))
         console.print(
-            f"  {row['text']}\n    {row['prediction']} ({probability:.0%}), score {float(score.value):.1f} of 10"
+            f"  {row['text']}\n    {row['prediction']} ({probability:.0%}), score {score.value:.1f} of 10"
         )
     console.print(f"Table: {in_line(str(out / 'results.json'))}   picture: {in_line(str(out / 'results.png'))}")
     console.print(
