@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     EMBEDDED: {"peft": "full", "batch_size": 8, "learning_rate": 7e-4, "epochs": 2.0},
 }
 """Settings by base model; chosen on the validation rows."""
-ROWS = {"n_train": 640, "n_validation": 100, "n_test": 300}
+N_ROWS = {"n_train": 640, "n_validation": 100, "n_test": 300}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def run_demo(out: Path, console: PlainConsole) -> list[Measured]:
         All figures of the table.
     """
     base = _base(console)
-    splits = make_opinions(**ROWS, seed=0)
+    splits = make_opinions(**N_ROWS, seed=0)
     files = {name: _write_csv(rows, out / "data" / f"{name}.csv") for name, rows in splits.items()}
     console.print(
         f"Data: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())} rows in {in_line(str(out / 'data'))}."
@@ -196,9 +196,7 @@ def _predict(out: Path, models: Mapping[str, TrainedModel], console: PlainConsol
     console.print(f"\nNew texts ({in_line(str(target))}):")
     for row, score in zip(labels, scores, strict=True):
         probability = max(float(value) for name, value in row.items() if name.startswith("p("))
-        console.print(
-            f"  {row['text']}\n    {row['prediction']} ({probability:.0%}), score {score.value:.1f} of 10"
-        )
+        console.print(f"  {row['text']}\n    {row['prediction']} ({probability:.0%}), score {score.value:.1f} of 10")
     console.print(f"Table: {in_line(str(out / 'results.json'))}   picture: {in_line(str(out / 'results.png'))}")
     console.print(
         "Next, your own file:\n"
