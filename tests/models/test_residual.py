@@ -316,6 +316,22 @@ def test_it_trains_with_every_peft_method(tmp_path: Path, peft: str) -> None:
     assert predgen.load(tmp_path / "run").predict(rows) == trained.predict(rows)
 
 
+@every_kind
+def test_a_bfloat16_base_and_a_merged_adapter_predict_nearly_the_same(kind: str, tmp_path: Path) -> None:
+    base, data = tiny_base(tmp_path / "base"), tiny_data(kind)
+    settings = {"director": "residual", "loss": "sum", "head_norm": "standard", "max_steps": 3}
+    settings |= {"decimals": 1} if kind == "regression" else {}
+    rows = [{"text": "a dull book"}, {"text": "no tea and good wine"}]
+    exact = tiny_run(base, kind, data, tmp_path / "run", **settings)
+    half = tiny_run(base, kind, data, tmp_path / "half", dtype="bfloat16", **settings)
+    merged = predgen.load(tmp_path / "run", merge_adapter=True)
+    for name, tolerance, trained in (("merged", 1e-5, merged), ("half", 0.1, predgen.load(tmp_path / "half"))):
+        for ours, wanted in zip(trained.predict(rows), exact.predict(rows), strict=True):
+            told = [(p.probabilities or (p.value,)) for p in (ours, wanted)]
+            assert told[0] == pytest.approx(told[1], abs=tolerance), name
+    assert predgen.load(tmp_path / "half").predict(rows) == half.predict(rows)
+
+
 @pytest.mark.parametrize("director", ["residual", "crps", "nll"])
 def test_grids_beyond_one_pass_are_refused_with_what_helps(director: str) -> None:
     with pytest.raises(ConfigError) as error:
