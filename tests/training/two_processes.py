@@ -18,7 +18,7 @@ from predgen.training.loop import PredictionTrainer, trainable_state
 from tiny_runs import tiny_data, tiny_run
 
 WEIGHTS = [1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 1.0, 1.0, 0.25, 1.0, 1.0, 1.0, 2.0, 1.0]
-SETTINGS: dict[str, Any] = {"p_min": 0.5}
+SETTINGS: dict[str, Any] = {"p_min": 0.5, "head_norm": "standard"}
 
 
 class Recording(PredictionTrainer):
