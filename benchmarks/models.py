@@ -1,7 +1,6 @@
-"""Base models of the suite: the embedded one, and Llamas with random weights, which serve for speed only."""
+"""Base models of the suite: pretrained ones, and Llamas with random weights, which serve for speed only."""
 
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers import (
 )
 
 from benchmarks.settings import Setting
+from predgen.bases.find import EMBEDDED, find_base
 
 ATTENTION = "sdpa"
 RANK, ALPHA = 8, 16.0  # predgen's defaults
@@ -30,9 +30,9 @@ def base_folder(setting: Setting) -> Path:
     Random models take the embedded model's tokenizer of 4,096 tokens. Their embeddings keep the width of their own,
     larger vocabulary, so that logits cost what they cost there; texts get a little longer, for ours and peers alike.
     """
-    embedded = Path(str(files("predgen"))) / "assets" / "embedded"
     if setting.spec.llama is None:
-        return embedded
+        return find_base(setting.spec.base)
+    embedded = find_base(EMBEDDED)
     folder = setting.folder / "base"
     if not folder.exists():
         lm = _random_llama(setting, AutoTokenizer.from_pretrained(embedded))

@@ -10,7 +10,7 @@ from benchmarks.peers import generate, label_likelihood, published, sequence_cla
 
 Measure = Timed | PeakMemory | Commands | Growth
 Verdict = Literal["reached", "missed", "no goal"]
-EVERY_SIZE, LARGER_SIZES = ("tiny", "5m", "60m", "1b"), ("60m", "1b")
+EVERY_SIZE, LARGER_SIZES = ("tiny", "5m", "60m", "smollm2", "1b"), ("60m", "smollm2", "1b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ class Size:
     Attributes:
         name: As given to `--sizes`.
         title: As printed.
-        llama: Arguments of `LlamaConfig` for random weights; None: the model that the package ships.
+        llama: Arguments of `LlamaConfig` for random weights; None: a pretrained model.
         device: "cpu" or "cuda".
         dtype: Type of the weights in memory.
         row_share: Share of the end-to-end rows that this size takes, so that larger models end in time too.
+        base: The pretrained model, as `--model` takes it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Size:
     device: str = "cpu"
     dtype: str = "float32"
     row_share: float = 1.0
+    base: str = "embedded"
 
 
 SIZES = {
@@ -39,6 +41,7 @@ SIZES = {
         # Llama-60M of Zhao et al. (2024), "GaLore", arXiv:2403.03507, table 2: 58 million parameters.
         Size("60m", "60M Llama", {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8,
                                   "num_attention_heads": 8, "vocab_size": 32_000}, row_share=0.1),
+        Size("smollm2", "135M SmolLM2", None, row_share=0.1, base="smollm2"),
         # The sizes of Llama 3.2 1B, embeddings not tied: 1.5 billion parameters.
         Size("1b", "1.5B Llama, bf16", {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
                                         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256},

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from predgen import registries
+from predgen.bases.known import NamedBase
 from predgen.cli.options import plain_value
 from predgen.components import Listed
 from predgen.config import all_settings
@@ -133,6 +134,30 @@ def self_check_table() -> str:
     )
 
 
+def bases_table() -> str:
+    """Table of the named bases."""
+    rows = []
+    for name in registries.bases:
+        base: NamedBase = registries.bases.get(name)
+        wheel = (
+            f"{code(base.wheels.requirements[0])}{' and more' * (len(base.wheels.requirements) > 1)}, {base.wheels.quantised}"
+            if base.wheels
+            else ""
+        )
+        rows.append(
+            [
+                code(name),
+                code(base.hub),
+                wheel,
+                f"{base.parameters / 1e6:.0f}M",
+                f"{base.context:,}",
+                base.licence,
+                base.good_for,
+            ]
+        )
+    return table(["name", "hub", "wheel", "weights", "context", "licence", "good for"], rows)
+
+
 def all_tasks() -> list[TaskSpec]:
     """Return every registered task."""
     return [registries.tasks.get(name) for name in registries.tasks]
@@ -227,6 +252,7 @@ def _allowed(one: Setting) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "architectures": architectures_table,
+    "bases": bases_table,
     "codecs": lambda: names_table(registries.codecs),
     "config": config_table,
     "directors": directors_table,
