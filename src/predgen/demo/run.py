@@ -32,7 +32,15 @@ from predgen.training.run import train
 BASELINE = "tf-idf"
 METHOD = "predgen"
 SETTINGS: dict[str, dict[str, Any]] = {
-    "smollm2": {"peft": "lora", "batch_size": 8, "learning_rate": 1e-3, "epochs": 1.0, "dtype": "auto"},
+    "smollm2": {
+        "director": "residual",
+        "loss": "sum",
+        "sampling": "marginal",
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "epochs": 1.0,
+        "dtype": "auto",
+    },
     EMBEDDED: {"peft": "full", "batch_size": 8, "learning_rate": 7e-4, "epochs": 2.0},
 }
 """Settings by base model; chosen on the validation rows."""
