@@ -110,7 +110,8 @@ class PartFile:
             try:
                 made = finished(self.path, draft)
                 # Noted first: a kill after the next line leaves files that nobody goes on with, and this says so.
-                self._note(finished=_digest_of(made).hexdigest())
+                digest = self._digest if made == self.path else _digest_of(made)
+                self._note(finished=digest.hexdigest())
                 os.replace(made, self.out)
             except BaseException:  # Ctrl-C, too, leaves no draft behind
                 with suppress(OSError):
