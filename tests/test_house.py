@@ -43,7 +43,7 @@ LEVELS = [
         "terminal",
         "threads",
     },
-    {"bases", "codecs", "tasks", "metrics", "paper", "records", "weights"},
+    {"bases", "codecs", "decodings", "tasks", "metrics", "paper", "records", "weights"},
     {"data", "losses", "engine", "peft_methods"},
     {"directors"},
     {"sampling"},

@@ -178,7 +178,9 @@ def prompts_table() -> str:
         [code(t.name), code(t.prompt), code(t.cloze or ""), code(t.target), ", ".join(map(code, t.group))]
         for t in all_tasks()
     ]
-    return table(["task", "prompt", "prompt of form `cloze`", "target column", "texts that stay in one split"], rows)
+    return table(
+        ["task", "prompt", "prompt of method `options`", "target column", "texts that stay in one split"], rows
+    )
 
 
 def files_table() -> str:
@@ -258,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "directors": directors_table,
     "losses": lambda: names_table(registries.losses),
     "methods": lambda: names_table(registries.methods),
+    "decodings": lambda: names_table(registries.decodings),
     "metrics": metrics_table,
     "mi_estimators": lambda: names_table(registries.mi_estimators),
     "mi_self_check": self_check_table,

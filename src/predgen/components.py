@@ -20,7 +20,7 @@ from predgen.lookup import Registry
 from predgen.settings import Setting, Settings, declared
 
 CODECS = {"classification": "label", "regression": "number", "math": "answer"}
-"""Kind of task -> the codec of a method that writes; form "cloze" has `option`."""
+"""Kind of task -> the codec of a method that writes, unless the method has one of its own (`registries.methods`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +161,17 @@ def filled(components: Mapping[str, Component]) -> dict[str, Any]:
     return values
 
 
-def owned() -> dict[str, Listed]:
+def owned(among: Iterable[Registry] | None = None) -> dict[str, Listed]:
     """Return every setting that components have, by name.
+
+    Args:
+        among: The components' registries; None: those that a run chooses from.
 
     Raises:
         ConfigError: If components of two registries have settings of one name.
     """
     found: dict[str, Listed] = {}
-    for registry in registries.by_name().values():
+    for registry in registries.of_runs() if among is None else among:
         for name in registry:
             for one in declared(registry.settings_of(name)).values():
                 known = found.get(one.name)

@@ -5,6 +5,7 @@ declared here; a component's own settings are declared beside it (`settings.Sett
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from predgen import registries
 from predgen.components import CODECS, Component, Listed, filled, flat, owned, reaches, resolve, value_of
-from predgen.errors import ConfigError
+from predgen.errors import ConfigError, RenamedWarning
 from predgen.lookup import Registry
 from predgen.near_names import near_matches
 from predgen.settings import Settings, declared, setting
 
+_SCORED_OPTIONS = "generator"  # with form "cloze", in the first version
 TARGET_TRANSFORMS = ("none", "log", "quantile")
 
 
@@ -54,7 +56,6 @@ class RunConfig(Settings):
     truncate_field: str | None = setting(None, "Prompt field to shorten first where a row is too long; default: the longest field of that row.", group="Data")
     truncate: str = setting("tail", "What to cut from such a field: its tail (its head is kept), its head (its tail is kept), or its middle (both ends are kept).", group="Data", choices=("tail", "head", "middle"))
     max_length: int = setting(512, "Longest prompt + answer, in tokens (also bounded by the model's context).", group="Data", low=8)
-    form: str = setting("paper", "Multiple choice: show all options and write the right one's name (paper), or score each option's text (cloze; method generator).", group="Data", choices=("paper", "cloze"))
 
     format: str = setting("plain", "Prompt as it stands, or in the base model's own chat template (chat), for instruct models.", group="Data", choices=("plain", "chat"))
     system: str | None = setting(None, "System text of a chat; default: the template's own, or none.", group="Data")
@@ -98,6 +99,7 @@ class RunConfig(Settings):
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401
         """Take the settings by name, own ones of components among the others."""
+        settings = renamed(settings)
         names = {f.name for f in fields(self)} - {"own"}
         own = {**settings.pop("own", {}), **{name: settings.pop(name) for name in list(settings) if name not in names}}
         for f in fields(self):
@@ -212,6 +214,31 @@ class RunConfig(Settings):
         return {**super().to_dict(), **flat(self.components)}
 
 
+RENAMED = ("form",)
+"""Settings of the first version that are others now; they are still read, from YAML and flags, too."""
+
+
+def renamed(settings: Mapping[str, Any], *, says: bool = True) -> dict[str, Any]:
+    """Return settings with those of the first version as they are called now.
+
+    Args:
+        settings: Settings of a run.
+        says: Whether to say so in a line, as a `RenamedWarning`.
+
+    Raises:
+        ConfigError: If such a setting has a value that it could not have, or one that did not go with the others.
+    """
+    kept = {name: value for name, value in settings.items() if name not in RENAMED}
+    form, method = settings.get("form"), settings.get("method", RunConfig.method)
+    if form in (None, "paper"):
+        return kept
+    if form != "cloze" or method not in (_SCORED_OPTIONS, "options"):
+        raise ConfigError(f"`form` is {form!r} with `method` {method!r}, but form 'cloze' is now a method, 'options', and 'paper' what all others do. Give `method: options`, and leave `form` out.")
+    if says and method == _SCORED_OPTIONS:
+        warnings.warn("`form: cloze` with `method: generator` is called `method: options` now.", RenamedWarning, stacklevel=3)
+    return {**kept, "method": "options"}
+
+
 def all_settings() -> dict[str, Listed]:
     """Return every setting, by name: those that every run has, then those of components."""
     found = {name: Listed(one) for name, one in declared(RunConfig).items()}
@@ -294,8 +321,8 @@ def _components(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, 
     names = [(registries.methods, common["method"]), (registries.peft_methods, common["peft"])]
     names += [(registry, common[key]) for key, registry in (("task", registries.tasks), ("metric", registries.metrics)) if common[key] is not None]
     kind = _kind_of(common["task"], common["kind"], own)
-    writes = registries.methods.facts(common["method"]).get("writes", True)
-    if writes and (codec := "option" if common["form"] == "cloze" else CODECS.get(kind)):
+    facts = registries.methods.facts(common["method"])
+    if facts.get("writes", True) and (codec := facts.get("codec", CODECS.get(kind))):
         names.append((registries.codecs, codec))
     return resolve(names, own, kind)
 
@@ -306,7 +333,9 @@ def has_setting(method: str, name: str) -> bool:
     if name not in owners or owners[name].registry in (registries.peft_methods, registries.tasks, registries.metrics):
         return True
     if owners[name].registry is registries.codecs:
-        return bool(registries.methods.facts(method).get("writes", True))
+        facts = registries.methods.facts(method)
+        own = facts.get("codec")
+        return bool(facts.get("writes", True)) and (own is None or own in owners[name].owners)
     return reaches(registries.methods, method, name)
 
 

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from predgen import registries
 from predgen.distribution import Distribution
+from predgen.errors import ConfigError
+from predgen.near_names import near_matches
+from predgen.settings import Settings, declared, setting
 
 Kind = Literal["classification", "regression", "math"]
 Form = Literal["paper", "cloze"]
@@ -42,7 +46,7 @@ class Example:
         fields: Text of each field of the prompt template.
         target: The answer; None for rows to predict.
         weight: Weight of the row's loss, > 0.
-        options: Texts to choose from, in the order of the task's labels; empty but for form "cloze".
+        options: Texts to choose from, in the order of the task's labels; empty but for form "cloze" (method "options").
     """
 
     row_id: int
@@ -52,29 +56,49 @@ class Example:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """What to ask of a model, besides its own prediction.
+@dataclass(frozen=True)
+class Decoding(Settings):
+    """What to ask of a model, besides its own prediction; a decoding's own settings are in `own`.
 
     Attributes:
-        how: "greedy" (the answer written token by token), "argmax" (the most probable answer), "mean" or "median" of the
-            written numbers, "free" (written without constraint, then read); None: what the method itself predicts.
+        how: One of `registries.decodings`; None: what the method itself predicts.
         distribution: Give the probabilities of the written numbers.
-        max_unexpanded: Most probability mass to leave unexpanded where a grid is too large to be run whole, 0..1.
-        max_nodes: Most trie nodes to expand per row of such a grid; what is left then is reported.
+        max_unexpanded: Most probability mass to leave unexpanded where a grid is too large to be run whole.
         full_vocabulary: Probabilities of answers under the softmax over the whole vocabulary, renormalised, instead of
             over the legal tokens; the mass they had before goes to `Prediction.legal_mass`.
+        max_nodes: Most trie nodes to expand per row of such a grid; what is left then is reported.
+        own: Settings of the decoding itself, where it declares any.
+
+    Raises:
+        ConfigError: On an unknown name, a value out of range, or a setting that the decoding has not.
     """
 
-    how: str | None = None
-    distribution: bool = False
-    max_unexpanded: float = 1e-3
-    full_vocabulary: bool = False
-    max_nodes: int = MAX_NODES
+    how: str | None = setting(
+        None,
+        "Read the prediction off what the model writes; default: the method's own way.",
+        choices=registries.decodings,
+    )
+    distribution: bool = setting(False, "Write the probabilities of all numbers, as JSON (regression).")
+    max_unexpanded: float = setting(
+        1e-3, "Large grids: most probability mass to leave unexpanded, below 1.", low=0.0, high=1.0
+    )
+    full_vocabulary: bool = setting(
+        False, "Probabilities under the softmax over the whole vocabulary, renormalised; writes the legal mass too."
+    )
+    max_nodes: int = setting(
+        MAX_NODES, "Large grids: most trie nodes to expand per row; what is then left is reported.", low=1
+    )
+    own: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-
-DECODINGS = ("greedy", "argmax", "mean", "median", "best", "free")
-"""Names that users may give; "best" stands for the point that the run's metric rewards: the median for the absolute error, else the mean."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_unexpanded == 1:
+            raise ConfigError("`max_unexpanded` is 1, but must be a share below 1: something has to be expanded.")
+        known = declared(registries.decodings.settings_of(self.how)) if self.how else {}
+        for name in self.own.keys() - known.keys():
+            raise ConfigError(
+                f"`{name}` is no setting of decoding {self.how!r}.{near_matches(name, known)} Leave it out."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +205,7 @@ class TaskSpec:
         extract: "module:function" from a row as published to a row with the task's columns. It returns a new row, leaves
             alone what it does not find, and changes nothing when applied again.
         options: Columns with the options' texts, in the order of `labels` (multiple choice); a row may lack the last ones.
-        cloze: Prompt of form "cloze", without the options: their texts are scored as its continuation.
+        cloze: Prompt of form "cloze" (method "options"), without the options: their texts are scored as its continuation.
         form: "paper", where a label's text is the answer, or "cloze", where an option's is and `prompt` is `cloze`.
         unescape: Decode HTML entities and backslash-n in text columns.
         normalise_labels: Labels that differ from a known one only in case or blanks are that one.

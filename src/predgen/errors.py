@@ -55,3 +55,7 @@ class BusyError(PredgenError):
 
 class UnverifiedWarning(UserWarning):
     """A saved model of an older version, whose files cannot be compared with digests."""
+
+
+class RenamedWarning(UserWarning):
+    """A setting of an older version that has another name now."""

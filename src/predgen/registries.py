@@ -10,11 +10,14 @@ from typing import Any
 
 from predgen.lookup import Registry
 
-# Facts of a method: whether it writes its answers, with a codec.
+# Facts of a method: `writes`: it writes answers, with a codec. `headless`: it predicts by what it writes alone, so it can be asked
+# untrained, and left to write freely. `form`: form of the rows (`TaskSpec.form`), "paper" unless given. `codec`: its codec, where
+# this is not the one of the kind of task.
 methods = Registry("method")
 methods.register("predictor", "predgen.models.predictor:Predictor", "pooled prompt state + linear head", facts={"writes": False}, settings="predgen.models.settings:PredictorSettings")
-methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding", facts={"writes": True}, settings="predgen.models.settings:WriterSettings")
+methods.register("generator", "predgen.models.generator:Generator", "writes the answer; constrained decoding", facts={"writes": True, "headless": True}, settings="predgen.models.settings:WriterSettings")
 methods.register("predgen", "predgen.models.predgen:PredGen", "writes the answer; a director reads the written tokens' states", facts={"writes": True}, settings="predgen.models.settings:PredGenSettings")
+methods.register("options", "predgen.models.options:Options", "multiple choice: scores the text of each option, and chooses the likeliest", facts={"writes": True, "headless": True, "form": "cloze", "codec": "option"}, settings="predgen.models.settings:WriterSettings")
 
 directors = Registry("director")
 directors.register("linear", "predgen.directors.linear:LinearDirector", "classes: Linear(H, K) on the mean content state")
@@ -77,10 +80,18 @@ metrics.register("r2", "predgen.metrics.regression:R2", "share of variance expla
 metrics.register("exact_match", "predgen.metrics.exact_match:EXACT_MATCH", "share of answers within 1e-4")
 
 mi_estimators = Registry("mutual information estimator")
-mi_estimators.register("mine", "predgen.analysis.estimators.mine:Mine", "Donsker-Varadhan bound with a statistics network (Belghazi et al. 2018)")
-mi_estimators.register("infonce", "predgen.analysis.estimators.infonce:InfoNce", "contrastive bound, at most log of the batch size (Oord et al. 2018)")
-mi_estimators.register("ksg", "predgen.analysis.estimators.ksg:Ksg", "nearest neighbours (Kraskov et al. 2004; Ross 2014 for classes); no bound")
-mi_estimators.register("classifier", "predgen.analysis.estimators.classifier:Classifier", "H(Y) minus a linear readout's held-out cross-entropy")
+mi_estimators.register("mine", "predgen.analysis.estimators.mine:Mine", "Donsker-Varadhan bound with a statistics network (Belghazi et al. 2018)", settings="predgen.analysis.estimators.settings:RepeatedSettings")
+mi_estimators.register("infonce", "predgen.analysis.estimators.infonce:InfoNce", "contrastive bound, at most log of the batch size (Oord et al. 2018)", settings="predgen.analysis.estimators.settings:RepeatedSettings")
+mi_estimators.register("ksg", "predgen.analysis.estimators.ksg:Ksg", "nearest neighbours (Kraskov et al. 2004; Ross 2014 for classes); no bound", settings="predgen.analysis.estimators.settings:NeighbourSettings")
+mi_estimators.register("classifier", "predgen.analysis.estimators.classifier:Classifier", "H(Y) minus a linear readout's held-out cross-entropy", settings="predgen.analysis.estimators.settings:FoldedSettings")
+
+decodings = Registry("decoding")
+decodings.register("greedy", "predgen.decodings:GREEDY", "the answer as it is written, token by token")
+decodings.register("argmax", "predgen.decodings:ARGMAX", "the most probable answer")
+decodings.register("mean", "predgen.decodings:MEAN_NUMBER", "mean of the numbers by their probabilities: least squared error")
+decodings.register("median", "predgen.decodings:MEDIAN_NUMBER", "median of the numbers by their probabilities: least absolute error")
+decodings.register("best", "predgen.decodings:BEST", "the mean, or the median where the run's metric rewards it")
+decodings.register("free", "predgen.decodings:FREE", "a text that nothing constrains, then read (methods without a head)")
 
 bases = Registry("base model")
 bases.register("smollm2", "predgen.bases.known:SMOLLM2", "SmolLM2-135M-Instruct")
@@ -119,6 +130,11 @@ tasks.register("svamp", "predgen.tasks.svamp:SVAMP", "varied word problems, test
 def by_name() -> dict[str, Registry]:
     """Return all registries, by the name of their variable."""
     return {name: value for name, value in globals().items() if isinstance(value, Registry)}
+
+
+def of_runs() -> list[Registry]:
+    """Return the registries that a run chooses from; the others are chosen from when it is used, or before it is made."""
+    return [registry for registry in by_name().values() if registry not in (decodings, mi_estimators, presets)]
 
 
 _BUILT_IN = {name: frozenset(registry) for name, registry in by_name().items()}

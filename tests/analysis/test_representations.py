@@ -181,10 +181,10 @@ def test_no_rows_are_said() -> None:
         represent(trained_model(POOLED[0]), [])
 
 
-def test_cloze_runs_have_no_states() -> None:
+def test_runs_that_only_score_have_no_states(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = trained_model(WRITERS[0])
-    trained.task = replace(trained.task, form="cloze")
-    with pytest.raises(ConfigError, match="a run of form 'cloze' scores the options' texts"):
+    monkeypatch.setattr(trained.model, "writes_own", False)
+    with pytest.raises(ConfigError, match="scores the answers that it is given"):
         represent(trained, encoded_rows(trained, examples("classification")))
 
 

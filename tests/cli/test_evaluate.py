@@ -54,7 +54,8 @@ def test_moved_base_is_found_where_it_is_said_to_be(runs: Runs, tmp_path: Path) 
     (run / "predgen.json").write_text(json.dumps(manifest))
     data = write_csv(tmp_path / "test.csv", reviews(4, start=100))
     message = refused(predgen("evaluate", run, "--data", data))
-    assert f"needs its base model: base model folder {str(tmp_path / 'old-place')!r} does not exist." in message
+    assert "needs its base model" in message
+    assert str(tmp_path / "old-place") in message
     assert "--base" in message or "`base`" in message
     assert predgen("evaluate", run, "--data", data, "--base", base).exit_code == 0
 

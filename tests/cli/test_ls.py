@@ -37,6 +37,7 @@ def test_every_named_list_is_there() -> None:
         "metrics",
         "schedules",
         "mi_estimators",
+        "decodings",
         "presets",
     }
 

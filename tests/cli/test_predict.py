@@ -152,7 +152,7 @@ def test_every_decoding_of_numbers(runs: Runs, tmp_path: Path) -> None:
         ),
         ("score", ("--quantiles", "0.5,2"), "quantile level 2.0 is outside 0..1"),
         ("score", ("--quantiles", "a,b"), "--quantiles is 'a,b'; give shares separated by commas"),
-        ("score", ("--decode", "modus"), "`decode` is 'modus'."),
+        ("score", ("--decode", "modus"), "unknown decoding 'modus'."),
         ("score", ("--decode", "free"), "`decode` 'free' reads what a generator wrote, but this is a predgen model."),
     ],
 )

@@ -48,7 +48,7 @@ def test_product_has_every_combination_once(methods: list[str]) -> None:
 def test_methods_have_the_settings_of_what_they_can_choose() -> None:
     for name in ("loss", "p_min", "ordered_last_weight", "sampling_passes"):
         assert [method for method in registries.methods if has_setting(method, name)] == ["predgen"]
-    for name in ("decimals", "max_tree_nodes", "rationale"):
+    for name in ("decimals", "rationale"):
         assert [method for method in registries.methods if has_setting(method, name)] == ["generator", "predgen"]
     for name in ("learning_rate", "melora_blocks"):
         assert [method for method in registries.methods if has_setting(method, name)] == list(registries.methods)

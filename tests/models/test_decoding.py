@@ -2,7 +2,7 @@
 
 import functools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,16 @@ from method_cases import (
     plain_log_probs,
     sequential,
 )
+from predgen import registries
 from predgen.codecs.label import LabelCodec
 from predgen.codecs.number import NumberCodec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch, collate
+from predgen.decodings import DecodingRule
 from predgen.errors import ConfigError
 from predgen.models.writer import WritingModel
+from predgen.settings import Settings, setting
+from registered import registrations_undone
 from tokenizers_for_tests import char_level
 
 CLASSES, NUMBERED = Case("generator", "classification"), Case("generator", "regression")
@@ -243,7 +247,7 @@ def test_headed_director_reads_the_greedy_answer_on_every_path(case: Case, how: 
             continue
         ids = model.write(collate_prompt(prompt)).sequences()[0]
         states = model.lm(input_ids=torch.tensor([[*prompt, *ids]]), output_hidden_states=True).hidden_states[-1]
-        output = model.director.head(states[0, len(prompt) :].mean(dim=0))
+        output = model.director.head(states[:, len(prompt) :].mean(dim=1))[0]
         if case.kind == "classification":
             assert prediction.probabilities == pytest.approx(output.softmax(0).tolist(), abs=TOLERANCE)
         else:
@@ -276,11 +280,7 @@ PREDICTOR = Case("predictor", "regression")
         ),
         (HEADED[0], Decoding("median"), r"'median' is not for a classification model; allowed here: greedy, argmax\."),
         (MATH, Decoding("argmax"), r"'argmax' is not for a math model; allowed here: greedy\."),
-        (
-            NUMBERED,
-            Decoding("mode"),
-            r"'mode' is not for a regression model; allowed here: greedy, argmax, mean, median, free",
-        ),
+        (MATH, Decoding("free"), r"'free' is not for a math model; allowed here: greedy\."),
         (CLASSES, Decoding("mean", distribution=True), r"'mean' is not for a classification model"),
         (
             CLASSES,
@@ -299,6 +299,43 @@ def test_what_a_model_cannot_be_asked_for_is_refused(case: Case, decoding: Decod
     with pytest.raises(ConfigError, match=message):
         made(case, "llama").check(decoding)
     made(case, "llama").check(Decoding())
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"how": "men"}, r"unknown decoding 'men'\. Did you mean 'mean'"),
+        ({"max_unexpanded": 1.0}, r"`max_unexpanded` is 1,"),
+        ({"max_unexpanded": -0.1}, r"`max_unexpanded` is -0\.1, outside 0\.\.1"),
+        ({"max_nodes": 0}, r"`max_nodes` is 0, outside 1\.\."),
+        ({"how": "mean", "own": {"share": 0.1}}, r"`share` is no setting of decoding 'mean'"),
+    ],
+)
+def test_what_no_model_can_be_asked_for_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Decoding(**asked)
+
+
+@dataclass(frozen=True)
+class LevelSettings(Settings):
+    level: float = setting(0.5, "Share of the mass below the number.", low=0.0, high=1.0)
+
+
+def at_level(settings: LevelSettings) -> DecodingRule:
+    return DecodingRule("numbers", lambda numbers: numbers.quantile(settings.level))
+
+
+def test_own_decodings_have_settings_and_are_asked_for_like_others() -> None:
+    with registrations_undone():
+        registries.decodings.register("level", f"{__name__}:at_level", "a quantile", settings=LevelSettings)
+        model, rows = small(NUMBERED, "llama"), small_rows()
+        found = [model.predict(rows, Decoding("level", own=own)) for own in ({}, {"level": 0.9})]
+        numbers = [p.distribution for p in model.predict(rows, Decoding(distribution=True))]
+        for level, predictions in zip((0.5, 0.9), found, strict=True):
+            assert [p.value for p in predictions] == [n.quantile(level) for n in numbers if n is not None]
+        assert values(found[0]) == values(model.predict(rows, Decoding("median")))
+        with pytest.raises(ConfigError, match="`level` is 2"):
+            model.predict(rows, Decoding("level", own={"level": 2.0}))
 
 
 def test_full_vocabulary_needs_one_pass() -> None:

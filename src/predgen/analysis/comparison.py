@@ -4,7 +4,7 @@ Every method is given the same number of components, the same rows to measure on
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from predgen.analysis.processing import Check
 from predgen.analysis.rows import Outcomes
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, MiSettings, RunStates, ShowProgress, silent
 from predgen.analysis.store import Store
+from predgen.components import resolve
 from predgen.paper.published import COMPARED
 
 PAIRS = (("predgen", "generator"), ("generator", "predictor"), ("predgen", "predictor"))
@@ -33,6 +34,7 @@ class Job:
         estimator: Registry name.
         components: k.
         seed: Seed of estimator and control.
+        own: Own settings of estimators, those of others among them.
     """
 
     run: RunStates
@@ -40,6 +42,7 @@ class Job:
     estimator: str
     components: int
     seed: int
+    own: Mapping[str, Any]
 
     @property
     def key(self) -> dict[str, Any]:
@@ -55,7 +58,8 @@ class Job:
             return {**self.key, "nats": 0.0, "std_nats": 0.0, "low": 0.0, "high": 0.0, "rows": len(y), "constant": True}
         if self.what == SHUFFLED:
             y = shuffled(y, self.seed)
-        estimate = registries.mi_estimators.get(self.estimator)().estimate(z, y, seed=self.seed)
+        chosen = resolve([(registries.mi_estimators, self.estimator)], self.own, None)
+        estimate = chosen[registries.mi_estimators.kind].make().estimate(z, y, seed=self.seed)
         return {**self.key, **estimate.to_dict()}
 
 
@@ -72,10 +76,11 @@ def jobs_of(runs: Sequence[RunStates], settings: MiSettings) -> Iterator[Job]:
         for run in runs:
             for seed in settings.seeds:
                 for k in settings.all_components:
-                    yield from (Job(run, what, estimator, k, seed) for what in WHATS)
+                    yield from (Job(run, what, estimator, k, seed, settings.own) for what in WHATS)
                 if settings.processing:
                     names = [name for name in run.arrays if name.startswith(processing.whole(settings.components)[:-1])]
-                    yield from (Job(run, name, estimator, settings.components, seed) for name in names)
+                    k = settings.components
+                    yield from (Job(run, name, estimator, k, seed, settings.own) for name in names)
 
 
 def measure_information(
@@ -97,7 +102,7 @@ def measure_information(
         DataError: If an estimator refuses the rows.
     """
     kept = {
-        (run.label, estimator): store.results(run.label, estimator, run.made_with)
+        (run.label, estimator): store.results(run.label, estimator, settings.made_with(run, estimator))
         for estimator in settings.estimators
         for run in runs
     }
@@ -110,7 +115,7 @@ def measure_information(
             if record is None:
                 record = job.measure()
                 kept[place].append(record)
-                store.keep_results(*place, job.run.made_with, kept[place])
+                store.keep_results(*place, settings.made_with(job.run, job.estimator), kept[place])
             found[place].append(record)
             advance(1)
     return found
@@ -160,7 +165,7 @@ def cells_of(
     """Bring the estimates of each task and method together."""
     cells = []
     for task in dict.fromkeys(run.task for run in runs):
-        for method in COMPARED:
+        for method in dict.fromkeys([*COMPARED, *(run.method for run in runs)]):
             labels = [run.label for run in runs if (run.task, run.method) == (task, method)]
             for estimator in settings.estimators if labels else ():
                 for k in settings.all_components:

@@ -58,14 +58,15 @@ def writes(trained: TrainedModel) -> bool:
     """Whether a model writes answers with states to read; False for the Predictor.
 
     Raises:
-        ConfigError: If it scores the texts of each row's options, and writes nothing of its own (form "cloze").
+        ConfigError: If it scores the answers that it is given, and writes none of its own.
     """
-    if trained.task.form == "cloze":
+    model = trained.model
+    if isinstance(model, WritingModel) and not model.writes_own:
         raise ConfigError(
-            "a run of form 'cloze' scores the options' texts and writes no answer of its own, so it has no states to"
-            " analyse. Use a run of form 'paper'."
+            f"a run of method {model.setup.method!r} scores the answers that it is given and writes none of its own, so it has"
+            " no states to analyse. Use a run of another method."
         )
-    return isinstance(trained.model, WritingModel)
+    return isinstance(model, WritingModel)
 
 
 def answer_slots(trained: TrainedModel, wanted: int | None = None) -> int:
@@ -112,7 +113,7 @@ def represent(
         Rows x H (Predictor), or rows x (m_max * H).
 
     Raises:
-        ConfigError: If m_max is below 1, or the run is of form "cloze".
+        ConfigError: If m_max is below 1, or the run writes no answers of its own.
         ModelError: If states are not finite.
     """
     if writes(trained):

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from predgen import registries
 from predgen.analysis import processing
 from predgen.analysis.reduction import fit_reduction
 from predgen.analysis.representations import answer_slots, represent, require_tokens, with_random_weights, writes
@@ -20,6 +21,7 @@ from predgen.analysis.rows import Outcomes, RunRows, Source, check_enough, rows_
 from predgen.analysis.store import Store
 from predgen.errors import ConfigError
 from predgen.inference.trained import TrainedModel, load
+from predgen.settings import declared
 
 TRAINED, SHUFFLED, RANDOM = "trained", "shuffled labels", "random weights"
 """What is measured of a run: the model itself; the same states with Y in another order; an untrained model's states."""
@@ -47,6 +49,7 @@ class MiSettings:
         seeds: Seeds of estimators, shuffles and random weights; each adds one estimate of everything.
         answer_tokens: m_max; None: see `representations.answer_slots`.
         processing: Whether to measure what pooling leaves, too.
+        own: Own settings of the estimators, as far as they are given.
     """
 
     estimators: tuple[str, ...]
@@ -55,11 +58,18 @@ class MiSettings:
     seeds: tuple[int, ...] = (0,)
     answer_tokens: int | None = None
     processing: bool = False
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def all_components(self) -> list[int]:
         """Every k to measure, ascending."""
         return sorted({self.components, *self.sweep})
+
+    def made_with(self, run: "RunStates", estimator: str) -> dict[str, Any]:
+        """Return all that the estimates of a run depend on, besides their own keys; an estimator's defaults go without saying."""
+        defaults = declared(registries.mi_estimators.settings_of(estimator))
+        given = {n: v for n, v in self.own.items() if n in defaults and v != defaults[n].default}
+        return {**run.made_with, **given}
 
     def check(self) -> None:
         """Refuse what cannot be measured.
@@ -68,6 +78,11 @@ class MiSettings:
             ConfigError: If there is no estimator or no seed, or a k or m_max is below 1.
         """
         require_tokens(self.answer_tokens)
+        have = {name for one in self.estimators for name in declared(registries.mi_estimators.settings_of(one))}
+        for name in self.own.keys() - have:
+            raise ConfigError(
+                f"`{name}` is a setting of none of the estimators {', '.join(self.estimators)}. Leave it out."
+            )
         for name, given in (("estimators", self.estimators), ("seeds", self.seeds)):
             if not given:
                 raise ConfigError(f"`{name}` is empty; give at least one.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from predgen.compare.plan import Plan
 
 _SHARED = (
-    "data_dir", "data", "validation_data", "prompt", "target", "kind", "limit", "bad_rows", "max_length", "form", "rationale",
+    "data_dir", "data", "validation_data", "prompt", "target", "kind", "limit", "bad_rows", "max_length", "rationale",
     "model", "dtype", "epochs", "max_steps", "batch_size", "gradient_accumulation", "learning_rate", "eval_steps",
     "split_seed", "metric", "bf16",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 
 from predgen.cli.say import say
-from predgen.errors import PredgenError, UnverifiedWarning
+from predgen.errors import PredgenError, RenamedWarning, UnverifiedWarning
 
 P = ParamSpec("P")
 _R = TypeVar("_R")
@@ -45,8 +45,8 @@ def readable_errors(command: Callable[P, _R]) -> Callable[P, _R]:
 
 
 def _show_warning(others: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:  # noqa: ANN401
-    """Say on one line, without a place in the code, what the user should know of a saved model."""
-    if issubclass(category, UnverifiedWarning):
+    """Say on one line, without a place in the code, what the user should know of a saved model, or of settings that have other names now."""
+    if issubclass(category, UnverifiedWarning | RenamedWarning):
         say(f"warning: {message}", err=True)
     else:
         others(message, category, *place)

@@ -8,11 +8,11 @@ import typer
 
 from predgen.cli.early import check_folder_of, check_readable, check_saved
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import Decode, TrustRemoteCode, say_engine
-from predgen.core import Decoding
+from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, say_engine, with_options
 from predgen.files import write_text
 
 
+@with_options(lambda: decoding_settings("decode"))
 @readable_errors
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
@@ -27,11 +27,12 @@ def evaluate_command(
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     trust_remote_code: TrustRemoteCode = False,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
-    decode: Decode = None,
     with_trained_rows: Annotated[
         bool,
         typer.Option("--with-trained-rows", help="Measure on rows that the run was trained on, too; they are counted."),
     ] = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Measure a trained model, with 95 % bootstrap intervals over rows.
 
@@ -41,6 +42,7 @@ def evaluate_command(
 
     `predgen evaluate RUN --task svamp --split test --data-dir DIR`
     """
+    decoding = decoding_from(given)
     check_saved(run)
     check_folder_of(json_file, "--json")
     if data is not None:
@@ -65,8 +67,8 @@ def evaluate_command(
         with_trained_rows=with_trained_rows,
     )
     with row_progress(PlainConsole(stderr=True), "evaluate", len(examples)) as advance:
-        found = evaluate(trained, examples, decoding=Decoding(decode), batch_size=batch_size, on_batch=advance)
-    result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decode, **found.to_dict()}
+        found = evaluate(trained, examples, decoding=decoding, batch_size=batch_size, on_batch=advance)
+    result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decoding.how, **found.to_dict()}
     if json_file is not None:
         write_text(json_file, json.dumps(result, indent=1, allow_nan=False) + "\n")
     _show(result)

@@ -27,6 +27,7 @@ LISTS = {
     "directors": registries.directors,
     "metrics": registries.metrics,
     "mi_estimators": registries.mi_estimators,
+    "decodings": registries.decodings,
     "presets": registries.presets,
 }
 

@@ -87,10 +87,11 @@ class Command(TyperCommand):
         """Options for settings of components that were registered since the command was made, where they may be meant."""
         flags = {flag for parameter in self.params for flag in [*parameter.opts, *parameter.secondary_opts]}
         unknown = [word for word in args if word.startswith("--") and word.partition("=")[0] not in flags]
-        if not getattr(self.callback, "takes_all_settings", False) or not (unknown or registries.added()):
+        listed = getattr(self.callback, "settings_then", None)
+        if listed is None or not (unknown or registries.added()):
             return []
         load_entry_points()
-        return later_settings({str(known.name) for known in self.params})
+        return later_settings(listed(), {str(known.name) for known in self.params})
 
 
 def _version(show: bool) -> bool:

@@ -3,13 +3,15 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from predgen import registries
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import TrustRemoteCode
+from predgen.cli.options import TrustRemoteCode, with_options
 from predgen.cli.say import say
+from predgen.components import owned
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
 
@@ -27,6 +29,7 @@ class _Loading:
     trust_remote_code: bool
 
 
+@with_options(lambda: owned([registries.mi_estimators]))
 @readable_errors
 def mi_command(
     runs: Annotated[
@@ -83,6 +86,8 @@ def mi_command(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Measure how much the representations of trained models know of the answer: mutual information, in nats.
 
@@ -107,7 +112,6 @@ def mi_command(
         raise ConfigError(
             "`predgen mi` needs to be told what to measure: give the folders of trained models and --out, or --self-check."
         )
-    from predgen import registries
     from predgen.analysis.rows import Source
     from predgen.analysis.runs import MiSettings
 
@@ -119,6 +123,7 @@ def mi_command(
         _numbers("seeds", seeds),
         answer_tokens,
         processing,
+        given,
     )
     rows = _numbers("heatmap", heatmap)
     if not compare and not rows:

@@ -14,10 +14,12 @@ import typer
 from predgen import registries
 from predgen.cli.errors import readable_errors
 from predgen.cli.say import say
-from predgen.components import Listed
-from predgen.config import RunConfig, all_settings, config_from, read_config, without_useless
+from predgen.components import Listed, owned
+from predgen.config import RENAMED, RunConfig, all_settings, config_from, read_config, without_useless
+from predgen.core import Decoding
 from predgen.errors import ConfigError
 from predgen.lookup import Registry, import_modules
+from predgen.settings import declared
 
 if TYPE_CHECKING:
     from predgen.inference.trained import TrainedModel
@@ -32,14 +34,6 @@ PresetName = Annotated[
         "--preset",
         help=f"Start from published settings; YAML and flags override them. ({' | '.join(registries.presets)})",
         rich_help_panel="Run",
-    ),
-]
-
-Decode = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        help="greedy | argmax | mean | median | best | free: read the prediction off what the model writes; best: the mean,"
-        " or the median where the metric is mae; free (Generator): without constraint. Default: the method's own.",
     ),
 ]
 
@@ -84,13 +78,17 @@ LATER: ContextVar[Mapping[str, Any]] = ContextVar("LATER", default=MappingProxyT
 """Values of the options that `later_settings` added: typer hands a command only those that it was made with."""
 
 
-def later_settings(known: Collection[str]) -> list[Any]:
+OptionSettings = Mapping[str, Listed]
+"""Name of an option, with underscores -> the setting that it gives."""
+
+
+def later_settings(settings: OptionSettings, known: Collection[str]) -> list[Any]:
     """Options, as a command's `params` has them, for settings of components that were registered since it was made."""
 
     def command(**kwargs: Any) -> None:  # noqa: ANN401
         """Nothing: typer makes options of a signature only."""
 
-    added = [_parameter(listed) for name, listed in all_settings().items() if name not in known]
+    added = [_parameter(name, listed) for name, listed in settings.items() if name not in known]
     command.__signature__ = inspect.Signature(added)  # type: ignore[attr-defined]  # typer reads it
     command.__annotations__ = {p.name: p.annotation for p in added}
     app = typer.Typer(add_completion=False)
@@ -100,38 +98,73 @@ def later_settings(known: Collection[str]) -> list[Any]:
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each setting of `RunConfig` (or for `names` only), as keyword `given`.
+    """Give a command an option for each setting of `RunConfig` (or for `names` only), as keyword `given`."""
+
+    def chosen() -> OptionSettings:
+        return {name: listed for name, listed in all_settings().items() if not names or name in names}
+
+    return with_options(chosen, RENAMED, is_open=not names)
+
+
+def decoding_settings(*names: str) -> OptionSettings:
+    """The settings of what is asked of a model (or `names` only), and those of decodings themselves."""
+    asked = {"decode" if name == "how" else name: Listed(one) for name, one in declared(Decoding).items()}
+    return {name: one for name, one in asked.items() if not names or name in names} | owned([registries.decodings])
+
+
+def decoding_from(given: Mapping[str, Any]) -> Decoding:
+    """What is asked of a model, by options of `decoding_settings`."""
+    asked = {"how" if name == "decode" else name: value for name, value in given.items()}
+    own = {name: asked.pop(name) for name in list(asked) if name not in declared(Decoding)}
+    return Decoding(**asked, own=own)
+
+
+def with_options(
+    listed: Callable[[], OptionSettings], hidden: Sequence[str] = (), *, is_open: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting of a list, as keyword `given`.
 
     `given` holds the settings that were given as flags, and nothing else, so that they can override a YAML file.
+
+    Args:
+        listed: Lists them.
+        hidden: Names of options with text that are read, and not shown.
+        is_open: Whether settings of components that are registered later are options, too.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        chosen = {name: listed for name, listed in all_settings().items() if not names or name in names}
+        chosen = listed()
 
         @functools.wraps(command)
         def run(**kwargs: Any) -> None:  # noqa: ANN401
-            given = {**{k: kwargs.pop(k) for k in list(kwargs) if k in chosen}, **LATER.get()}
+            given = {**{k: kwargs.pop(k) for k in list(kwargs) if k in chosen or k in hidden}, **LATER.get()}
             command(**kwargs, given={k: v for k, v in given.items() if v is not None})
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "given"]
-        added = [_parameter(listed) for listed in chosen.values()]
+        added = [*(_parameter(name, one) for name, one in chosen.items()), *map(_hidden, hidden)]
         run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # typer reads it
         run.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
-        run.takes_all_settings = not names  # type: ignore[attr-defined]  # see `main.Command`
+        run.settings_then = listed if is_open else None  # type: ignore[attr-defined]  # see `main.Command`
         return run
 
     return decorate
 
 
-def _parameter(listed: Listed) -> inspect.Parameter:
+def _parameter(name: str, listed: Listed) -> inspect.Parameter:
     """One setting as a keyword parameter that typer understands."""
     one = listed.setting
     kind = str if get_origin(one.type) is dict else one.type  # `RunConfig` reads a mapping's form on the command line
-    flag = flag_of(one.name)
+    flag = flag_of(name)
     flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
-    option = typer.Option(flags, help=help_of(listed), rich_help_panel=listed.group, show_default=False)
+    option = typer.Option(flags, help=help_of(listed), rich_help_panel=listed.group or None, show_default=False)
     annotation: Any = Annotated[Optional[kind], option]  # noqa: UP045  (made at run time)
-    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _hidden(name: str) -> inspect.Parameter:
+    """A setting of the first version, which is read and not shown."""
+    annotation: Any = Annotated[Optional[str], typer.Option(flag_of(name), hidden=True)]  # noqa: UP045
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def flag_of(name: str) -> str:

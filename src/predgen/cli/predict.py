@@ -1,19 +1,19 @@
 """`predgen predict`."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from predgen.cli.early import check_saved
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import Decode, TrustRemoteCode, say_engine
-from predgen.core import MAX_NODES, Decoding
+from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, say_engine, with_options
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
 
 
+@with_options(decoding_settings)
 @readable_errors
 def predict_command(
     run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
@@ -49,28 +49,12 @@ def predict_command(
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     trust_remote_code: TrustRemoteCode = False,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
-    decode: Decode = None,
-    distribution: Annotated[
-        bool, typer.Option("--distribution", help="Write the probabilities of all numbers, as JSON (regression).")
-    ] = False,
     quantiles: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Write quantiles of the numbers: levels, comma separated, e.g. 0.05,0.5,0.95."),
     ] = None,
-    max_unexpanded: Annotated[
-        float, typer.Option(min=0, max=1, help="Large grids: most probability mass to leave unexpanded.")
-    ] = 1e-3,
-    max_nodes: Annotated[
-        int,
-        typer.Option(min=1, help="Large grids: most trie nodes to expand per row; what is then left is reported."),
-    ] = MAX_NODES,
-    full_vocabulary: Annotated[
-        bool,
-        typer.Option(
-            "--full-vocabulary",
-            help="Probabilities under the softmax over the whole vocabulary, renormalised; writes the legal mass too.",
-        ),
-    ] = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Predict every row of a file, in constant memory and in the file's order.
 
@@ -84,7 +68,7 @@ def predict_command(
     """
     from predgen.inference.output import check_output, input_of, is_stream, reader_of
 
-    levels = _levels(quantiles)
+    levels, decoding = _levels(quantiles), decoding_from(given)
     check_output(source, out, overwrite=overwrite, out_format=out_format)
     check_saved(run)
     reader = reader_of(input_of(source), source_format)
@@ -98,7 +82,6 @@ def predict_command(
 
     use_available_threads()
 
-    decoding = Decoding(decode, distribution, max_unexpanded, full_vocabulary, max_nodes)
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     console = PlainConsole(stderr=True)

@@ -15,7 +15,7 @@ _ITEMS_SHOWN = 20
 _DIGITS = 4
 _SETTINGS = (
     "task data_dir data validation_data prompt target kind weight_column label_texts normalise_labels decimals minimum maximum"
-    " target_transform stratify limit bad_rows truncate_field truncate max_length form rationale model method trust_remote_code seed split_seed"
+    " target_transform stratify limit bad_rows truncate_field truncate max_length rationale model method trust_remote_code seed split_seed"
 ).split()
 
 

@@ -1,4 +1,4 @@
-"""Options of multiple choice as answers: texts that are others in every row (form "cloze")."""
+"""Options of multiple choice as answers: texts that are others in every row (method "options")."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from typing import Any
 
 from predgen import registries
 from predgen.components import value_of
-from predgen.config import RunConfig, all_settings, config_from, has_setting, without_useless
+from predgen.config import RENAMED, RunConfig, all_settings, config_from, has_setting, renamed, without_useless
 from predgen.errors import ConfigError
 from predgen.near_names import near_matches
 from predgen.records import Stage
@@ -25,7 +25,7 @@ OWN_FILE = "data"
 """Name of the task that a user's own file is."""
 
 _EQUAL = frozenset(
-    "task data data_dir validation_data prompt target kind weight_column limit bad_rows form seed split_seed eval_rows"
+    "task data data_dir validation_data prompt target kind weight_column limit bad_rows seed split_seed eval_rows"
     " epochs max_steps batch_size gradient_accumulation".split()
 )
 """Settings that must not differ between variants: they decide on data, prompts and number of steps."""
@@ -155,6 +155,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(registries.tasks.canonical(task) for task in self.tasks))
+        _rename(self)
         _check_rows(self)
         _check_variants(self)
         _check_names(self)
@@ -181,6 +182,13 @@ class Plan:
         if not self.tune:
             return 0
         return self.trials or min(len(_grid(self, variant)) for variant in self.variants)
+
+    @property
+    def untrained(self) -> str:
+        """The method that answers without training: one that needs no head, for rows of the form that the variants have."""
+        form = _form_of(self.variants[0]) if self.variants else "paper"
+        facts = {name: registries.methods.facts(name) for name in registries.methods}
+        return next(name for name, f in facts.items() if f.get("headless") and f.get("form", "paper") == form)
 
     def settings_of(self, source: str, own: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of a run on a task.
@@ -230,7 +238,7 @@ class Plan:
             for variant in self.variants
         ]
         if seed == self.seeds[0]:
-            untrained = self.settings_of(source, {"method": "generator", "peft": "none", "seed": seed})
+            untrained = self.settings_of(source, {"method": self.untrained, "peft": "none", "seed": seed})
             cells = [Cell(variant=name, baseline=name, settings=untrained, **common) for name in self.baselines] + cells
         return cells
 
@@ -352,6 +360,25 @@ def _check_variants(plan: Plan) -> None:
                 f"variant {variant.name!r} sets {', '.join(unequal)}: variants would differ in data or steps. Set it for all"
                 " runs instead, or make two experiments."
             )
+    if len({_form_of(variant) for variant in plan.variants}) > 1:
+        raise ConfigError(
+            "variants see other rows: method 'options' asks without the options, and the others with them. Make two experiments."
+        )
+
+
+def _rename(plan: Plan) -> None:
+    """Call settings of the first version as they are called now."""
+    if not set(RENAMED) & set(plan.settings):
+        return
+    old = {name: value for name, value in plan.settings.items() if name in RENAMED}
+    variants = [replace(v, settings=renamed({**old, **v.settings})) for v in plan.variants]
+    object.__setattr__(plan, "variants", tuple(variants))
+    object.__setattr__(plan, "settings", {n: value for n, value in plan.settings.items() if n not in old})
+
+
+def _form_of(variant: Variant) -> str:
+    """Form of the rows that a variant is trained on."""
+    return str(registries.methods.facts(variant.settings["method"]).get("form", "paper"))
 
 
 def _check_names(plan: Plan) -> None:

@@ -99,7 +99,7 @@ class Experiment:
 
     def _any_cell(self, source: str) -> Cell:
         """A run on a task, whose data settings are those of all."""
-        settings = self.plan.settings_of(source, {"method": "predictor", "seed": self.plan.seeds[0]})
+        settings = self.plan.settings_of(source, {"method": self.plan.untrained, "seed": self.plan.seeds[0]})
         return Cell(
             source,
             self.plan.sources[source],

@@ -29,7 +29,7 @@ class Encoded:
         target: Class index, or the raw number; nan without a target.
         weight: Weight of the row's loss.
         is_truncated: Whether a prompt field was shortened.
-        options: Answer tokens of every option (form "cloze"); empty for others.
+        options: Answer tokens of every option (method "options"); empty for others.
         standardised: The number as heads learn it, in standard deviations from the mean; None: `target` is learned.
         answer: Index of the answer among all that the codec can write; None where they cannot be counted, or it has none.
     """

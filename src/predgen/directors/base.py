@@ -69,7 +69,7 @@ class Director(nn.Module):
 
     Attributes:
         has_head: Whether `output` exists.
-        decoding: Without a head: how the prediction is read off the written answers (`core.DECODINGS`).
+        decoding: Without a head: how the prediction is read off the written answers (`registries.decodings`).
         reads_distribution: Whether it needs the probabilities of all answers.
         reads_own: Whether `loss` reads the model's own greedy answer, whatever is fed; needs `reads_distribution`.
         kinds: Kinds of task that the director can serve.

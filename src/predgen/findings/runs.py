@@ -172,11 +172,12 @@ def _check_primary(run: Run) -> None:
 
 
 def _derived(run: Run) -> Iterator[tuple[str, Run]]:
-    """Yield the mean of a Generator's numbers as a variant of its own: the same run, read in another way."""
+    """Yield the mean of what a method without a head writes as a variant of its own: the same run, read in another way."""
     record, measurement = run.record, run.measurement
     p = measurement.predictions
-    is_generator = _settings(record).get("method") == "generator" and baseline_of(record) is None
-    if record.kind != "regression" or not is_generator or p.mean is None:
+    method = _settings(record).get("method")
+    is_headless = method in registries.methods and registries.methods.facts(str(method)).get("headless", False)
+    if record.kind != "regression" or not is_headless or baseline_of(record) is not None or p.mean is None:
         return
     names = [name for name in measurement.metrics if name in registries.metrics]
     values = measure(names, p.target, p.mean)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -57,10 +58,12 @@ def predict_encoded(
     def run(batch: Batch, prefix: SharedPrefix | None) -> list[Prediction]:
         return model.predict(batch, decoding, prefix) if predict is None else predict(batch)
 
+    asked = [model.questions(row) for row in rows]
+    questions = [question for of_row in asked for question in of_row]
     with answers_only_from_finite_scores():
-        found = run_encoded(
+        answers = run_encoded(
             model,
-            rows,
+            questions,
             run,
             pad_id=pad_id,
             answer_nodes=model.answer_nodes(decoding),
@@ -68,11 +71,25 @@ def predict_encoded(
             batch_size=batch_size,
             share_prefix=share_prefix and predict is None,
             kept=kept,
-            on_batch=on_batch,
+            on_batch=on_batch and _rows_of(on_batch, len(rows), len(questions)),
         )
+    following = iter(answers)
+    found = [model.answer_of(list(islice(following, len(of_row)))) for of_row in asked]
     return [
         replace(p, flags=p.flags | {"truncated"}) if row.is_truncated else p for p, row in zip(found, rows, strict=True)
     ]
+
+
+def _rows_of(on_batch: Callable[[int], None], n_rows: int, n_questions: int) -> Callable[[int], None]:
+    """Return a function that is told of questions done, and tells `on_batch` of rows: whole ones, as many in the end as there are."""
+    done = 0
+
+    def count(questions: int) -> None:
+        nonlocal done
+        before, done = done, done + questions
+        on_batch(done * n_rows // n_questions - before * n_rows // n_questions)
+
+    return count
 
 
 def run_encoded(
@@ -201,7 +218,7 @@ def free_decoding(model: PredictionModel, tokenizer: Any) -> Callable[[Batch], l
     Raises:
         ConfigError: If the model does not predict by what it writes.
     """
-    if not isinstance(model, WritingModel) or model.setup.method != "generator":
+    if not isinstance(model, WritingModel) or not model.is_headless:
         raise ConfigError(f"`decode` 'free' reads what a generator wrote, but this is a {model.setup.method} model.")
 
     def predict(batch: Batch) -> list[Prediction]:

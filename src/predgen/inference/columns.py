@@ -6,6 +6,7 @@ from typing import Any
 
 from predgen.core import Decoding, Prediction
 from predgen.data.cells import label_of
+from predgen.decodings import rule_of
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel
 
@@ -71,7 +72,7 @@ def labels_to_write(trained: TrainedModel, proba: bool, decoding: Decoding) -> t
     Raises:
         ConfigError: If the model or the decoding gives none.
     """
-    if proba and decoding.how == "free":
+    if proba and decoding.how is not None and rule_of(decoding.how, decoding.own).reads == "text":
         raise ConfigError("`proba` needs constrained decoding: a freely written text has no probabilities of labels.")
     if proba and not trained.labels:
         raise ConfigError(

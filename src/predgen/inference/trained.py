@@ -5,19 +5,18 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from predgen.core import DECODINGS, Decoding, Example, Prediction, Row
+from predgen.core import Decoding, Example, Prediction, Row
 from predgen.data.encode import Encoded
 from predgen.data.examples import iter_examples
 from predgen.data.given import given_rows
 from predgen.data.prompts import prompt_fields
 from predgen.data.sources import rows_of
+from predgen.decodings import rule_of
 from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
-from predgen.inference.cloze import predict_options
 from predgen.inference.prefixes import KeptPrefix
 from predgen.metrics.base import metric_of, primary_metric
 from predgen.models.base import PLAIN
-from predgen.near_names import near_matches
 from predgen.saved.contents import Contents
 from predgen.saved.export import merge, push_to_hub
 from predgen.saved.loading import read_folder
@@ -113,23 +112,8 @@ class TrainedModel(Contents):
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Prediction]:
         """Predict encoded rows; see `predict_examples`."""
-        if self.task.form == "cloze":
-            if decoding != PLAIN:
-                raise ConfigError(
-                    "form 'cloze' scores options and writes nothing: leave out `decode`, distributions and full-vocabulary"
-                    " probabilities."
-                )
-            return predict_options(
-                self.model,
-                rows,
-                self.labels,
-                pad_id=self.pad_id,
-                batch_tokens=self.config.eval_batch_tokens,
-                batch_size=batch_size or self.config.eval_batch_size,
-                on_batch=on_batch,
-            )
         decoding = self.resolved(decoding)
-        is_free = decoding.how == "free"
+        is_free = decoding.how is not None and rule_of(decoding.how, decoding.own).reads == "text"
         return predict_encoded(
             self.model,
             rows,
@@ -148,24 +132,22 @@ class TrainedModel(Contents):
         The mean minimises the squared error, the median the absolute one (RAIL, Lukasik et al. 2024, arXiv:2403.04182).
 
         Raises:
-            ConfigError: If it is unknown, or not for this model.
+            ConfigError: If it is not for this model.
         """
-        how = decoding.how
-        if how is not None and how not in DECODINGS:
-            raise ConfigError(f"`decode` is {how!r}.{near_matches(how, DECODINGS)} Allowed: {', '.join(DECODINGS)}.")
-        if not 0 <= decoding.max_unexpanded < 1:
-            raise ConfigError(f"`max_unexpanded` is {decoding.max_unexpanded}, but must be a share in 0..1.")
-        if decoding.max_nodes < 1:
-            raise ConfigError(f"`max_nodes` is {decoding.max_nodes}, but must be a number of nodes, 1 or more.")
-        if how == "free":
+        rule = None if decoding.how is None else rule_of(decoding.how, decoding.own)
+        if rule is not None and rule.reads == "text":
             if decoding.distribution or decoding.full_vocabulary:
-                raise ConfigError("`decode` 'free' gives a text, which has no distribution; leave one of them out.")
-            free_decoding(self.model, self.base.tokenizer)  # refuses what is no generator
+                raise ConfigError(
+                    f"`decode` {decoding.how!r} gives a text, which has no distribution; leave one of them out."
+                )
+            free_decoding(self.model, self.base.tokenizer)  # refuses what predicts by a head
+            self.model.check(decoding)
             return decoding
-        if how == "best":
+        if rule is not None and rule.by_metric:
             if self.model.setup.kind != "regression":
                 raise ConfigError(
-                    f"`decode` 'best' is a point of a distribution over numbers, but this is a {self.model.setup.kind} model."
+                    f"`decode` {decoding.how!r} is a point of a distribution over numbers, but this is a"
+                    f" {self.model.setup.kind} model."
                 )
             metric = metric_of(primary_metric(self.config.metric, self.task), self.config.own)
             decoding = replace(decoding, how=metric.point)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from predgen.codecs.number import NumberCodec
 from predgen.codecs.number_grid import NumberGrid
 from predgen.core import Prediction
+from predgen.decodings import DecodingRule
 from predgen.distribution import Distribution
 from predgen.engine.expansion import Expansion
 from predgen.target_scale import TargetScale
@@ -33,13 +34,13 @@ def written_answer(value: str | float, scale: TargetScale, flags: frozenset[str]
     return Prediction(raw, answer=answer_text(value), flags=flags)
 
 
-def point(numbers: Distribution, how: str, codec: NumberCodec, scale: TargetScale) -> Prediction:
-    """One number for a distribution: its "mean", its "median", or its most probable one ("argmax")."""
-    if how == "mean":
-        return Prediction(numbers.mean())
-    if how == "median":
-        return Prediction(numbers.median())
-    return Prediction(numbers.mode(), answer=answer_text(codec.nearest(scale.written(numbers.mode()))))
+def point(numbers: Distribution, rule: DecodingRule, codec: NumberCodec, scale: TargetScale) -> Prediction:
+    """One number for a distribution, by a decoding; where it is one of the answers, with its text."""
+    assert rule.point is not None, "what reads numbers says which one stands for them"
+    value = rule.point(numbers)
+    return Prediction(
+        value, answer=answer_text(codec.nearest(scale.written(value))) if rule.reads == "answers" else None
+    )
 
 
 def with_numbers(stated: Prediction, numbers: Distribution, *, gives: bool) -> Prediction:

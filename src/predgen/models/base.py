@@ -1,6 +1,6 @@
 """What the three prediction methods share: a language model, a setup that is saved with them, and their losses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from predgen.codecs.base import Codec
 from predgen.components import Component, flat, resolve
 from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
+from predgen.data.encode import Encoded
 from predgen.engine.abilities import abilities_of
 from predgen.engine.backbone import Backbone
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
@@ -30,7 +31,7 @@ class ModelSetup:
     """Everything a prediction model is built from, besides its base and its codec; saved with it.
 
     Attributes:
-        method: "predictor", "generator" or "predgen".
+        method: Name of the method.
         kind: Kind of task.
         labels: Class labels in order; empty for numbers.
         target_mean: Mean of the training targets (numbers), as they are written.
@@ -112,7 +113,7 @@ PLAIN = Decoding()
 
 
 class PredictionModel(nn.Module):
-    """Base class of Predictor, Generator and PredGen.
+    """Base class of all methods.
 
     Args:
         setup: What to build.
@@ -137,6 +138,19 @@ class PredictionModel(nn.Module):
         abilities = abilities_of(base)
         self.backbone = Backbone(base, abilities)
         self.obstacle = abilities.detour or abilities.tree
+
+    @property
+    def is_headless(self) -> bool:
+        """Whether the method predicts by what it writes alone."""
+        return bool(registries.methods.facts(self.setup.method).get("headless", False))
+
+    def questions(self, row: Encoded) -> list[Encoded]:
+        """Return what is run to predict a row: the row itself, unless the method asks several things of it."""
+        return [row]
+
+    def answer_of(self, predictions: Sequence[Prediction]) -> Prediction:
+        """Return the prediction of a row, from those of its `questions`."""
+        return predictions[0]
 
     @property
     def written_by(self) -> Codec:

@@ -25,7 +25,7 @@ from predgen.losses.token_nll import writer_loss
 from predgen.models.answers import corrected, directed, with_numbers
 from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
 from predgen.models.settings import PredGenSettings
-from predgen.models.writer import WritingModel, exact_probabilities
+from predgen.models.writer import DIRECTOR, WritingModel, exact_probabilities
 from predgen.sampling.base import SamplingMode, SamplingSetup
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.feeding import Fed, Reading
@@ -57,7 +57,7 @@ class PredGen(WritingModel):
 
     @property
     def own_decoding(self) -> str:
-        return "director" if self.director.has_head else self.director.decoding
+        return DIRECTOR if self.director.has_head else self.director.decoding
 
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
         nodes = super().answer_nodes(decoding)
@@ -114,11 +114,11 @@ class PredGen(WritingModel):
     def path_forwards(self, tree: AnswerTree) -> int:
         if self.mode.runs_all_answers:
             return 1 + tree.n_nodes
-        read = self.written_by.max_tokens - 1 - len(tree.head) if self.own_decoding == "director" else 0
+        read = self.written_by.max_tokens - 1 - len(tree.head) if self.own_decoding == DIRECTOR else 0
         return min(1 + tree.n_nodes, super().path_forwards(tree) + read)
 
     def stated(self, batch: Batch, how: str, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
-        if how != "director":
+        if how != DIRECTOR:
             return super().stated(batch, how, decoding, prefix)
         if self.tree is None:
             written = self.written(batch, prefix)

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from predgen import registries
 from predgen.codecs.base import Codec, FiniteCodec
 from predgen.codecs.number import NumberCodec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
+from predgen.decodings import DecodingRule, rule_of
 from predgen.distribution import Distribution
 from predgen.engine.answer_pass import AnswerStates, answer_states
 from predgen.engine.answer_tree import AnswerTree, count_scored, shared_head
@@ -30,6 +32,9 @@ from predgen.models.base import PLAIN, ModelSetup, PredictionModel
 from predgen.models.settings import WriterSettings
 from predgen.sampling.feeding import Fed, Reading
 
+DIRECTOR = "director"
+"""In the place of a decoding's name: the prediction is read off a director's head."""
+
 
 def exact_probabilities(log_probs: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
     """Probabilities in float64, which sum to 1 there; on the CPU."""
@@ -40,9 +45,12 @@ class WritingModel(PredictionModel):
     """A prediction model that writes its answer.
 
     Attributes:
+        writes_own: Whether it writes answers of its own; else it scores those that it is given.
         max_tree_nodes: Most trie nodes to run in one pass.
         tree: The answers, where all of their choices fit into one pass (labels always); None for other numbers and math.
     """
+
+    writes_own: ClassVar[bool] = True
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__(setup, lm, codec)
@@ -89,8 +97,9 @@ class WritingModel(PredictionModel):
 
     def expands(self, decoding: Decoding) -> bool:
         """Whether a grid too large for one pass is expanded for what `decoding` asks for."""
-        reads_numbers = decoding.distribution or (decoding.how or self.own_decoding) not in ("greedy", "director")
-        return self.tree is None and isinstance(self.codec, NumberCodec) and reads_numbers
+        how = decoding.how or self.own_decoding
+        reads_all = how != DIRECTOR and rule_of(how, decoding.own).reads != "writing"
+        return self.tree is None and isinstance(self.codec, NumberCodec) and (decoding.distribution or reads_all)
 
     @property
     def number_codec(self) -> NumberCodec:
@@ -106,17 +115,25 @@ class WritingModel(PredictionModel):
 
     @property
     def own_decoding(self) -> str:
-        """How the method reads its prediction off what it can write; "director": off a director's head."""
+        """How the method reads its prediction off what it can write; `DIRECTOR`: off a director's head."""
         return "argmax" if isinstance(self.codec, FiniteCodec) else "greedy"
 
+    def offers(self, rule: DecodingRule) -> bool:
+        """Whether the model has what a decoding reads."""
+        is_finite = isinstance(self.codec, FiniteCodec)
+        has = {
+            "writing": True,
+            "answers": is_finite,
+            "numbers": is_finite and not self.setup.labels,
+            "text": self.is_headless,
+        }
+        return has[rule.reads]
+
     def check(self, decoding: Decoding) -> None:
-        allowed = ["greedy"]
-        if isinstance(self.codec, FiniteCodec):
-            allowed += ["argmax"] if self.setup.labels else ["argmax", "mean", "median"]
-        if decoding.how not in (None, *allowed):
+        if decoding.how is not None and not self.offers(rule_of(decoding.how, decoding.own)):
+            allowed = [name for name in registries.decodings if self.offers(rule_of(name))]
             raise ConfigError(
-                f"`decode` {decoding.how!r} is not for a {self.setup.kind} model; allowed here: {', '.join(allowed)}"
-                f"{', free' if self.setup.method == 'generator' else ''}."
+                f"`decode` {decoding.how!r} is not for a {self.setup.kind} model; allowed here: {', '.join(allowed)}."
             )
         if decoding.distribution and not isinstance(self.codec, NumberCodec):
             raise ConfigError(
@@ -255,15 +272,16 @@ class WritingModel(PredictionModel):
         if self.tree is not None:
             scores = self.score(batch, everything=decoding.full_vocabulary, prefix=prefix)
             return self.read_scores(scores, how, decoding)
+        rule = rule_of(how, decoding.own)
         numbers: list[Distribution] = []
-        if how != "greedy" or decoding.distribution:
+        if rule.reads != "writing" or decoding.distribution:
             # The most probable number alone is known long before the rest.
-            is_mode = how == "argmax" and not decoding.distribution
-            numbers = self.expanded(batch, replace(decoding, max_unexpanded=1.0) if is_mode else decoding, prefix)
-        if how == "greedy":
+            is_mode = rule.reads == "answers" and not decoding.distribution
+            numbers = self.expanded(batch, decoding, prefix, bound=1.0 if is_mode else None)
+        if rule.reads == "writing":
             points = self.read_back(self.written(batch, prefix))
         else:
-            points = [point(distribution, how, self.number_codec, self.scale) for distribution in numbers]
+            points = [point(distribution, rule, self.number_codec, self.scale) for distribution in numbers]
         if not numbers:
             return points
         return [with_numbers(p, d, gives=decoding.distribution) for p, d in zip(points, numbers, strict=True)]
@@ -273,15 +291,16 @@ class WritingModel(PredictionModel):
         log_probs = scores.full_vocabulary_log_probs() if decoding.full_vocabulary else scores.log_probs
         mass = log_probs.double().logsumexp(dim=1).exp().tolist()
         exact = exact_probabilities(log_probs)
-        chosen = (scores.greedy() if how == "greedy" else log_probs.argmax(dim=1)).tolist()
+        rule = rule_of(how, decoding.own)
+        chosen = (scores.greedy() if rule.reads == "writing" else log_probs.argmax(dim=1)).tolist()
         found = []
         for row, (index, probabilities) in enumerate(zip(chosen, exact, strict=True)):
             stated = written_answer(self.finite_codec.value_at(index), self.scale)
             if self.setup.labels:
                 stated = replace(stated, probabilities=tuple(probabilities.tolist()))
-            elif how in ("mean", "median") or decoding.distribution:
+            elif rule.reads == "numbers" or decoding.distribution:
                 numbers = distribution_of(self.number_codec, probabilities.numpy(), scores.tree.n_scored, self.scale)
-                stated = point(numbers, how, self.number_codec, self.scale) if how in ("mean", "median") else stated
+                stated = point(numbers, rule, self.number_codec, self.scale) if rule.reads == "numbers" else stated
                 stated = replace(stated, distribution=numbers if decoding.distribution else None)
             found.append(replace(stated, legal_mass=mass[row]) if decoding.full_vocabulary else stated)
         return found
@@ -295,11 +314,14 @@ class WritingModel(PredictionModel):
             found = self.stated(batch, "argmax", decoding, None)
         return [prediction.distribution for prediction in found if prediction.distribution is not None]
 
-    def expanded(self, batch: Batch, decoding: Decoding, prefix: SharedPrefix | None) -> list[Distribution]:
-        """Distributions over a grid that is too large for one pass."""
+    def expanded(
+        self, batch: Batch, decoding: Decoding, prefix: SharedPrefix | None, bound: float | None = None
+    ) -> list[Distribution]:
+        """Distributions over a grid that is too large for one pass, with at most `bound` unexpanded; None: as asked for."""
+        bound = decoding.max_unexpanded if bound is None else bound
         space = self.number_codec.space
         nodes = self.node_pass(batch, shared_head(space)[0], prefix)
-        rows = expand(self.backbone, nodes, space, decoding.max_unexpanded, self.max_tree_nodes, decoding.max_nodes)
+        rows = expand(self.backbone, nodes, space, bound, self.max_tree_nodes, decoding.max_nodes)
         return [distribution_of_expansion(self.number_codec, row, self.scale) for row in rows]
 
     def read_back(self, written: Written) -> list[Prediction]:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from predgen import registries
 from predgen.components import value_of
+from predgen.config import has_setting
 from predgen.records import Record
 from predgen.report.drawing import Panel, Point, Scale, frame, key, look, scale_for
 from predgen.report.experiment import LoadedExperiment
@@ -55,6 +56,12 @@ def learning_curves(experiment: LoadedExperiment) -> list[Curves]:
     return found
 
 
+def _has_sampling(run: Record) -> bool:
+    """Whether a run's method samples; the first version recorded a sampling mode for all."""
+    method = str(run.config.get("method"))
+    return method in registries.methods and has_setting(method, "sampling")
+
+
 def _samples(mode: object) -> bool:
     """Whether p means something to a sampling mode; to one that is not registered here, it may."""
     return mode not in registries.sampling or "p_max" in declared(registries.sampling.settings_of(str(mode)))
@@ -89,7 +96,7 @@ def selecting_metric(run: Record) -> str:
 
 def _points(run: Record, value: str, step: str) -> list[Point]:
     """A run's curve, without values that are missing or not finite."""
-    if value == "p" and not (run.config.get("method") == "predgen" and _samples(run.config.get("sampling"))):
+    if value == "p" and not (_has_sampling(run) and _samples(run.config.get("sampling"))):
         return []  # logged, but nothing is drawn by it
     pairs = zip(run.curves.get(step, []), run.curves.get(value, []), strict=False)
     points = [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from predgen import registries
 from predgen.components import value_of
-from predgen.config import RunConfig, all_settings, without_useless
+from predgen.config import RunConfig, all_settings, renamed, without_useless
 from predgen.core import TaskSpec
 from predgen.records import Record
 from predgen.report.drawing import Panel, frame, scale_for
@@ -274,7 +274,9 @@ def absent_runs(experiment: LoadedExperiment) -> list[Absent]:
 
 def training_command(run: Record) -> str:
     """Return the `predgen train` command with the settings of a run, those of its PEFT method and defaults left out."""
-    config = without_useless(run.config, all_settings())  # a run of 0.1 has recorded all settings that there are
+    config = without_useless(
+        renamed(run.config, says=False), all_settings()
+    )  # a run of 0.1 has recorded all settings that there are
     defaults = {
         name: listed.defaults.get(config.get("peft", "lora"), listed.default) for name, listed in all_settings().items()
     }

@@ -172,17 +172,20 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
             dict[str, _Figure], manifest.report.get("validation", {}), f"{MANIFEST}: report.validation", repair=_REPAIR
         )
         config = config_from(_settings(manifest.config), {"trust_remote_code": trusts_code})
-        _check_setup(manifest.setup, config)
+        setup = manifest.setup
+        if manifest.config.get("form") == "cloze":  # of the first version, where that was no method of its own
+            setup = replace(setup, method=config.method)
+        _check_setup(setup, config)
         # The first version declared no labels for a file of the user's.
-        task = with_labels(replace(manifest.task, extract=_extract(manifest.task)), manifest.setup.labels)
+        task = with_labels(replace(manifest.task, extract=_extract(manifest.task)), setup.labels)
         _check_paths(task)
         codec = _codec(manifest.codec)
-        _check_parts(manifest.setup, task, codec)
+        _check_parts(setup, task, codec)
     except SavedModelError:
         raise
     except (PredgenError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise SavedModelError(f"{str(folder / MANIFEST)!r} is damaged: {error} {_REPAIR}") from error
-    return Parts(config, manifest.setup, task, codec)
+    return Parts(config, setup, task, codec)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from predgen.config import RunConfig, all_settings
+from predgen.config import RunConfig, all_settings, renamed
 from predgen.errors import ConfigError
 from predgen.files import holdings, told_in_words, write_text
 from predgen.plain_data import read_yaml
@@ -105,7 +105,8 @@ def _stored_settings(folder: Path) -> Mapping[str, Any]:
     stored = folder / CONFIG
     if not stored.is_file():
         raise ConfigError(f"there is no run to resume in {str(folder)!r}.")
-    return read_yaml(stored, error=ConfigError, repair="Restore it, or give --overwrite to train anew.")
+    found = read_yaml(stored, error=ConfigError, repair="Restore it, or give --overwrite to train anew.")
+    return renamed(found, says=False)
 
 
 def settings_of_start(folder: Path, config: RunConfig) -> RunConfig:

@@ -88,10 +88,14 @@ def _source(config: RunConfig, split: str) -> str:
 
 
 def task_of(config: RunConfig) -> TaskSpec:
-    """The task a config names, or one made from the user's flags."""
+    """The task a config names, or one made from the user's flags, in the form that the method asks for."""
+    form = registries.methods.facts(config.method).get("form", "paper")
     if config.task is None:
-        if config.form != "paper":
-            raise ConfigError(f"`form` {config.form!r} belongs to the known multiple-choice tasks; leave it out.")
+        if form != "paper":
+            raise ConfigError(
+                f"method {config.method!r} chooses among the options of the known multiple-choice tasks, but these rows are"
+                " your own. Choose another method."
+            )
         assert config.prompt is not None, "RunConfig makes sure of it"
         assert config.target is not None, "RunConfig makes sure of it"
         assert config.kind is not None, "RunConfig makes sure of it"
@@ -107,7 +111,7 @@ def task_of(config: RunConfig) -> TaskSpec:
     for name in ("target", "kind", "weight_column", "validation_data", "label_texts"):
         if getattr(config, name) is not None:
             raise ConfigError(f"`{name}` belongs to your own file (`data`); task {config.task!r} declares its own.")
-    if config.form == "cloze":
+    if form == "cloze":
         task = _cloze(task)
     if config.prompt is not None:
         task = replace(task, prompt=config.prompt.replace("\\n", "\n"))
@@ -119,7 +123,7 @@ def _cloze(task: TaskSpec) -> TaskSpec:
     if task.cloze is None:
         known = [name for name in registries.tasks if value_of(registries.tasks, name).cloze is not None]
         raise ConfigError(
-            f"`form` 'cloze' scores the texts of a row's options, which task {task.name!r} has not; these have them: "
+            f"method 'options' scores the texts of a row's options, which task {task.name!r} has not; these have them: "
             f"{', '.join(known)}."
         )
     return replace(task, prompt=task.cloze, form="cloze")
@@ -208,13 +212,8 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
         ConfigError: If settings do not fit the task, or nothing would train.
         DataError: If there is one class only, or all numbers are equal.
     """
-    if task.form == "cloze" and config.method != "generator":
-        raise ConfigError(
-            f"`form` 'cloze' scores what a model writes, so it needs `method` 'generator', not {config.method!r}: a head has"
-            " one output per label, but options are other texts in every row. Use form 'paper'."
-        )
     director, mode = config.component(registries.directors), config.component(registries.sampling)
-    has_head = False
+    has_head = not registries.methods.facts(config.method).get("headless", False)
     if director is not None:
         registered = registries.directors.get(director.name)
         has_head = registered.has_head
@@ -289,13 +288,8 @@ def _refuse_scale(config: RunConfig, task: TaskSpec) -> None:
 
 def _refuse_untrainable(config: RunConfig, director: str, *, has_head: bool) -> None:
     """Refuse settings with which no weight would train."""
-    heads = {"predictor": True, "generator": False, "predgen": has_head}
-    if registries.peft_methods.get(config.peft).trains == "nothing" and not heads.get(config.method, True):
-        which = (
-            f"predgen with the headless director {director!r}"
-            if config.method == "predgen"
-            else f"method {config.method!r}"
-        )
+    if registries.peft_methods.get(config.peft).trains == "nothing" and not has_head:
+        which = f"method {config.method!r}" + (f" with the headless director {director!r}" if director else "")
         raise ConfigError(f"{which} with peft 'none' has nothing to train; choose another `peft`.")
 
 

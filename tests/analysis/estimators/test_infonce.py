@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from predgen.analysis.estimators.infonce import InfoNce, InfoNceCritics, batch_sizes, contrast, contrast_influence
+from predgen.analysis.estimators.settings import RepeatedSettings
 
 
 def test_contrast_as_in_plain_loops() -> None:
@@ -58,6 +59,6 @@ def test_batches_hold_all_rows_and_are_of_one_size(n: int, sizes: list[int]) -> 
 
 def test_estimate_stays_below_its_cap() -> None:
     z = np.random.default_rng(0).normal(size=(150, 1))  # y = z: infinite information
-    found = InfoNce(repeats=1).estimate(z, z)
+    found = InfoNce(RepeatedSettings(repeats=1)).estimate(z, z)
     assert found.details["cap_nats"] == pytest.approx(math.log(30))  # a fifth of 150 rows
     assert 1.0 < found.nats <= found.details["cap_nats"]

@@ -7,7 +7,8 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 
 from predgen.analysis.channels import binary_symmetric_channel, correlated_gaussians, gaussian_mixture
 from predgen.analysis.estimators.ksg import Ksg
-from predgen.errors import DataError
+from predgen.analysis.estimators.settings import NeighbourSettings
+from predgen.errors import ConfigError, DataError
 
 
 def max_distances(values: np.ndarray) -> np.ndarray:
@@ -40,14 +41,16 @@ def ross_by_loops(z: np.ndarray, y: np.ndarray, k: int) -> float:
 @pytest.mark.parametrize("dim", [1, 3])
 def test_numbers_as_in_plain_loops(dim: int, k: int) -> None:
     z, y = correlated_gaussians(dim, 0.8).draw(70, np.random.default_rng(0))
-    assert Ksg(neighbours=k).estimate(z, y).nats == pytest.approx(kraskov_by_loops(z, y, k), abs=1e-9)
+    assert Ksg(NeighbourSettings(neighbours=k)).estimate(z, y).nats == pytest.approx(
+        kraskov_by_loops(z, y, k), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("dim", [1, 3])
 def test_classes_as_in_plain_loops(dim: int, k: int) -> None:
     z, y = gaussian_mixture(dim, 1.5).draw(70, np.random.default_rng(0))
-    assert Ksg(neighbours=k).estimate(z, y).nats == pytest.approx(ross_by_loops(z, y, k), abs=1e-9)
+    assert Ksg(NeighbourSettings(neighbours=k)).estimate(z, y).nats == pytest.approx(ross_by_loops(z, y, k), abs=1e-9)
 
 
 def test_one_column_as_in_scikit_learn() -> None:
@@ -90,12 +93,13 @@ def test_no_interval_without_rows_for_it() -> None:
     assert Ksg().estimate(z, (np.arange(300) < 15).astype(int)).low is None
 
 
-@pytest.mark.parametrize("k", [0, 6])
-def test_neighbours_must_be_there(k: int) -> None:
+def test_neighbours_must_be_there() -> None:
     z = np.random.default_rng(0).normal(size=(60, 1))
     y = np.where(np.arange(60) < 6, 0, 1)
-    with pytest.raises(DataError, match=f"looks for {k} neighbours of a row among 6 .*set `neighbours` between 1"):
-        Ksg(neighbours=k).estimate(z, y)
+    with pytest.raises(DataError, match=r"looks for 6 neighbours of a row among 6 .*set `neighbours` between 1"):
+        Ksg(NeighbourSettings(neighbours=6)).estimate(z, y)
+    with pytest.raises(ConfigError, match="`neighbours` is 0"):
+        NeighbourSettings(neighbours=0)
 
 
 def test_many_dimensions_fall_short_as_the_docs_warn() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from predgen.analysis.estimators.base import Estimate, Estimator, Pairs, combined
 from predgen.analysis.estimators.folds import held_out_rows
+from predgen.analysis.estimators.settings import FoldedSettings
 
 C_GRID = (0.01, 0.1, 1.0, 10.0)  # inverse strength of the L2 penalty of logistic regression, on standardised columns
 ALPHA_GRID = tuple(np.logspace(-3, 4, 15))  # strength of the L2 penalty of ridge regression, likewise
@@ -35,8 +36,7 @@ class Classifier(Estimator):
     Every row is held out once in each of `repeats` splits into `folds`; penalties are chosen inside the other folds.
 
     Attributes:
-        folds: Number of folds.
-        repeats: Number of splits, each with its own seed.
+        settings: Its settings.
 
     Source: Barber and Agakov (2003), "The IM algorithm", for the bound; Xu et al. (2020), "A theory of usable
     information under computational constraints", section 2, arXiv:2002.10689, for the normal case.
@@ -44,26 +44,25 @@ class Classifier(Estimator):
     Example:
         >>> y = np.random.default_rng(0).integers(0, 2, 100)
         >>> z = y[:, None] + np.random.default_rng(1).normal(size=(100, 1)) / 10
-        >>> round(Classifier(repeats=1).estimate(z, y).nats, 1)  # H(Y) = log 2
+        >>> round(Classifier(FoldedSettings(repeats=1)).estimate(z, y).nats, 1)  # H(Y) = log 2
         0.7
     """
 
     name: ClassVar[str] = "classifier"
     min_rows: ClassVar[int] = 20
-    folds: int = 5
-    repeats: int = 3
+    settings: FoldedSettings = field(default_factory=FoldedSettings)
 
     def _measure(self, pairs: Pairs, seed: int) -> Estimate:
         split_terms: Callable[..., _Terms] = _class_terms if pairs.is_discrete else _normal_terms
-        splits = np.random.SeedSequence(seed).generate_state(self.repeats)
+        splits = np.random.SeedSequence(seed).generate_state(self.settings.repeats)
         terms = np.stack([self._held_out_terms(pairs, split_terms, int(s)) for s in splits])
         kind = "lower bound" if pairs.is_discrete else "lower bound only if y is normally distributed"
-        return combined(terms, self.name, {"folds": self.folds, "kind": kind})
+        return combined(terms, self.name, {"folds": self.settings.folds, "kind": kind})
 
     def _held_out_terms(self, pairs: Pairs, split_terms: Callable[..., _Terms], seed: int) -> _Terms:
         """Each row's term, from the split in which it was held out."""
         terms = np.empty(len(pairs))
-        for held in held_out_rows(pairs, self.folds, seed):
+        for held in held_out_rows(pairs, self.settings.folds, seed):
             rest = np.setdiff1d(np.arange(len(pairs)), held)
             terms[held] = split_terms(pairs.z[rest], pairs.y[rest], pairs.z[held], pairs.y[held])
         if pairs.is_discrete:

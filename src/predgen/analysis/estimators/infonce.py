@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from predgen.analysis.estimators.base import Estimate, Estimator, Pairs, combined
 from predgen.analysis.estimators.critics import FOLDS, WIDTH, Critics, StackedLinear, cross_fitted_terms
+from predgen.analysis.estimators.settings import RepeatedSettings
 
 JUDGED_ROWS = 512  # batches of the reported bound; training on half of that takes half the time for the same bound
 
@@ -27,24 +28,24 @@ class InfoNce(Estimator):
     below the truth as that comes near; `details` hold the cap.
 
     Attributes:
-        repeats: Number of seeds; the estimate is their mean.
+        settings: Its settings.
 
     Source: van den Oord, Li, Vinyals (2018), "Representation learning with contrastive predictive coding", section 2.3
     and appendix A.1, arXiv:1807.03748. Differs: networks on both sides of the product, for y is no encoder's output.
 
     Example:
         >>> z, noise = np.random.default_rng(0).normal(size=(2, 100, 1))
-        >>> InfoNce(repeats=1).estimate(z, z + noise).nats > 0.1
+        >>> InfoNce(RepeatedSettings(repeats=1)).estimate(z, z + noise).nats > 0.1
         True
     """
 
     name: ClassVar[str] = "infonce"
     min_rows: ClassVar[int] = 50
-    repeats: int = 3
+    settings: RepeatedSettings = field(default_factory=RepeatedSettings)
 
     def _measure(self, pairs: Pairs, seed: int) -> Estimate:
         sizes = pairs.z.shape[1], pairs.y_columns.shape[1]
-        seeds = np.random.SeedSequence(seed).generate_state(self.repeats)
+        seeds = np.random.SeedSequence(seed).generate_state(self.settings.repeats)
         terms = [cross_fitted_terms(pairs, lambda f, g: InfoNceCritics(f, *sizes, g), int(s)) for s in seeds]
         cap = math.log(max(batch_sizes(-(-len(pairs) // FOLDS))))
         return combined(np.stack(terms), self.name, {"folds": FOLDS, "kind": "lower bound", "cap_nats": cap})

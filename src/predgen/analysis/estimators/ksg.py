@@ -1,7 +1,7 @@
 """KSG: mutual information from distances to nearest neighbours."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.special import digamma
 
 from predgen.analysis.estimators.base import Estimate, Estimator, Pairs, interval
 from predgen.analysis.estimators.folds import held_out_rows
+from predgen.analysis.estimators.settings import NeighbourSettings
 from predgen.errors import DataError
 
 JITTER = 1e-8  # in standard deviations: far below any real distance, far above rounding errors
@@ -40,7 +41,7 @@ class Ksg(Estimator):
     make it a quarter too narrow). There is none for fewer than 200 rows, or fewer than 16 of a class.
 
     Attributes:
-        neighbours: k.
+        settings: Its settings.
 
     Source: Kraskov, Stoegbauer, Grassberger (2004), "Estimating mutual information", eq. 8, Phys. Rev. E 69, 066138;
     Ross (2014), "Mutual information between discrete and continuous data sets", PLoS ONE 9(2), e87357; interval:
@@ -55,22 +56,22 @@ class Ksg(Estimator):
 
     name: ClassVar[str] = "ksg"
     min_rows: ClassVar[int] = 20
-    neighbours: int = 3
+    settings: NeighbourSettings = field(default_factory=NeighbourSettings)
 
     def _measure(self, pairs: Pairs, seed: int) -> Estimate:
         smallest = int(np.bincount(pairs.y).min()) if pairs.is_discrete else len(pairs)
-        if not 1 <= self.neighbours < smallest:
+        if not 1 <= self.settings.neighbours < smallest:
             raise DataError(
-                f"estimator {self.name!r} looks for {self.neighbours} neighbours of a row among {smallest} (the fewest of"
+                f"estimator {self.name!r} looks for {self.settings.neighbours} neighbours of a row among {smallest} (the fewest of"
                 " a class, where y is discrete); set `neighbours` between 1 and one less than that, or take more rows."
             )
         split = _jittered(pairs, np.random.default_rng(seed))
-        nats = _information(split, self.neighbours)
+        nats = _information(split, self.settings.neighbours)
         low, high = None, None
-        if len(pairs) >= PARTS * MIN_PART_ROWS and smallest >= PARTS * (self.neighbours + 1):
-            low, high = interval(nats, _standard_error(split, self.neighbours, seed))
+        if len(pairs) >= PARTS * MIN_PART_ROWS and smallest >= PARTS * (self.settings.neighbours + 1):
+            low, high = interval(nats, _standard_error(split, self.settings.neighbours, seed))
         return Estimate(
-            nats, 0.0, low, high, len(pairs), self.name, {"neighbours": self.neighbours, "kind": "no bound"}
+            nats, 0.0, low, high, len(pairs), self.name, {"neighbours": self.settings.neighbours, "kind": "no bound"}
         )
 
 

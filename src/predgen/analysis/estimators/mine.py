@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from predgen.analysis.estimators.base import Estimate, Estimator, Pairs, combined
 from predgen.analysis.estimators.critics import FOLDS, WIDTH, Critics, StackedLinear, cross_fitted_terms
+from predgen.analysis.estimators.settings import RepeatedSettings
 
 AVERAGE_RATE = 0.01  # of the moving average of E[e^T], per step
 TRAIN_SHIFTS = 4  # products of marginals: every z of a batch meets the y of this many other rows
@@ -31,7 +32,7 @@ class Mine(Estimator):
     the more so with more dimensions, fewer rows and more information, for T has to be learned.
 
     Attributes:
-        repeats: Number of seeds; the estimate is their mean.
+        settings: Its settings.
 
     Source: Belghazi et al. (2018), "MINE: mutual information neural estimation", definition 3.1 and section 3.2,
     arXiv:1801.04062. Differs: cross-fitted and held out (the authors report the bound on training rows); several
@@ -39,17 +40,17 @@ class Mine(Estimator):
 
     Example:
         >>> z, noise = np.random.default_rng(0).normal(size=(2, 100, 1))
-        >>> Mine(repeats=1).estimate(z, z + noise).nats > 0.1
+        >>> Mine(RepeatedSettings(repeats=1)).estimate(z, z + noise).nats > 0.1
         True
     """
 
     name: ClassVar[str] = "mine"
     min_rows: ClassVar[int] = 50
-    repeats: int = 3
+    settings: RepeatedSettings = field(default_factory=RepeatedSettings)
 
     def _measure(self, pairs: Pairs, seed: int) -> Estimate:
         sizes = pairs.z.shape[1], pairs.y_columns.shape[1]
-        seeds = np.random.SeedSequence(seed).generate_state(self.repeats)
+        seeds = np.random.SeedSequence(seed).generate_state(self.settings.repeats)
         terms = [cross_fitted_terms(pairs, lambda f, g: MineCritics(f, *sizes, g), int(s)) for s in seeds]
         return combined(np.stack(terms), self.name, {"folds": FOLDS, "kind": "lower bound"})
 

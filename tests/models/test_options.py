@@ -1,4 +1,4 @@
-"""Form "cloze": the texts of a row's options are scored, and the likeliest is chosen."""
+"""Method "options": the texts of a row's options are scored, and the likeliest is chosen."""
 
 import functools
 import json
@@ -13,13 +13,14 @@ import predgen
 from cli_runs import predgen as command
 from predgen import registries
 from predgen.codecs.option import OptionCodec
+from predgen.compare.plan_file import plan_from
 from predgen.config import RunConfig
 from predgen.core import Decoding, Example, TaskSpec
 from predgen.data.digests import row_digest
 from predgen.data.encode import Encoder
 from predgen.data.examples import to_examples
 from predgen.data.tables import available_splits, load_task
-from predgen.errors import ConfigError, DataError
+from predgen.errors import ConfigError, DataError, RenamedWarning
 from predgen.evaluation import evaluate, rows_to_measure
 from predgen.inference.trained import TrainedModel
 from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, task_of
@@ -32,7 +33,7 @@ CHOICE = [name for name in registries.tasks if registries.tasks.get(name).cloze 
 
 
 def config_of(name: str, **settings: Any) -> RunConfig:
-    given = {"task": name, "form": "cloze", "method": "generator", "max_length": 256, **settings}
+    given = {"task": name, "method": "options", "max_length": 256, **settings}
     return RunConfig(**given)
 
 
@@ -135,8 +136,8 @@ def test_rows_without_targets_are_predicted_by_command(base: Path, tmp_path: Pat
     assert all(set(row.values()) & {"solution1", "solution2"} for row in lines)
 
 
-def test_validate_reports_the_form(base: Path, tmp_path: Path) -> None:
-    given = ("--task", "piqa", "--data-dir", publish("piqa", tmp_path), "--form", "cloze", "--method", "generator")
+def test_validate_measures_the_longest_option(base: Path, tmp_path: Path) -> None:
+    given = ("--task", "piqa", "--data-dir", publish("piqa", tmp_path), "--method", "options")
     result = command("validate", *given, "--model", base, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -166,23 +167,65 @@ def test_options_count_as_part_of_the_row() -> None:
 # What does not go together
 
 
+# What the first version called form "cloze"
+
+
+@pytest.mark.filterwarnings("always::predgen.errors.RenamedWarning")
+def test_settings_of_the_first_version_are_read(tmp_path: Path) -> None:
+    now = RunConfig(task="piqa", method="options")
+    with pytest.warns(RenamedWarning, match="is called `method: options` now"):
+        assert RunConfig(task="piqa", form="cloze", method="generator") == now
+    assert RunConfig(task="piqa", form="paper", method="generator") == RunConfig(task="piqa", method="generator")
+    given = ("--task", "piqa", "--data-dir", publish("piqa", tmp_path), "--method", "generator", "--form", "cloze")
+    result = command("validate", *given, "--json")
+    assert result.exit_code == 0, result.output
+    assert "`method: options`" in result.stderr
+
+
 @pytest.mark.parametrize("method", ["predictor", "predgen"])
-def test_heads_are_refused(base: Path, tmp_path: Path, method: str) -> None:
-    with pytest.raises(ConfigError, match=f"`form` 'cloze' .* needs `method` 'generator', not '{method}'"):
-        run(base, "piqa", publish("piqa", tmp_path), method=method)
+def test_heads_are_refused(method: str) -> None:
+    with pytest.raises(ConfigError, match=f"`form` is 'cloze' with `method` '{method}'"):
+        RunConfig(task="piqa", form="cloze", method=method)
+
+
+def test_folder_of_the_first_version_is_loaded(base: Path, tmp_path: Path) -> None:
+    trained = run(base, "siqa", publish("siqa", tmp_path / "data"), tmp_path / "run")
+    path = tmp_path / "run" / "predgen.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["setup"]["method"] = data["config"]["method"] = "generator"
+    data["config"]["form"] = "cloze"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    rows = rows_to_measure(trained, split="test")
+    with pytest.warns(RenamedWarning):
+        loaded = predgen.load(tmp_path / "run")
+    assert loaded.predict_examples(rows) == trained.predict_examples(rows)
+
+
+def test_plan_of_the_first_version_is_read_and_one_plan_has_one_form() -> None:
+    old = {"tasks": ["piqa"], "methods": ["generator"], "settings": {"form": "cloze", "data_dir": "x"}}
+    with pytest.warns(RenamedWarning):
+        plan = plan_from(old)
+    assert [cell.settings["method"] for cell in plan.cells("piqa", 0, {}) if cell.baseline in (None, "zero_shot")] == [
+        "options",
+        "options",
+    ]
+    with pytest.raises(ConfigError, match="method 'options' asks without the options"):
+        plan_from({"tasks": ["piqa"], "methods": ["generator", "options"]})
 
 
 def test_tasks_without_options_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"which task 'sst2' has not; these have them: piqa, siqa"):
         task_of(config_of("sst2"))
-    own = RunConfig(data="x.csv", prompt="{a}", target="b", kind="classification", form="cloze")
-    with pytest.raises(ConfigError, match=r"`form` 'cloze' belongs to the known multiple-choice tasks"):
+    own = RunConfig(data="x.csv", prompt="{a}", target="b", kind="classification", method="options")
+    with pytest.raises(
+        ConfigError, match=r"method 'options' chooses among the options of the known multiple-choice tasks"
+    ):
         task_of(own)
 
 
 def test_free_decoding_is_refused(base: Path, tmp_path: Path) -> None:
     trained = run(base, "piqa", publish("piqa", tmp_path))
-    with pytest.raises(ConfigError, match="form 'cloze' scores options and writes nothing: leave out `decode`"):
+    with pytest.raises(ConfigError, match="method 'options' scores options and writes nothing: leave out `decode`"):
         trained.predict_examples([], decoding=Decoding("free"))
 
 
