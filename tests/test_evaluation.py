@@ -14,7 +14,7 @@ from predgen.evaluation import Evaluation, evaluate, rows_to_measure
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.intervals import bootstrap_interval
 from predgen.metrics.measure import measure
-from predgen.training.prepare import load_data
+from predgen.training.rows import load_data
 from predgen.training.run import train
 from tiny_runs import tiny_base, tiny_data, tiny_rows, tiny_run
 

@@ -10,7 +10,7 @@ from predgen.config import RunConfig, without_useless
 from predgen.core import Example, Target
 from predgen.data.examples import custom_task
 from predgen.inference.trained import TrainedModel
-from predgen.training.prepare import TrainingData
+from predgen.training.rows import TrainingData
 from predgen.training.run import train
 from tiny_models import save_tiny
 from tokenizers_for_tests import char_level

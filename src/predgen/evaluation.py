@@ -1,7 +1,6 @@
 """Measure a trained model on rows with targets: metrics with bootstrap intervals, and counts of what went wrong."""
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from predgen.metrics.base import metrics_of
 from predgen.metrics.measure import measure, measure_intervals
 from predgen.models.base import PLAIN
 from predgen.near_names import near_matches
-from predgen.training.prepare import load_data, load_split
+from predgen.training.rows import RowSource, load_data, split_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,21 +195,20 @@ def _rows_of_split(
         The rows, and whether they are held out by the publisher or the user: then a few repeated rows are their doing.
     """
     config = trained.config
-    with tempfile.TemporaryDirectory() as scratch:  # bad rows are skipped as in training, and were reported there
-        if config.task is None and task is None:
-            if split != "validation":
-                raise ConfigError(
-                    f"`split` is {split!r}, but this run was trained on rows of yours, which have the split validation only."
-                )
-            if config.data is None:
-                raise ConfigError(
-                    f"`split` is {split!r}, but this run was trained on rows in memory, which it does not keep. Give rows as"
-                    " `data` (--data FILE), with `target` (--target) where the column of the answers has another name."
-                )
-            return load_data(config, Path(scratch)).validation, config.validation_data is not None
-        measured, folder = _task_to_measure(trained, task), data_dir or config.data_dir
-        rows = load_split(measured, split, folder, config.rows_seed)
-        examples = to_examples(rows, measured, bad_rows=config.bad_rows, side_file=Path(scratch) / "bad-rows.jsonl")
+    source = RowSource.of(config)
+    if source.task is None and task is None:
+        if split != "validation":
+            raise ConfigError(
+                f"`split` is {split!r}, but this run was trained on rows of yours, which have the split validation only."
+            )
+        if source.in_memory:
+            raise ConfigError(
+                f"`split` is {split!r}, but this run was trained on rows in memory, which it does not keep. Give rows as"
+                " `data` (--data FILE), with `target` (--target) where the column of the answers has another name."
+            )
+        return load_data(config).validation, "validation" in source.splits
+    measured, folder = _task_to_measure(trained, task), data_dir or config.data_dir
+    examples = split_of(config, measured, split, folder=folder)
     is_held_out = task is None and split != "train" and is_published(measured, split, folder)
     return examples, is_held_out
 

@@ -19,7 +19,7 @@ from predgen.data.encode import Encoder
 from predgen.errors import ConfigError, DataError
 from predgen.inference.trained import TrainedModel
 from predgen.models.base import ModelSetup
-from predgen.training.prepare import load_data
+from predgen.training.rows import load_data
 from tokenizers_for_tests import char_level
 
 Make = Callable[..., TrainedModel]

@@ -36,12 +36,27 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_saved_model_says_where_its_rows_and_targets_came_from(fitted: Path) -> None:
     manifest = json.loads((fitted / "predgen.json").read_text())
     assert manifest["config"]["data"] is None
+    assert manifest["report"]["rows_from"] == "rows in memory, read from no file"
     assert manifest["config"]["target"] == manifest["task"]["target"] == "label"
     card = (fitted / "README.md").read_text()
     assert "rows in memory" in card
     assert "Predicts label (one of: bad, good)" in card
     assert '{"text": "..."}' in card
     assert "of fit" not in card
+
+
+def test_rows_and_a_configuration_train_what_a_file_trains(base: str, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", reviews(24))
+    config = library.RunConfig(model=base, prompt=PROMPT, target="label", kind="classification", max_steps=2)
+    models = [library.train(config, data=rows) for rows in (SEEN, reviews(24), file)]
+    rows = SEEN.head(4).to_dict("records")
+    assert len({tuple(p.probabilities or () for p in model.predict(rows)) for model in models}) == 1
+    assert [model.report["rows_from"].split(",")[0] for model in models] == [
+        "rows in memory",
+        "rows in memory",
+        "a file of the user's",
+    ]
+    assert models[-1].config.data == str(file)
 
 
 @pytest.mark.parametrize("target", [(), ("--target", "verdict")])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
+from predgen.core import Example, Target
+from predgen.data.splits import hold_out, limit_rows, split_rows
 from predgen.errors import ConfigError, DataError
 
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -132,9 +133,11 @@ classes = st.lists(st.tuples(st.sampled_from("aaaabbbc"), st.integers(0, 25)), m
 
 def held_out(labels: list[str], texts: list[str], seed: int, fraction: float = 0.1) -> tuple[list[int], list[int]]:
     """Row numbers of training and validation."""
-    rows = [{"text": text, "i": i} for i, text in enumerate(texts)]
-    parts = hold_out_by_class(rows, labels, fraction, group=["text"], seed=seed)
-    return [row["i"] for row in parts["train"]], [row["i"] for row in parts["validation"]]
+    rows = [
+        Example(i, {"text": text}, Target(label)) for i, (text, label) in enumerate(zip(texts, labels, strict=True))
+    ]
+    parts = hold_out(rows, seed, fraction, by_class=True)
+    return [row.row_id for row in parts["train"]], [row.row_id for row in parts["validation"]]
 
 
 @settings(max_examples=150, deadline=None)

@@ -34,7 +34,7 @@ from predgen.data.examples import custom_task
 from predgen.errors import ConfigError
 from predgen.inference.stream import predict_file
 from predgen.models.writer import WritingModel
-from predgen.training.prepare import TrainingData
+from predgen.training.rows import TrainingData
 from tiny_runs import TARGET, tiny_base, tiny_run
 from tokenizers_for_tests import char_level
 

@@ -23,7 +23,8 @@ from predgen.data.tables import available_splits, load_task
 from predgen.errors import ConfigError, DataError, RenamedWarning
 from predgen.evaluation import evaluate, rows_to_measure
 from predgen.inference.trained import TrainedModel
-from predgen.training.prepare import TrainingData, load_data, make_codec, make_encoder, make_setup, task_of
+from predgen.training.prepare import make_codec, make_encoder, make_setup
+from predgen.training.rows import TrainingData, load_data, task_of
 from predgen.training.run import train
 from task_files import REAL, needs_real_rows, publish
 from tiny_models import save_tiny

@@ -18,7 +18,7 @@ from predgen import registries
 from predgen.core import TaskSpec
 from predgen.engine.base_model import fingerprint
 from predgen.errors import ModelError, SavedModelError
-from predgen.training.prepare import TrainingData
+from predgen.training.rows import TrainingData
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_rows, tiny_run
 
 ROW = "text\nthe room was warm\n"

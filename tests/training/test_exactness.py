@@ -19,7 +19,7 @@ from predgen.core import Example
 from predgen.inference.trained import TrainedModel
 from predgen.training import callbacks, run
 from predgen.training.loop import TrainingRows, trainable_state
-from predgen.training.prepare import TrainingData
+from predgen.training.rows import TrainingData
 from tiny_runs import tiny_base, tiny_data, tiny_run
 from training import two_processes
 

@@ -20,7 +20,7 @@ from predgen.terminal import PlainConsole
 from predgen.training import callbacks
 from predgen.training.checkpoints import WEIGHTS, checkpoints
 from predgen.training.loop import PredictionTrainer, trainable_state
-from predgen.training.prepare import TrainingData
+from predgen.training.rows import TrainingData
 from predgen.training.run import train
 from registered import registrations_undone
 from tiny_runs import tiny_base, tiny_config, tiny_data, tiny_run

@@ -17,7 +17,8 @@ from predgen.errors import ConfigError, DataError
 from predgen.evaluation import evaluate
 from predgen.inference.trained import TrainedModel
 from predgen.sampling.draws import SamplingPlan
-from predgen.training.prepare import TrainingData, make_setup
+from predgen.training.prepare import make_setup
+from predgen.training.rows import TrainingData
 from tiny_runs import TARGET, WORDS, tiny_base, tiny_config, tiny_run
 
 OFFSET = [1.7e9 + 10 * k for k in range(6)]

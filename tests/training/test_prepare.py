@@ -12,18 +12,11 @@ from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.core import Example, Target
 from predgen.data.examples import custom_task
+from predgen.data.sources import rows_of
+from predgen.data.splits import hold_out
 from predgen.errors import ConfigError, DataError
-from predgen.training.prepare import (
-    class_labels,
-    hold_out,
-    load_data,
-    make_codec,
-    make_encoder,
-    make_setup,
-    task_of,
-    unmeasured_classes,
-    weigh,
-)
+from predgen.training.prepare import class_labels, make_codec, make_encoder, make_setup, weigh
+from predgen.training.rows import IN_MEMORY, load_data, task_of, unmeasured_classes
 from tiny_runs import tiny_base, tiny_config, tiny_data
 from tokenizers_for_tests import char_level
 
@@ -326,3 +319,21 @@ def test_length_is_bounded_by_setting_and_context(
     data = tiny_data("regression", 4)
     config = tiny_config(tiny_base(tmp_path), "regression", max_length=max_length)
     assert make_encoder(config, data.task, None, (), char_level(), context).max_length == expected
+
+
+# Rows that are handed over
+
+
+def test_rows_are_the_same_from_a_file_and_handed_over(tmp_path: Path) -> None:
+    path = write_classes(tmp_path / "x.csv", {"a": 12, "b": 9})
+    config = own_file(path, kind="classification", seed=3)
+    from_file, rows = load_data(config), list(rows_of(path))
+    for given in (rows, path):
+        handed = load_data(replace(config, data=None), rows=given)
+        assert (handed.task, handed.train, handed.validation) == (from_file.task, from_file.train, from_file.validation)
+        assert handed.origin == ("a file of the user's" if given is path else IN_MEMORY)
+    assert from_file.origin == "a file of the user's"
+    with pytest.raises(ConfigError, match="rows were handed over, but `data` names"):
+        load_data(config, rows=rows)
+    with pytest.raises(ConfigError, match="the settings name no rows"):
+        load_data(replace(config, data=None))

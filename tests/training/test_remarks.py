@@ -8,8 +8,8 @@ import pytest
 from predgen.core import Example, Target
 from predgen.data.examples import custom_task
 from predgen.data.labels import labels_of, with_labels
-from predgen.training.prepare import TrainingData
 from predgen.training.remarks import remarks
+from predgen.training.rows import TrainingData
 
 
 def data_of(kind: str, values: Sequence[str | float], labels: tuple[str, ...] = ()) -> TrainingData:

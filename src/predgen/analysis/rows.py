@@ -1,10 +1,8 @@
 """The rows an analysis of a saved run looks at: those it was trained on, to fit PCA, and others, to measure on."""
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,7 +18,7 @@ from predgen.data.splits import limit_rows
 from predgen.errors import DataError
 from predgen.evaluation import rows_to_measure
 from predgen.inference.trained import TrainedModel
-from predgen.training.prepare import load_data
+from predgen.training.rows import RowSource, load_data
 
 FIT_ROWS = 5000
 """Training rows that PCA is fitted on, at most: a seeded choice."""
@@ -98,15 +96,14 @@ def training_rows(
     config = trained.config
     if training_data is not None:
         return limit_rows(_remembered(trained, training_data), FIT_ROWS, config.seed)
-    if config.task is None and config.data is None:
+    if RowSource.of(config).in_memory:
         raise DataError(
             "this run was trained on rows in memory, which it does not keep, but PCA is fitted on training rows. Give a file"
             " that holds them as `training_data` (--training-data)."
         )
     if data_dir is not None and config.task is not None:
         config = replace(config, data_dir=data_dir)
-    with tempfile.TemporaryDirectory() as scratch:  # bad rows are skipped as in training, and were reported there
-        rows = load_data(config, Path(scratch)).train
+    rows = load_data(config).train
     if trained.trained_rows is not None:
         known = sum(1 for _ in trained.trained_rows.shared(rows))
         if known < len(rows):

@@ -18,11 +18,11 @@ from predgen.data.digests import RowDigests, row_digest
 from predgen.data.encode import Encoder
 from predgen.data.examples import to_examples
 from predgen.data.sources import rows_of
-from predgen.data.splits import limit_rows
+from predgen.data.splits import hold_out, limit_rows
 from predgen.data.tables import is_published
 from predgen.engine.base_model import load_tokenizer
 from predgen.errors import DataError
-from predgen.training.prepare import TrainingData, hold_out, load_data, load_split
+from predgen.training.rows import TrainingData, load_data, split_of
 
 _TEST_SHARE = 0.2
 _SAMPLED = 500  # rows whose prompts are measured to fill a budget of tokens
@@ -44,12 +44,12 @@ class CellRows:
     split: str
 
 
-def load_rows(cell: Cell, side_folder: Path) -> CellRows:
+def load_rows(cell: Cell, side_folder: Path | None = None) -> CellRows:
     """Read the rows of a run.
 
     Args:
         cell: The run.
-        side_folder: Where rows that are skipped as bad are written.
+        side_folder: Where rows that are skipped as bad are written; None: nowhere.
 
     Raises:
         DataError: If they cannot be read, or test rows of the user's own file are among the training rows.
@@ -68,12 +68,16 @@ def load_rows(cell: Cell, side_folder: Path) -> CellRows:
     return CellRows(training, tests, "test")
 
 
-def _own_splits(cell: Cell, config: RunConfig, side_folder: Path) -> tuple[TrainingData, list[Example]]:
+def _own_splits(cell: Cell, config: RunConfig, side_folder: Path | None) -> tuple[TrainingData, list[Example]]:
     """Splits of the user's file: its test rows are given, or a seeded share of it; equal prompts stay together."""
     if cell.test_data is not None:
         data = load_data(config, side_folder)
         test = to_examples(
-            rows_of(cell.test_data), data.task, bad_rows=config.bad_rows, side_file=_side(side_folder, "test")
+            rows_of(cell.test_data),
+            data.task,
+            bad_rows=config.bad_rows,
+            side_file=_side(side_folder, "test"),
+            is_reported=side_folder is None,
         )
         _refuse_overlap(data, test, cell.test_data)
         return data, test
@@ -94,18 +98,17 @@ def _own_splits(cell: Cell, config: RunConfig, side_folder: Path) -> tuple[Train
     return replace(whole, train=train, validation=validation), test
 
 
-def _side(folder: Path, split: str) -> Path:
-    """Side file of skipped rows."""
-    return folder / f"bad-rows.{split}.jsonl"
+def _side(folder: Path | None, split: str) -> Path | None:
+    """Side file of skipped rows, where they are written."""
+    return folder and folder / f"bad-rows.{split}.jsonl"
 
 
-def _test_rows(name: str, data: TrainingData, config: RunConfig, side_folder: Path) -> list[Example]:
+def _test_rows(name: str, data: TrainingData, config: RunConfig, side_folder: Path | None) -> list[Example]:
     """Test rows of a task, asked with the prompt that the models were trained with."""
     task: TaskSpec = data.task
     if name != task.name:
         task = replace(value_of(registries.tasks, name), prompt=data.task.prompt, form=data.task.form)
-    rows = load_split(task, "test", config.data_dir, config.rows_seed)
-    examples = to_examples(rows, task, bad_rows=config.bad_rows, side_file=_side(side_folder, f"test.{name}"))
+    examples = split_of(config, task, "test", side_file=_side(side_folder, f"test.{name}"))
     if not (name == data.task.name and is_published(task, "test", config.data_dir)):
         _refuse_overlap(data, examples, f"the test split of {name}")
     return examples

@@ -1,7 +1,6 @@
 """Run an experiment: check everything that can be checked, tune, make the runs, resume where it stopped."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,8 @@ from predgen.metrics.base import PRIMARY, metric_of, primary_metric
 from predgen.progress import ProgressBar
 from predgen.records import FOLDERS, PLAN_FILE, Record, find_records, write_record
 from predgen.terminal import PlainConsole
-from predgen.training.prepare import make_setup, task_of
+from predgen.training.prepare import make_setup
+from predgen.training.rows import task_of
 
 
 class Experiment:
@@ -80,13 +80,11 @@ class Experiment:
         """Read every task's rows before the first run, so that bad input is told at once; fix numbers of rows."""
         for source in self.plan.sources:
             cell = self._any_cell(source)
-            with tempfile.TemporaryDirectory() as scratch:
-                rows = load_rows(cell, Path(scratch))
+            rows = load_rows(cell)
             if self.plan.train_tokens is not None:
                 limit = limit_for_tokens(self.plan, source, rows.training, cell.config())
                 self._limits[source] = limit
-                with tempfile.TemporaryDirectory() as scratch:
-                    rows = load_rows(self._limited(cell), Path(scratch))
+                rows = load_rows(self._limited(cell))
             self._rows[source] = rows
             _require_one_metric(source, rows.training.task, self.plan.settings.get("metric"))
             if not rows.training.validation:

@@ -91,6 +91,7 @@ def to_examples(
     with_target: bool = True,
     bad_rows: str = "error",
     side_file: str | Path | None = None,
+    is_reported: bool = False,
     source: str = "",
     remedy: str = "",
 ) -> list[Example]:
@@ -102,6 +103,7 @@ def to_examples(
         with_target: Whether the rows have targets and weights to read.
         bad_rows: "error" stops, naming the first five bad rows and their number; "skip" leaves them out.
         side_file: Where "skip" writes the rows it left out, one JSON object a line: row (from 1), column, reason, data.
+        is_reported: Whether bad rows were reported when they were read before; then "skip" needs no side file.
         source: Where the rows come from, for messages, e.g. "`data` 'reviews.csv'".
         remedy: What the caller offers for bad rows besides repairing them, for messages.
 
@@ -109,7 +111,7 @@ def to_examples(
         The examples, in order. `row_id` counts source rows, skipped ones included.
 
     Raises:
-        ConfigError: If `bad_rows` is unknown, or is "skip" without a side file.
+        ConfigError: If `bad_rows` is unknown, or is "skip" without a side file where nothing was reported.
         DataError: If a column is missing, a row is bad under "error", or all rows are bad.
 
     Example:
@@ -122,7 +124,7 @@ def to_examples(
         raise ConfigError(
             f"`bad_rows` is {bad_rows!r}.{near_matches(str(bad_rows), ('error', 'skip'))} Allowed: error, skip."
         )
-    if bad_rows == "skip" and side_file is None:
+    if bad_rows == "skip" and side_file is None and not is_reported:
         raise ConfigError("bad_rows='skip' needs `side_file`, the path that the skipped rows are written to.")
     examples: list[Example] = []
     bad: list[_Bad] = []

@@ -3,9 +3,9 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from predgen.core import Row
+from predgen.core import Example, Row
 from predgen.data.cells import is_missing
 from predgen.errors import ConfigError, DataError
 
@@ -42,62 +42,47 @@ def split_rows(
     """
     if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"fractions {dict(fractions)} must each be above 0 and sum to 1.")
-    components = _components_for(rows, group, tuple(fractions))
-    # Only random(): its sequence for a seed is the one thing that Python's documentation promises to keep.
-    rng = random.Random(seed)
-    keys = [rng.random() for _ in components]
-    # Large groups first: placed last, they could only overshoot a part that is nearly full.
-    order = sorted(range(len(components)), key=lambda i: (-len(components[i]), keys[i]))
-    parts = _assigned(
-        [components[i] for i in order], {part: share * len(rows) for part, share in fractions.items()}, rng
-    )
-    return {part: [rows[i] for i in sorted(i for c in parts[part] for i in c)] for part in fractions}
+    texts = [_texts(row.get(column) for column in group) for row in rows]
+    parts = _dealt(texts, fractions, seed, shared=" or ".join(group) or "row")
+    return {part: [rows[i] for i in chosen] for part, chosen in parts.items()}
 
 
-def hold_out_by_class(
-    rows: Sequence[_R], labels: Sequence[str], fraction: float, *, group: Sequence[str], seed: int
-) -> dict[str, list[_R]]:
-    """Hold out a share of every class, as near to its proportion as whole rows and groups allow.
+def hold_out(
+    examples: Sequence[Example], seed: int, fraction: float = 0.1, *, by_class: bool = False
+) -> dict[str, list[Example]]:
+    """Hold out a seeded share of examples as validation; those with equal prompts stay together, as in `split_rows`.
 
-    A class stays in training first: its last row is never held out, and a class with one row is not measured. Rows that
-    share a text stay together, as in `split_rows`. Rows keep their order; the same arguments give the same parts.
+    By class, a share of each is held out, as near to its proportion as whole rows and groups allow. A class stays in training
+    first: its last row is never held out, and a class with one row is not measured. Examples keep their order; the same
+    arguments give the same parts.
 
     Args:
-        rows: The rows.
-        labels: The class of each row.
-        fraction: Share to hold out, 0..1.
-        group: Columns whose shared text keeps rows together; empty: each row stands alone.
+        examples: The rows.
         seed: Seed of the choice.
+        fraction: Share to hold out, above 0 and below 1.
+        by_class: Whether to hold out that share of every class.
 
     Returns:
-        The rows of "train" and "validation"; neither is empty.
+        The examples of "train" and "validation"; neither is empty.
 
     Raises:
-        DataError: If all rows share one text, or no row can be held out without taking a class from training.
+        DataError: If all rows share one prompt, or no row can be held out without taking a class from training.
 
     Example:
-        >>> rows = [{"a": str(i)} for i in range(21)]
-        >>> parts = hold_out_by_class(rows, ["x"] * 10 + ["y"] * 10 + ["z"], 0.1, group=["a"], seed=0)
-        >>> [int(row["a"]) // 10 for row in parts["validation"]]
+        >>> from predgen.core import Target
+        >>> rows = [Example(i, {"a": str(i)}, Target("xyz"[i // 10])) for i in range(21)]
+        >>> [row.row_id // 10 for row in hold_out(rows, seed=0, by_class=True)["validation"]]
         [0, 1]
     """
-    components = _components_for(rows, group, ("train", "validation"))
-    rng = random.Random(seed)
-    keys = [rng.random() for _ in components]
-    order = sorted(range(len(components)), key=keys.__getitem__)
-    held = _held_out([Counter(labels[i] for i in components[c]) for c in order], fraction, rng)
-    if not held:
-        counts = Counter(labels)
-        raise DataError(
-            f"none of the {len(rows)} rows can be held out for validation: {len(counts)} classes would lose their only row, "
-            "or the only text they have. Give more rows per class, or validation rows of their own (`validation_data`; "
-            "`validation_fraction=0` of the estimators trains without). Are the targets numbers? Then `kind` is "
-            "'regression'."
-        )
-    chosen = {i for place in held for i in components[order[place]]}
-    parts: dict[str, list[_R]] = {"train": [], "validation": []}
-    for i, row in enumerate(rows):
-        parts["validation" if i in chosen else "train"].append(row)
+    texts = [_texts([" \0 ".join(example.fields.values())]) for example in examples]  # no field runs into the next
+    if by_class:
+        labels = [str(e.target.value) if e.target is not None else "" for e in examples]
+        held = _held_by_class(texts, labels, fraction, seed)
+    else:
+        held = set(_dealt(texts, {"train": 1 - fraction, "validation": fraction}, seed, shared="text")["validation"])
+    parts: dict[str, list[Example]] = {"train": [], "validation": []}
+    for i, example in enumerate(examples):
+        parts["validation" if i in held else "train"].append(example)
     return parts
 
 
@@ -120,12 +105,45 @@ def limit_rows(rows: Sequence[_T], n: int, seed: int) -> list[_T]:
     return [rows[i] for i in sorted(sorted(range(len(rows)), key=keys.__getitem__)[:n])]
 
 
-def _components_for(rows: Sequence[Row], group: Sequence[str], parts: Sequence[str]) -> list[list[int]]:
-    """Return the components of `rows`, or raise where there are fewer than parts."""
-    components = _components(rows, group)
+def _dealt(
+    texts: Sequence[Sequence[str]], fractions: Mapping[str, float], seed: int, *, shared: str
+) -> dict[str, list[int]]:
+    """Deal rows out, by the texts that keep them together; returns the rows' numbers, ascending."""
+    components = _components_for(texts, tuple(fractions), shared)
+    # Only random(): its sequence for a seed is the one thing that Python's documentation promises to keep.
+    rng = random.Random(seed)
+    keys = [rng.random() for _ in components]
+    # Large groups first: placed last, they could only overshoot a part that is nearly full.
+    order = sorted(range(len(components)), key=lambda i: (-len(components[i]), keys[i]))
+    wanted = {part: share * len(texts) for part, share in fractions.items()}
+    parts = _assigned([components[i] for i in order], wanted, rng)
+    return {part: sorted(i for c in parts[part] for i in c) for part in fractions}
+
+
+def _held_by_class(texts: Sequence[Sequence[str]], labels: Sequence[str], fraction: float, seed: int) -> set[int]:
+    """Choose rows to hold out, a share of every class; see `hold_out`."""
+    components = _components_for(texts, ("train", "validation"), "text")
+    rng = random.Random(seed)
+    keys = [rng.random() for _ in components]
+    order = sorted(range(len(components)), key=keys.__getitem__)
+    held = _held_out([Counter(labels[i] for i in components[c]) for c in order], fraction, rng)
+    if not held:
+        counts = Counter(labels)
+        raise DataError(
+            f"none of the {len(labels)} rows can be held out for validation: {len(counts)} classes would lose their only row, "
+            "or the only text they have. Give more rows per class, or validation rows of their own (`validation_data`; "
+            "`validation_fraction=0` of the estimators trains without). Are the targets numbers? Then `kind` is "
+            "'regression'."
+        )
+    return {i for place in held for i in components[order[place]]}
+
+
+def _components_for(texts: Sequence[Sequence[str]], parts: Sequence[str], shared: str) -> list[list[int]]:
+    """Return the rows' components, or raise where there are fewer than parts."""
+    components = _components(texts)
     if len(components) < len(parts):
         raise DataError(
-            f"{len(rows)} rows fall into {len(components)} groups with a shared {' or '.join(group) or 'row'}, too few for "
+            f"{len(texts)} rows fall into {len(components)} groups with a shared {shared}, too few for "
             f"{len(parts)} parts ({', '.join(parts)}). Give more rows, or a file for each part."
         )
     return components
@@ -171,9 +189,9 @@ def _seats(totals: Counter[str], fraction: float, wanted: int, rng: random.Rando
     return seats
 
 
-def _components(rows: Sequence[Row], group: Sequence[str]) -> list[list[int]]:
+def _components(texts: Sequence[Sequence[str]]) -> list[list[int]]:
     """Return row numbers by connected component, in the order of their first rows (union-find over shared texts)."""
-    parent = list(range(len(rows)))
+    parent = list(range(len(texts)))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -182,19 +200,18 @@ def _components(rows: Sequence[Row], group: Sequence[str]) -> list[list[int]]:
         return i
 
     first_with: dict[str, int] = {}
-    for i, row in enumerate(rows):
-        for text in _texts(row, group):
+    for i, of_row in enumerate(texts):
+        for text in of_row:
             a, b = sorted((root(i), root(first_with.setdefault(text, i))))
             parent[b] = a
     members: dict[int, list[int]] = defaultdict(list)
-    for i in range(len(rows)):
+    for i in range(len(texts)):
         members[root(i)].append(i)
     return list(members.values())
 
 
-def _texts(row: Row, group: Iterable[str]) -> list[str]:
-    """Return a row's normalised group texts, without empty and missing ones."""
-    values = (row.get(column) for column in group)
+def _texts(values: Iterable[Any]) -> list[str]:
+    """Return normalised texts, without empty and missing ones."""
     texts = (" ".join(str(value).casefold().split()) for value in values if not is_missing(value))
     return [text for text in texts if text]
 

@@ -19,6 +19,7 @@ from predgen.core import Decoding, Example, Kind, Prediction, Target
 from predgen.data.examples import custom_task, iter_examples, to_examples
 from predgen.data.given import Given, given_rows
 from predgen.data.prompts import prompt_fields
+from predgen.data.splits import hold_out
 from predgen.errors import ConfigError, DataError
 from predgen.estimators.facts import FitFacts, read_facts
 from predgen.estimators.targets import CellArray, Labels
@@ -27,7 +28,7 @@ from predgen.models.base import PLAIN
 from predgen.near_names import near_matches
 from predgen.settings import declared
 from predgen.terminal import PlainConsole
-from predgen.training.prepare import TrainingData, hold_out
+from predgen.training.rows import TrainingData
 from predgen.training.run import train
 
 _ANSWER: dict[Kind, str] = {"classification": "Label", "regression": "Score"}
@@ -49,7 +50,7 @@ _OWN = (
 """Parameters that are settings of the same name."""
 _NESTED = "settings__"
 _OF_FILES = frozenset(
-    "task data data_dir validation_data target kind weight_column normalise_labels bad_rows limit form".split()
+    "task data data_dir validation_data target kind weight_column normalise_labels bad_rows limit".split()
 )
 """Settings that say where rows come from and what they are: what `fit` gets as `X` and `y`."""
 

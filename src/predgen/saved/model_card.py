@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 
 from predgen.codecs.number import NumberCodec
-from predgen.config import RunConfig
 from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
 from predgen.figures import number
 from predgen.models.base import ModelSetup
@@ -73,15 +72,17 @@ def _origin(trained: Contents) -> str:
         "fine-tuning": config.peft,
         **_range(trained),
         "training rows": str(trained.report.get("train_rows", "not recorded")),
-        "data": f"{_data(config)}, licence: {task.licence}",
+        "data": f"{_data(trained)}, licence: {task.licence}",
         "data source": task.source or "not stated",
     }
     return "\n".join(map(markdown_row, rows.items()))
 
 
-def _data(config: RunConfig) -> str:
-    """Where the training rows came from."""
-    return config.task or ("a file of the user's" if config.data is not None else "rows in memory, read from no file")
+def _data(trained: Contents) -> str:
+    """Where the training rows came from; models of the first version name a task or a file, or had rows in memory."""
+    config = trained.config
+    named = config.task or ("a file of the user's" if config.data is not None else "rows in memory, read from no file")
+    return str(trained.report.get("rows_from", named))
 
 
 def _choice(trained: Contents) -> str:

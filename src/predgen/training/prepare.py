@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from predgen import registries
@@ -12,173 +11,15 @@ from predgen.codecs.decimals import to_decimal
 from predgen.codecs.number import is_within
 from predgen.codecs.settings import NumberSettings
 from predgen.codecs.spelling import stop_id
-from predgen.components import value_of
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.chat import ChatFrame, chat_frame, turn_of
 from predgen.data.encode import Encoder
-from predgen.data.examples import custom_task, to_examples
-from predgen.data.labels import classes_of, declare_labels, labels_of, with_labels
-from predgen.data.sources import rows_of
-from predgen.data.splits import hold_out_by_class, limit_rows, split_rows
-from predgen.data.tables import load_hub, load_task
+from predgen.data.labels import classes_of, labels_of, with_labels
 from predgen.errors import ConfigError, DataError
 from predgen.models.base import ModelSetup
 from predgen.sampling.base import SamplingMode
 from predgen.target_scale import TargetScale
-
-_SKIP = "leave such rows out with --bad-rows skip (bad_rows='skip')"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """A task with its examples.
-
-    Attributes:
-        task: The task; for classes with all labels, those that `limit` left no row included. A task that declares none has
-            those of the training rows.
-        train: Training rows.
-        validation: Rows that select the checkpoint; may be empty.
-        skipped: Bad rows that were left out (`bad_rows="skip"`).
-    """
-
-    task: TaskSpec
-    train: list[Example]
-    validation: list[Example]
-    skipped: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", with_labels(self.task, labels_of(self.train)))
-
-
-def load_data(config: RunConfig, side_folder: Path | None = None) -> TrainingData:
-    """Read, check and split the rows a config names.
-
-    Args:
-        config: The settings.
-        side_folder: Where `bad_rows="skip"` writes the rows it leaves out.
-
-    Raises:
-        DataError: If files, columns, rows or targets cannot be used.
-    """
-    task = task_of(config)
-    parts: dict[str, list[Example]] = {}
-    skipped = 0
-    for split, rows in _raw_splits(config, task).items():
-        side = side_folder / f"bad-rows.{split}.jsonl" if side_folder and config.bad_rows == "skip" else None
-        parts[split] = to_examples(
-            rows, task, bad_rows=config.bad_rows, side_file=side, source=_source(config, split), remedy=_SKIP
-        )
-        skipped += len(rows) - len(parts[split])
-        if split == "train" and config.task is None:
-            # Before anything is held out or limited: what the classes are must not depend on a draw. Rows of a validation
-            # file are then read against them, so that a label which no training row has is a bad row.
-            task, parts["train"] = declare_labels(task, parts["train"], (row.get(task.target) for row in rows))
-    if "validation" not in parts:
-        parts = hold_out(parts["train"], config.rows_seed, by_class=config.stratify and task.kind == "classification")
-    train = limit_rows(parts["train"], config.limit, config.rows_seed) if config.limit else parts["train"]
-    return TrainingData(task, train, parts["validation"], skipped)
-
-
-def _source(config: RunConfig, split: str) -> str:
-    """Name a split's rows for a message."""
-    if config.task is not None:
-        return f"split {split!r} of task {config.task!r}"
-    return f"`data` {config.data!r}" if split == "train" else f"`validation_data` {config.validation_data!r}"
-
-
-def task_of(config: RunConfig) -> TaskSpec:
-    """The task a config names, or one made from the user's flags, in the form that the method asks for."""
-    form = registries.methods.facts(config.method).get("form", "paper")
-    if config.task is None:
-        if form != "paper":
-            raise ConfigError(
-                f"method {config.method!r} chooses among the options of the known multiple-choice tasks, but these rows are"
-                " your own. Choose another method."
-            )
-        assert config.prompt is not None, "RunConfig makes sure of it"
-        assert config.target is not None, "RunConfig makes sure of it"
-        assert config.kind is not None, "RunConfig makes sure of it"
-        return custom_task(
-            prompt=config.prompt.replace("\\n", "\n"),
-            target=config.target,
-            kind=config.kind,
-            weight=config.weight_column,
-            labels=config.label_texts,
-            normalise_labels=config.normalise_labels,
-        )
-    task: TaskSpec = value_of(registries.tasks, config.task, config.own)
-    for name in ("target", "kind", "weight_column", "validation_data", "label_texts"):
-        if getattr(config, name) is not None:
-            raise ConfigError(f"`{name}` belongs to your own file (`data`); task {config.task!r} declares its own.")
-    if form == "cloze":
-        task = _cloze(task)
-    if config.prompt is not None:
-        task = replace(task, prompt=config.prompt.replace("\\n", "\n"))
-    return task
-
-
-def _cloze(task: TaskSpec) -> TaskSpec:
-    """The same task, with its options' texts as answers."""
-    if task.cloze is None:
-        known = [name for name in registries.tasks if value_of(registries.tasks, name).cloze is not None]
-        raise ConfigError(
-            f"method 'options' scores the texts of a row's options, which task {task.name!r} has not; these have them: "
-            f"{', '.join(known)}."
-        )
-    return replace(task, prompt=task.cloze, form="cloze")
-
-
-def load_split(task: TaskSpec, split: str, data_dir: str | None, seed: int) -> list[dict[str, Any]]:
-    """One split of a known task, from its publisher's files or from the hub."""
-    if data_dir is not None:
-        return load_task(task, split, data_dir=data_dir, seed=seed)
-    return load_hub(task, split, seed=seed)
-
-
-def _raw_splits(config: RunConfig, task: TaskSpec) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each split that the sources give."""
-    if config.task is not None:
-        return {s: load_split(task, s, config.data_dir, config.rows_seed) for s in ("train", "validation")}
-    if config.data is None:
-        raise ConfigError(
-            "the settings name no rows: give `data` (your own file) or `task`, or pass rows in memory (`train(..., data=)`)."
-        )
-    splits = {"train": list(rows_of(config.data))}
-    if config.validation_data is not None:
-        splits["validation"] = list(rows_of(config.validation_data))
-    return splits
-
-
-def hold_out(
-    examples: Sequence[Example], seed: int, fraction: float = 0.1, *, by_class: bool = False
-) -> dict[str, list[Example]]:
-    """Hold out a seeded share as validation; rows with equal prompts stay together.
-
-    Args:
-        examples: The rows.
-        seed: Seed of the choice.
-        fraction: Share to hold out.
-        by_class: Hold out that share of every class, and the last row of none (`splits.hold_out_by_class`).
-
-    Raises:
-        DataError: If nothing can be held out.
-    """
-    keyed: list[dict[str, Any]] = [{"text": " \0 ".join(e.fields.values()), "example": e} for e in examples]
-    if by_class:
-        labels = [str(e.target.value) if e.target is not None else "" for e in examples]
-        parts = hold_out_by_class(keyed, labels, fraction, group=["text"], seed=seed)
-    else:
-        parts = split_rows(keyed, {"train": 1 - fraction, "validation": fraction}, group=["text"], seed=seed)
-    return {name: [row["example"] for row in rows] for name, rows in parts.items()}
-
-
-def unmeasured_classes(data: TrainingData) -> list[str]:
-    """Classes that no validation row has, so that no figure says anything about them; none where there are no such rows."""
-    if not data.validation:
-        return []
-    measured = {e.target.value for e in data.validation if e.target is not None}
-    return [label for label in classes_of(data.task) if label not in measured]
 
 
 def class_labels(task: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from predgen.data.cells import MISSING_MARKS, CellError, number_of, some_labels
 from predgen.data.labels import alike, classes_of
-from predgen.training.prepare import TrainingData
+from predgen.training.rows import TrainingData
 
 _MANY_CLASSES = 20
 _GROUPS_NAMED = 5

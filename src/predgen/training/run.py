@@ -41,16 +41,9 @@ from predgen.training.checkpoints import last_checkpoint
 from predgen.training.features import estimate_features
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.loop import PredictionTrainer
-from predgen.training.prepare import (
-    TrainingData,
-    load_data,
-    make_codec,
-    make_encoder,
-    make_setup,
-    unmeasured_classes,
-    weigh,
-)
+from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
 from predgen.training.remarks import far_targets
+from predgen.training.rows import TrainingData, load_data, unmeasured_classes
 from predgen.training.selection import Selection
 from predgen.training.trackers import trackers
 
@@ -77,7 +70,7 @@ def train(
     config: RunConfig,
     out: str | Path | None = None,
     *,
-    data: TrainingData | None = None,
+    data: Any = None,  # noqa: ANN401
     resume: bool = False,
     overwrite: bool = False,
     console: PlainConsole | None = None,
@@ -87,7 +80,8 @@ def train(
     Args:
         config: The settings.
         out: Folder for checkpoints, log and saved model; None: the model is only returned.
-        data: Rows already in memory; None: read what the config names.
+        data: Rows to train on: `TrainingData`, a path, a data frame, a data set or a list of mappings, of which a part is held
+            out; None: those that the settings name.
         resume: Go on from the folder's last checkpoint, bit for bit as if the run had not stopped (on a CPU).
         overwrite: Replace a run that is already in the folder.
         console: Where progress is shown; None: nowhere.
@@ -99,6 +93,8 @@ def train(
         PredgenError: If settings, data or base model cannot be used, or training had to stop.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
     """
+    if isinstance(data, str | Path):
+        config, data = replace(config, data=str(data)), None
     config, said = with_precision(config)
     if said and console:
         console.print(said, soft_wrap=True)
@@ -173,13 +169,17 @@ class _Run:
     """The steps of one run; each method is one of them."""
 
     def __init__(
-        self, config: RunConfig, folder: Path, data: TrainingData | None, console: PlainConsole | None
+        self,
+        config: RunConfig,
+        folder: Path,
+        data: Any,  # noqa: ANN401
+        console: PlainConsole | None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.console = console or PlainConsole(quiet=True)
         self.trackers = trackers(config.report_to)
-        self.data = data or load_data(config, folder)
+        self.data = data if isinstance(data, TrainingData) else load_data(config, folder, data)
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
         self.metric = primary_metric(config.metric, self.data.task)
 
@@ -420,6 +420,7 @@ class _Run:
             "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
             "truncated_rows": sum(r.is_truncated for r in rows),
             "skipped_rows": self.data.skipped,
+            "rows_from": self.data.origin,
             "unmeasured_classes": unmeasured_classes(self.data),
             "engine": trained.model.engine,
             **({"numbers_written": codec.facts()} if isinstance(codec := trained.encoder.codec, NumberCodec) else {}),

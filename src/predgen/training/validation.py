@@ -1,10 +1,8 @@
 """Facts about data before a model is trained on it, or measured. Only the tokenizer is loaded."""
 
 import statistics
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from predgen import registries
@@ -13,22 +11,12 @@ from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
 from predgen.core import Example, TaskSpec
 from predgen.data.digests import row_digest
-from predgen.data.examples import to_examples
 from predgen.data.labels import classes_of
 from predgen.data.tables import available_splits
 from predgen.engine.base_model import load_tokenizer
-from predgen.training.prepare import (
-    TrainingData,
-    load_data,
-    load_split,
-    make_codec,
-    make_encoder,
-    make_setup,
-    task_of,
-    unmeasured_classes,
-    weigh,
-)
+from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
 from predgen.training.remarks import remarks
+from predgen.training.rows import TrainingData, load_data, split_of, task_of, unmeasured_classes
 
 
 def validate_data(config: RunConfig) -> dict[str, Any]:
@@ -43,10 +31,9 @@ def validate_data(config: RunConfig) -> dict[str, Any]:
     """
     task = task_of(config)
     splits = available_splits(task, config.data_dir) if config.task is not None else ("train",)
-    with tempfile.TemporaryDirectory() as scratch:
-        # Where there is nothing at all, reading says what was looked for.
-        data = None if splits == ("test",) else load_data(config, Path(scratch))
-        test = _test_rows(config, task, Path(scratch)) if "test" in splits else []
+    # Where there is nothing at all, reading says what was looked for.
+    data = None if splits == ("test",) else load_data(config)
+    test = split_of(config, task, "test") if "test" in splits else []
     facts: dict[str, Any] = {"task": task.name, "kind": task.kind}
     if data is not None:
         facts |= _training_facts(config, data)
@@ -56,12 +43,6 @@ def validate_data(config: RunConfig) -> dict[str, Any]:
         facts["test_prompts_also_in_train"] = _shared(test, data.train)
         facts["test_prompts_also_in_validation"] = _shared(test, data.validation)
     return facts
-
-
-def _test_rows(config: RunConfig, task: TaskSpec, scratch: Path) -> list[Example]:
-    """Rows of a task's test split."""
-    rows = load_split(task, "test", config.data_dir, config.rows_seed)
-    return to_examples(rows, task, bad_rows=config.bad_rows, side_file=scratch / "bad-rows.test.jsonl")
 
 
 def _test_facts(config: RunConfig, task: TaskSpec, test: Sequence[Example]) -> dict[str, Any]:
