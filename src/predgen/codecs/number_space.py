@@ -99,6 +99,8 @@ class NumberSpace(NumberGrid):
             >>> [space.range_of(NumberState(*state)) for state in ((0, False, 0), (1, True, 0), (2, False, 1))]
             [(-5, 13), (-5, -1), (10, 13)]
         """
+        # With u digits left to write, the digits so far, read as one integer D, leave |k| from D * 10^u to (D + 1) * 10^u - 1. The
+        # range cuts that; behind a minus the two ends change places. There is no -0: its least magnitude is 1.
         assert isinstance(state, NumberState)
         position, is_negative, digits = state
         signs = sum(slot in "+-" for slot in self._picture[:position])

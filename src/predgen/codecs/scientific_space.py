@@ -81,6 +81,16 @@ class ScientificSpace(NumberGrid):
                 f"the range has {max(0, high - low + 1)} number(s) of {digits} significant digits, but needs two, and 1 to"
                 f" {MAX_DIGITS} digits. Widen `minimum` or `maximum`."
             )
+        # Numbers are counted through, k = low .. high, so that ranges of k are all that has to be kept. The magnitude m = |k|
+        # counts mantissas of d digits upwards, exponent after exponent (here d = 2, lowest exponent e):
+        #
+        #   m     0 .. 9        10 .. 99       100 .. 189        190 .. 279
+        #       0.0 .. 0.9    1.0 .. 9.9      1.0 .. 9.9         1.0 .. 9.9
+        #       at e          at e            at e + 1           at e + 2
+        #
+        # The lowest exponent alone has mantissas that begin with 0; every other one adds a decade of 9 * 10^(d - 1) numbers.
+        # A state of the space is an interval of k. The exponent is written first, then the digits, most significant first, so
+        # that what is written always leaves an interval, and choosing a character cuts it.
         self._decade: int = 9 * 10 ** (digits - 1)  # numbers of every exponent but the lowest
         exponents = [self._exponent(m) for m in self._magnitudes(low, high)]
         if max(map(abs, exponents)) > MAX_EXPONENT:

@@ -84,6 +84,11 @@ class Expansion:
         At the last level, a prefix that outweighs the best number so far is needed in any case: the most probable number
         may be behind it.
         """
+        # Sorted by falling mass, the prefixes that may be left behind are the longest tail that weighs at most `allowance`.
+        # `left[i]` is the mass of prefix i and of all after it, so a prefix is needed where its tail is still too heavy:
+        #
+        #   masses  0.50  0.30  0.15  0.04  0.01      allowance 0.1
+        #   left    1.00  0.50  0.20  0.05  0.01      -> the first three are expanded, 0.05 stays behind
         self.pending.sort(key=lambda prefix: -prefix.mass)
         masses = np.array([prefix.mass for prefix in self.pending])
         left = masses[::-1].cumsum()[::-1]  # mass of a prefix and all after it
@@ -134,6 +139,14 @@ def expand(
         nodes_per_pass: Most nodes to run at once.
         max_nodes: Most nodes to run for a row, besides those of the one number at the end.
     """
+    # A prefix stands for all numbers that begin with it; its mass is the product of the choices on its way, so that the masses
+    # of a row's answers and pending prefixes sum to 1 at any moment. One turn of the loop goes one choice deeper: in each row
+    # the heaviest prefixes are replaced by what they branch into. Rows are independent, but share the forwards: prefix i of
+    # all B rows is run at once, whatever it is, which is why rows are padded to the widest and a finished row waits.
+    #
+    # A number of L choices has passed at most L levels when the loop ends by itself; then each row has left at most
+    # `max_unexpanded` behind. Where only the mode is wanted (1.0), the loop starts at the last level, where a prefix is
+    # needed for one reason alone: it outweighs the best number, so the mode may hide behind it.
     _, root = shared_head(space)
     rows = [Expansion(pending=[_Prefix(1.0, root, 0, ())]) for _ in range(len(nodes.parents))]
     runner = _Runner(backbone, nodes, space, nodes_per_pass)
@@ -186,6 +199,9 @@ class _Runner:
 
     def _forget_finished(self, rows: Sequence[Expansion]) -> None:
         """Drop nodes that no unexpanded prefix hangs on, where they are most of a pass's nodes."""
+        # Best-first search abandons most of what it has run. Nodes behind which nothing is pending are never looked at again,
+        # yet every later forward attends over them. So the pass is thinned out to the ways of pending prefixes, but only where
+        # that halves it: copying a cache costs as much as a forward. Anchors are then counted anew, as `keep` counts nodes.
         parents = self.nodes.parents.tolist()
         grown = len(parents[0]) - 1
         if grown < self.nodes_per_pass:
@@ -204,6 +220,15 @@ class _Runner:
 
     def _run(self, part: Sequence[list[_Branch]]) -> tuple[Tensor, list[list[int]]]:
         """Run the tokens of some prefixes; return the states behind them, and these states' nodes."""
+        # Each branch is a chain: it hangs on its prefix's anchor, each of its tokens on the one before. The chains of a row are
+        # laid side by side and numbered on from `first`, as the pass numbers its nodes:
+        #
+        #   row_tokens    a1 a2 a3 | b1 | c1 c2            M new nodes, padded with 0 to the widest row
+        #   row_parents   A  f  f+1| B  | C  f+4           A, B, C: anchors, among the nodes grown before
+        #   row_ends            f+2  f+3       f+5         the node whose state makes the branch's choice
+        #
+        # The root, whose state is the tail's last (B 1 H), can be an end as well: a choice at once, with nothing to run. The
+        # table is that state and the new ones, B (1 + M) H; node n stands in its column n - (first - 1), the root in 0.
         first = self.nodes.parents.shape[1]
         tokens: list[list[int]] = []
         parents: list[list[int]] = []

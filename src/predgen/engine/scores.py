@@ -141,6 +141,12 @@ class AnswerScores:
         answers. One vocabulary-wide row is computed at a time for each node.
         """
         assert self._n_grown == self.tree.n_nodes, "made without `everything`"
+        # log P(a) = log P(head) + sum over the answer's nodes of log P(node's token | parent) + log P(stop | last node).
+        # The scores of the few tokens that occur (U of them: the nodes' and the stop) come for all nodes at once, B (1 + N) U;
+        # only their normaliser needs the whole vocabulary, and is taken node by node, B V at a time.
+        #
+        #   entering  B (1 + N)   log P(token of node i | its parent); column 0, the root, is 0
+        #   stopping  B (1 + N)   log P(stop | node i)
         layout, space = self.layout, self.tree.space
         batch, width = self._table.shape[:2]
         log_z = torch.stack([self.backbone.logits(self._table[:, i]).logsumexp(dim=1) for i in range(width)], dim=1)

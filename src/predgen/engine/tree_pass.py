@@ -57,6 +57,9 @@ class NodePass(ABC):
 
     def _renumber(self, nodes: Int[Tensor, "B K"]) -> Int[Tensor, "B N"]:
         """Make `parents` those of kept nodes; return the old number of each new node, the root included."""
+        # `old` (B 1+K) holds the old number of each new node, the root first. `new` is its inverse, B N: scattering 1..K to the
+        # kept places numbers them on, and a kept node's parent, found by its old number, is looked up there. Padding names
+        # node 0 and so overwrites the root's own number, which is put back.
         old = torch.cat([torch.zeros_like(nodes[:, :1]), nodes], dim=1)
         new = torch.zeros_like(self.parents)
         new.scatter_(1, nodes, torch.arange(1, old.shape[1], device=nodes.device).expand_as(nodes))
@@ -66,6 +69,9 @@ class NodePass(ABC):
 
     def _lineage(self, parents: Int[Tensor, "B M"]) -> tuple[Bool[Tensor, "B M N"], Int[Tensor, "B M"]]:
         """Take in new nodes; return their ancestors (themselves included, the root left out) and their depth."""
+        # All new nodes climb at once: `at` (B M) is where each has come to, and every turn marks that place, adds one to the
+        # depth of those that are below the root, and goes up one. The root is its own parent, so climbers that arrive stay
+        # there; as many turns are taken as the deepest node needs. The root's column is dropped: prompts are masked apart.
         first = self.parents.shape[1]
         self.parents = torch.cat([self.parents, parents], dim=1)
         batch, new = parents.shape
@@ -98,6 +104,10 @@ class TreePass(NodePass):
         return self._prompts.tail
 
     def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        # Keys are the cached prompt (S), the nodes grown before, and the new ones: S + N columns. A new node sees the real
+        # tokens of its own prompt and its ancestors, whatever the columns between. Positions follow the way and not the
+        # column, so siblings share one: the prompt's last real position plus the depth. That makes a node's state equal to
+        # that of the same tokens written one by one, up to rounding.
         seen, depth = self._lineage(parents)
         mask = self._prompts.mask
         positions = mask.sum(dim=1, keepdim=True) - 1 + depth
@@ -248,6 +258,9 @@ class PathPass(NodePass):
 
     def _state(self, node: int, depth: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
         """State at one node of every row."""
+        # The node's way is collected from below, D tokens for the deepest row. A row whose node is shallower has met the root
+        # on the way, so that its tokens stand on the right, with `shift` strangers before them: they are moved to the left
+        # (the last columns repeat a token, and are masked), for answers are padded on the right.
         at = torch.full_like(self.parents[:, :1], node)
         way = []
         for _ in range(int(depth.max())):

@@ -126,6 +126,8 @@ class PredictionTrainer(Trainer):
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], Any]:
         """The micro-batches of an optimizer step, and their summed row weights over all ranks (Trainer counts tokens)."""
+        # One step's gradient is that of  sum_b w_b loss_b / sum_b w_b  over all rows b of the step, wherever they are run. The
+        # divisor has to be known before the first micro-batch is differentiated, and has to be the same on all ranks.
         batches = list(islice(epoch_iterator, num_batches))
         total = torch.stack([batch.weight.sum() for batch in batches]).sum().to(device)
         return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
@@ -145,6 +147,9 @@ class PredictionTrainer(Trainer):
         The loss is a sum over rows, so this changes nothing but rounding. The reduction "batch" needs the whole batch;
         ranks that shard weights have to take the same number of forwards.
         """
+        # Trainer calls this once a micro-batch and adds up what it returns; it also divides nothing, since
+        # `loss_is_scaled_for_ga`. So a micro-batch may be cut into buckets that are each differentiated at once: gradients
+        # add up in place, and no more than one bucket's graph is alive. Rows of one length leave no padding to compute.
         may_cut = self.reduction == "example" and self.accelerator.distributed_type in _INDEPENDENT_FORWARDS
         parts = split_by_length(inputs) if may_cut else [inputs]
         step: Any = super().training_step
@@ -163,6 +168,9 @@ class PredictionTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Sum of the rows' weighted losses over the global batch's summed weights."""
+        # `total` is a sum over this micro-batch's rows, `num_items_in_batch` the weight of the whole step on all R ranks. DDP
+        # takes the mean of the ranks' gradients, 1/R of their sum: times R, it is the sum again. A term that a PEFT method
+        # adds is no sum over rows; weighed by the micro-batch's rows, it counts once a step.
         plan = SamplingPlan(self.schedule.probability(self.state.global_step), self.args.seed, self.epoch)
         losses = model(inputs, plan, self.reduction)
         total = losses.total
