@@ -11,7 +11,7 @@ from torch import Tensor
 from predgen import registries
 from predgen.codecs.label import LabelCodec
 from predgen.components import resolve
-from predgen.core import DECODINGS, Example, Target
+from predgen.core import Example, Target
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoder
 from predgen.directors.base import Director, DirectorInput, DirectorSetup, mean_state
@@ -23,7 +23,7 @@ from predgen.lookup import Registry
 from predgen.losses.base import JointLoss
 from predgen.models.base import ModelSetup
 from predgen.models.predgen import PredGen
-from predgen.registries import directors
+from predgen.registries import decodings, directors
 from predgen.sampling.draws import SamplingPlan
 from tiny_models import tiny_model
 from tokenizers_for_tests import char_level
@@ -310,7 +310,7 @@ def test_expected_is_nothing_where_all_mass_is_on_the_target() -> None:
 @pytest.mark.parametrize(("name", "decoding"), [("ordered", "greedy"), ("expected", "mean")])
 def test_headless_directors_say_how_their_number_is_read(name: str, decoding: str) -> None:
     assert directors.get(name).decoding == decoding
-    assert decoding in DECODINGS
+    assert decoding in decodings
 
 
 # --- a user's own director and loss -----------------------------------------------------------------------------------

@@ -42,9 +42,7 @@ def test_a_model_whose_numbers_overflow_is_refused_when_it_answers(base: Path, m
 def test_free_writing_and_options_are_no_way_round(base: Path, tmp_path: Path) -> None:
     publish("piqa", tmp_path)
     settings = {"max_length": 256, "batch_size": 4, "max_steps": 1, "rank": 2}
-    given = RunConfig(
-        task="piqa", form="cloze", method="generator", model=str(base), data_dir=str(tmp_path), **settings
-    )
+    given = RunConfig(task="piqa", method="options", model=str(base), data_dir=str(tmp_path), **settings)
     options = train(given)
     rows = to_examples(load_task(options.task, "test", data_dir=tmp_path), options.task)[:2]
     assert len(options.predict_examples(rows)) == 2
