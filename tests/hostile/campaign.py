@@ -6,6 +6,8 @@ The libraries are loaded once; every case is a fork with limits on CPU time and 
 predictions of the good folder), "refused" (an error of predgen's own), "author's own" (other predictions of a folder whose digests its
 author made to fit, as every second round does), and what must not be: "other predictions", "error
 TYPE" (a traceback), "hang", "died", "code".
+
+A case depends on its seed alone, so that a campaign can be run in parts: --seed 100 --cases 50 makes cases 100 to 149.
 """
 
 import argparse

@@ -5,6 +5,8 @@ python tests/hostile/input_campaign.py WORK --cases 300 --seed 0
 A case ends in "refused" (exit status 2 and one sentence), "right" (what was read and said is what a second route gives),
 "own state" (other weights after --resume from tensors that a hand has changed: a checkpoint has no digests), or in what must
 not be: "wrong", "error TYPE" (a traceback), "hang", "died", "steers the terminal", "code".
+
+A case depends on its seed alone, so that a campaign can be run in parts: --seed 100 --cases 50 makes cases 100 to 149.
 """
 
 import argparse
