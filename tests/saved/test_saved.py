@@ -1,6 +1,7 @@
 """A saved model: reading it back changes nothing, and what is missing, damaged or of another base is said."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -44,6 +45,7 @@ CASES = [
     for kind in ("classification", "regression")
     for case in MATRIX
 ]
+Made = Callable[[str, str, str, str], tuple[TrainedModel, Path]]
 ALLOWED = {".safetensors", ".json", ".jsonl", ".md", ".yaml", ".jinja"}
 TRAINED: dict[str, Any] = {"learning_rate": 0.05, "optimizer": "adamw", "warmup_ratio": 0.0}
 
@@ -65,6 +67,18 @@ def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def other(bases: dict[str, Path]) -> TrainedModel:
     """A model with the same files and other weights."""
     return train_two_steps(bases["llama"], "classification", seed=1)
+
+
+@pytest.fixture(scope="module")
+def made(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Models of a family, method, PEFT method and kind, with their folders; each is trained once, and never changed."""
+
+    @functools.cache
+    def make(family: str, method: str, peft: str, kind: str) -> tuple[TrainedModel, Path]:
+        out = tmp_path_factory.mktemp("made") / "run"
+        return train_two_steps(bases[family], kind, out, method=method, peft=peft), out
+
+    return make
 
 
 @pytest.fixture
@@ -99,10 +113,10 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
 
 @pytest.mark.parametrize(("family", "method", "peft", "kind"), CASES)
 def test_loaded_model_predicts_the_same_to_the_bit(
-    bases: dict[str, Path], tmp_path: Path, family: str, method: str, peft: str, kind: str
+    made: Made, tmp_path: Path, family: str, method: str, peft: str, kind: str
 ) -> None:
-    trained = train_two_steps(bases[family], kind, tmp_path / "run", method=method, peft=peft)
-    loaded = predgen.load(tmp_path / "run")
+    trained, folder = made(family, method, peft, kind)
+    loaded = predgen.load(folder)
     assert predictions(loaded, kind) == predictions(trained, kind)
     assert not loaded.model.training
     assert loaded.report == trained.report
@@ -110,15 +124,14 @@ def test_loaded_model_predicts_the_same_to_the_bit(
     head = loaded.model.head_state()
     assert bool(head) == (method != "generator")
     assert {weight.dtype for weight in head.values()} <= {torch.float32}
-    assert {Path(name).suffix for name in files_of(tmp_path / "run")} <= ALLOWED
+    assert {Path(name).suffix for name in files_of(folder)} <= ALLOWED
     loaded.save(tmp_path / "again")
     assert predictions(predgen.load(tmp_path / "again"), kind) == predictions(trained, kind)
 
 
-def test_rank_that_an_older_version_stored_for_every_peft_method_is_left_out(
-    bases: dict[str, Path], tmp_path: Path
-) -> None:
-    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="none")
+def test_rank_that_an_older_version_stored_for_every_peft_method_is_left_out(made: Made, tmp_path: Path) -> None:
+    trained, folder = made("llama", "predgen", "none", "classification")
+    shutil.copytree(folder, tmp_path / "run")
     edit_manifest(tmp_path / "run", lambda data: data["config"].update(rank=8, alpha=16.0))
     loaded = predgen.load(tmp_path / "run")
     assert loaded.config == trained.config
@@ -135,15 +148,15 @@ def test_numbers_used_are_recorded_and_another_method_brings_its_own(bases: dict
     assert dataclasses.replace(config, peft="melora").peft_settings() == {"rank": 1, "alpha": 16.0, "melora_blocks": 8}
 
 
-def test_training_changed_what_is_compared(bases: dict[str, Path]) -> None:
+def test_training_changed_what_is_compared(bases: dict[str, Path], made: Made) -> None:
     untrained = train_two_steps(bases["llama"], "classification", learning_rate=0.0)
-    assert predictions(untrained) != predictions(train_two_steps(bases["llama"], "classification"))
+    assert predictions(untrained) != predictions(made("llama", "predgen", "lora", "classification")[0])
 
 
-def test_tuner_that_peft_does_not_have_loads_in_a_new_process(bases: dict[str, Path], tmp_path: Path) -> None:
-    trained = train_two_steps(bases["llama"], "classification", tmp_path / "run", peft="rocoft")
+def test_tuner_that_peft_does_not_have_loads_in_a_new_process(made: Made) -> None:
+    trained, folder = made("llama", "predgen", "rocoft", "classification")
     row = tiny_data("classification", 2, 1).validation[0]
-    script = f"import predgen\nprint(repr(predgen.load({str(tmp_path / 'run')!r}).predict([{dict(row.fields)!r}])))"
+    script = f"import predgen\nprint(repr(predgen.load({str(folder)!r}).predict([{dict(row.fields)!r}])))"
     environment = {**os.environ, "PYTHONPATH": str(Path(predgen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
@@ -308,9 +321,9 @@ def test_newer_format_is_refused_by_number(copy: Path) -> None:
         predgen.load(copy)
 
 
-def test_head_of_another_model_is_refused(bases: dict[str, Path], copy: Path, tmp_path: Path) -> None:
-    train_two_steps(bases["llama"], "classification", tmp_path / "other", method="predictor")
-    shutil.copy(tmp_path / "other" / "head.safetensors", copy / "head.safetensors")
+def test_head_of_another_model_is_refused(made: Made, copy: Path) -> None:
+    _, other = made("llama", "predictor", "lora", "classification")
+    shutil.copy(other / "head.safetensors", copy / "head.safetensors")
     with pytest.raises(SavedModelError, match=r"head\.safetensors is changed"):
         predgen.load(copy)
     digest = hashlib.sha256((copy / "head.safetensors").read_bytes()).hexdigest()
@@ -387,9 +400,9 @@ def test_folder_that_cannot_be_written_is_said(run: Path, tmp_path: Path) -> Non
     ("family", "peft"), [*(("llama", peft) for peft in PEFTS), *((family, "lora") for family in FAMILIES)]
 )
 def test_merged_model_is_a_plain_one_with_the_same_logits(
-    bases: dict[str, Path], tmp_path: Path, family: str, peft: str
+    bases: dict[str, Path], made: Made, tmp_path: Path, family: str, peft: str
 ) -> None:
-    trained = train_two_steps(bases[family], "classification", peft=peft)
+    trained, _ = made(family, "predgen", peft, "classification")
     before = predictions(trained)
     folder = trained.merge(tmp_path / "merged")
     plain = AutoModelForCausalLM.from_pretrained(folder)
@@ -570,14 +583,11 @@ def test_model_of_a_newer_predgen_is_refused_not_guessed(copy: Path, part: str) 
 @pytest.mark.parametrize(
     "peft", [n for n in registries.peft_methods if registries.peft_methods.get(n).trains == "adapter"]
 )
-def test_a_merged_adapter_predicts_the_same_up_to_rounding(peft: str, tmp_path: Path) -> None:
-    base = tiny_base(tmp_path / "base")
-    data = tiny_data("classification")
-    rate = 0.1 / 15 if peft == "propulsion" else 0.1  # its power multiplies the rate; at 0.1 factors reach 4^15
-    tiny_run(base, "classification", data, tmp_path / "run", peft=peft, learning_rate=rate, max_steps=4)
-    rows = [{"text": e.fields["text"]} for e in data.train]
-    apart = predgen.load(tmp_path / "run").predict(rows)
-    merged = predgen.load(tmp_path / "run", merge_adapter=True)
+def test_a_merged_adapter_predicts_the_same_up_to_rounding(made: Made, peft: str) -> None:
+    trained, folder = made("llama", "predgen", peft, "classification")
+    rows = [{"text": e.fields["text"]} for e in tiny_data("classification").train]
+    apart = trained.predict(rows)
+    merged = predgen.load(folder, merge_adapter=True)
     weights = [m for m in merged.model.lm.modules() if getattr(m, "merged_adapters", None)]
     assert weights, "something is merged"
     assert [p.value for p in merged.predict(rows)] == [p.value for p in apart]
