@@ -44,7 +44,7 @@ LEVELS = [
         "threads",
     },
     {"bases", "codecs", "decodings", "tasks", "metrics", "paper", "records", "weights"},
-    {"data", "losses", "engine", "peft_methods"},
+    {"data", "embeddings", "losses", "engine", "peft_methods"},
     {"directors"},
     {"sampling"},
     {"models"},

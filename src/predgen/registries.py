@@ -96,6 +96,7 @@ decodings.register("free", "predgen.decodings:FREE", "a text that nothing constr
 bases = Registry("base model")
 bases.register("smollm2", "predgen.bases.known:SMOLLM2", "SmolLM2-135M-Instruct")
 bases.register("gemma3-270m", "predgen.bases.known:GEMMA3_270M", "Gemma 3 270M")
+bases.register("minilm", "predgen.bases.known:MINILM", "all-MiniLM-L6-v2")
 bases.register("smollm2-360m", "predgen.bases.known:SMOLLM2_360M", "SmolLM2-360M-Instruct")
 bases.register("qwen3-0.6b", "predgen.bases.known:QWEN3_0_6B", "Qwen3-0.6B")
 

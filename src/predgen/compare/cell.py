@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from predgen.baselines import BaselinePredictions, constant, tfidf
+from predgen.baselines import BaselinePredictions, constant, embedding, tfidf
 from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.plan import Cell
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
@@ -44,6 +44,7 @@ _WAIT_S = 30.0  # for a worker whose `compare` was killed to end
 _MAX_POINTS = 200  # of a curve: more is not seen in a drawing
 _TOP = 5  # answers per row whose probabilities are kept
 _DIGITS = 5  # significant digits of stored probabilities
+_WITHOUT_MODEL = ("constant", "tfidf", "embedding")
 _CURVES = ("loss", "writer_loss", "director_loss", "p", "learning_rate")
 
 
@@ -156,7 +157,7 @@ def _made(cell: Cell, record: Record, work: Path, experiment: Path) -> Record:
     data = rows.training
     record = replace(record, kind=data.task.kind, config=config.to_dict(), data=data_facts(rows))
     _write_texts(rows, experiment)
-    if cell.baseline in ("constant", "tfidf"):
+    if cell.baseline in _WITHOUT_MODEL:
         return _baseline_run(cell, record, rows)
     start = time.perf_counter()
     if cell.baseline == "zero_shot":
@@ -268,7 +269,8 @@ def _baseline_run(cell: Cell, record: Record, rows: CellRows) -> Record:
     def predicted(examples: Sequence[Example]) -> BaselinePredictions:
         if cell.baseline == "constant":
             return constant(data.train, examples, data.task.kind)
-        return tfidf(data.train, data.validation, examples, data.task.kind, PRIMARY[data.task.kind])
+        plain = {"tfidf": tfidf, "embedding": embedding}[str(cell.baseline)]
+        return plain(data.train, data.validation, examples, data.task.kind, PRIMARY[data.task.kind])
 
     def figures(examples: Sequence[Example], found: BaselinePredictions) -> dict[str, float | None]:
         columns = (_target_values(examples), found.values, found.probabilities, found.labels)

@@ -21,6 +21,8 @@ from predgen.near_names import near_matches
 from predgen.records import Stage
 
 BASELINES = ("constant", "tfidf", "zero_shot")
+"""Baselines that a plan has if it does not say otherwise."""
+KNOWN_BASELINES = (*BASELINES, "embedding")
 OWN_FILE = "data"
 """Name of the task that a user's own file is."""
 
@@ -52,7 +54,7 @@ class Cell:
         task: Task to train on, or `OWN_FILE`.
         tests: Tasks whose rows to measure; its own, or several that share the training rows (math).
         variant: Name of the variant or baseline.
-        baseline: One of `BASELINES`, or None for a variant.
+        baseline: One of `KNOWN_BASELINES`, or None for a variant.
         seed: Seed of the run.
         stage: "final", or "trial" of tuning.
         settings: All settings that are not defaults, for `RunConfig`.
@@ -111,7 +113,8 @@ class Plan:
     Attributes:
         tasks: Tasks to measure; empty for a file of the user's (`settings["data"]`).
         variants: Methods with their settings.
-        baselines: Of `BASELINES`: majority label or mean, TF-IDF with a linear model, the base model as it is.
+        baselines: Of `KNOWN_BASELINES`: majority label or mean, TF-IDF with a linear model, the base model as it is, vectors of the
+            sentence encoder `minilm` with a linear model.
         seeds: A run per variant and seed; baselines run once.
         settings: Settings of `RunConfig` shared by all runs.
         preset: Settings per task to start from (`predgen ls presets`).
@@ -390,9 +393,9 @@ def _check_names(plan: Plan) -> None:
             if name not in known:
                 raise ConfigError(f"{where}: unknown setting {name!r}.{near_matches(name, known)}")
     for name in plan.baselines:
-        if name not in BASELINES:
+        if name not in KNOWN_BASELINES:
             raise ConfigError(
-                f"unknown baseline {name!r}.{near_matches(name, BASELINES)} Known: {', '.join(BASELINES)}."
+                f"unknown baseline {name!r}.{near_matches(name, KNOWN_BASELINES)} Known: {', '.join(KNOWN_BASELINES)}."
             )
     for name in ("task", "seed", "method"):
         if name in plan.settings:

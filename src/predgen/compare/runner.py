@@ -207,8 +207,8 @@ class Experiment:
             config = cell.config()
             task_of(config)
             make_setup(config, data.task, data.train, trains=cell.baseline is None)
-            if cell.baseline == "tfidf" and data.task.kind == "math":
-                raise ConfigError("the baseline 'tfidf' serves classification and regression, not math.")
+            if cell.baseline in ("tfidf", "embedding") and data.task.kind == "math":
+                raise ConfigError(f"the baseline {cell.baseline!r} serves classification and regression, not math.")
             return None
         except ConfigError as error:
             record = Record(

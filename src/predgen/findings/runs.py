@@ -22,7 +22,7 @@ MEAN = " (mean)"
 CONSTANT = "constant"
 """The baseline that says the most frequent label, or the mean."""
 
-_BASELINE_ORDER = (CONSTANT, "tfidf", "zero_shot")
+_BASELINE_ORDER = (CONSTANT, "tfidf", "embedding", "zero_shot")
 _FACTS = tuple(
     "model method peft rank director pooling head_norm loss reduction sampling sampling_schedule p_max max_steps_for_sampling"
     " ordered_last_weight learning_rate decimals form".split()

@@ -24,6 +24,7 @@ _DIGEST = 12
 _BASELINES = {
     "constant": "the most frequent label, or the mean",
     "tfidf": "TF-IDF of words with a linear model",
+    "embedding": "vectors of the sentence encoder all-MiniLM-L6-v2 with a linear model",
     "zero_shot": "the base model as it is",
 }
 _SAMPLE = 25  # labels that a table of targets shows

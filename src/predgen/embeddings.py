@@ -1,0 +1,82 @@
+"""Texts as vectors of a frozen sentence encoder, for a baseline that trains no language model."""
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from predgen.bases.find import find_base
+from predgen.core import Example
+from predgen.errors import ModelError
+
+_BATCH = 32
+_LONGEST = 256  # tokens: what sentence encoders of this size are trained for
+
+
+def embedding_features(rows: Sequence[Example], encoder: str) -> Float[np.ndarray, "N D"]:
+    """Return features of rows: of one prompt field its vector; of two |u - v|, u * v and their cosine; of more all vectors.
+
+    A text's vector is the mean of its tokens' last states, of length 1 (Reimers and Gurevych 2019, Sentence-BERT; the pair's
+    features as there and in InferSent, Conneau et al. 2017).
+
+    Args:
+        rows: Rows; all have the same fields.
+        encoder: As `bases.find.find_base` takes it.
+
+    Raises:
+        ModelError: If the encoder is missing or cannot be loaded.
+    """
+    names = list(rows[0].fields)
+    texts = sorted({row.fields[name] for row in rows for name in names})
+    place = {text: i for i, text in enumerate(texts)}
+    vectors = _vectors(texts, encoder)
+    found = [vectors[[place[row.fields[name]] for row in rows]] for name in names]
+    if len(found) == 2:
+        u, v = found
+        return np.concatenate([np.abs(u - v), u * v, (u * v).sum(1, keepdims=True)], axis=1)
+    return np.concatenate(found, axis=1)
+
+
+def _vectors(texts: Sequence[str], encoder: str) -> Float[np.ndarray, "N H"]:
+    """Vectors of texts, in their order; texts of similar length run together."""
+    import torch
+
+    model, tokenizer = _loaded(encoder)
+    found: list[Any] = [None] * len(texts)
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    for start in range(0, len(order), _BATCH):
+        places = order[start : start + _BATCH]
+        batch = tokenizer(
+            [texts[i] for i in places], padding=True, truncation=True, max_length=_LONGEST, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            states = model(**batch).last_hidden_state
+            mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
+            means = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+            unit = torch.nn.functional.normalize(means, dim=-1)
+        for i, vector in zip(places, unit.numpy(), strict=True):
+            found[i] = vector
+    return np.stack(found).astype(np.float64)
+
+
+def _loaded(encoder: str) -> tuple[Any, Any]:
+    """The encoder in eval state, and its tokenizer; safetensors only, none of its code runs."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = find_base(encoder)
+    try:
+        loaded: Any = AutoModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # a damaged file makes transformers raise anything
+        raise ModelError(
+            f"encoder {encoder!r} in {str(folder)!r} cannot be loaded: {error}. It has to be a folder of transformers with"
+            " safetensors."
+        ) from error
+    model, loading = loaded
+    # A pooling layer may be missing: it stands behind the states that are read here.
+    if missing := [name for name in loading["missing_keys"] if not fnmatch.fnmatch(name, "*pooler*")]:
+        raise ModelError(f"encoder {encoder!r} lacks {len(missing)} tensors ({', '.join(sorted(missing)[:3])}).")
+    tokenizer.padding_side = "right"  # encoders count positions from the first token, padding or not
+    return model.eval(), tokenizer
