@@ -25,7 +25,10 @@ class PredictorSettings(Settings):
     """Settings of the Predictor."""
 
     pooling: str = setting(
-        "last", "Predictor: how prompt states become one vector.", group="Model", choices=("last", "mean", "first")
+        "last",
+        "Predictor: how the prompt's states are pooled into one vector.",
+        group="Model",
+        choices=("last", "mean", "first"),
     )
     head_norm: str = _head_norm()
 
@@ -36,7 +39,7 @@ class WriterSettings(Settings):
 
     max_tree_nodes: int = setting(
         MAX_TREE_NODES,
-        "Most trie nodes to run in one pass; larger number grids are expanded level by level.",
+        "Most trie nodes to run in one pass; larger grids of numbers are expanded level by level.",
         group="Sampling",
         low=1,
         high=_MOST_NODES,
@@ -57,15 +60,20 @@ class PredGenSettings(WriterSettings):
     head_norm: str = _head_norm()
     loss: str = setting(
         "wdal_shifted",
-        "How PredGen joins writer and director loss.",
+        "How PredGen combines the writer's and the director's loss.",
         group="Loss",
         choices=registries.losses,
         source="the code published with arXiv:2502.17817",
     )
     reduction: str = setting(
         "example",
-        "Join the losses per example (default), or per batch as the paper's code does.",
+        "Combine the losses per example, or per batch as the paper's code does.",
         group="Loss",
         choices=("example", "batch"),
     )
-    sampling: str = setting("token", "Scheduled sampling.", group="Sampling", choices=registries.sampling)
+    sampling: str = setting(
+        "token",
+        "Scheduled sampling: which tokens PredGen is fed during training.",
+        group="Sampling",
+        choices=registries.sampling,
+    )
