@@ -54,6 +54,16 @@ def test_comparison_names_tasks_estimators_and_unit(cells: list[MeanInformation]
     assert texts.count("I(Y; Z), nats") == 1 + extra
 
 
+def test_methods_from_outside_are_measured_and_drawn_too(tmp_path: Path) -> None:
+    runs = [measured_run(f"run {method}", method, 0.5, n=60) for method in ("predgen", "of_my_own")]
+    settings = MiSettings(("ksg",), components=2, sweep=(1,))
+    found = cells_of(runs, settings, measure_information(runs, settings, Store(tmp_path / "out")))
+    assert {cell.method for cell in found} == {"predgen", "of_my_own"}
+    draw_comparison(found, {}, 2, tmp_path / "figure2")
+    draw_sweep(found, tmp_path / "figure7")
+    assert all("of_my_own" in texts_of(tmp_path / name) for name in ("figure2", "figure7"))
+
+
 def test_sweep_names_every_k(cells: list[MeanInformation], tmp_path: Path) -> None:
     draw_sweep(cells, tmp_path / "figure7")
     texts = texts_of(tmp_path / "figure7")

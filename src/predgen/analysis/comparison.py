@@ -159,13 +159,18 @@ class MeanInformation:
         return error is not None and self.nats - other.nats > error
 
 
+def ordered_methods(methods: Iterable[str]) -> list[str]:
+    """Methods in the order of tables and pictures: the three of the paper, whether they are there or not, then others."""
+    return list(dict.fromkeys([*COMPARED, *methods]))
+
+
 def cells_of(
     runs: Sequence[RunStates], settings: MiSettings, found: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> list[MeanInformation]:
     """Bring the estimates of each task and method together."""
     cells = []
     for task in dict.fromkeys(run.task for run in runs):
-        for method in dict.fromkeys([*COMPARED, *(run.method for run in runs)]):
+        for method in ordered_methods(run.method for run in runs):
             labels = [run.label for run in runs if (run.task, run.method) == (task, method)]
             for estimator in settings.estimators if labels else ():
                 for k in settings.all_components:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from predgen.analysis.comparison import MeanInformation
+from predgen.analysis.comparison import MeanInformation, ordered_methods
 from predgen.analysis.heatmaps import AnswerMap, HeatMap
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED
-from predgen.paper.published import COMPARED
 
-COLOURS = {"predictor": "tab:orange", "generator": "tab:green", "predgen": "tab:blue"}
+COLOURS = ("tab:orange", "tab:green", "tab:blue", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan")
+"""Of methods, in the order of `ordered_methods`."""
 MARKS = {TRAINED: "o", RANDOM: "s", SHUFFLED: "x"}
 LINES = {TRAINED: "-", RANDOM: "--", SHUFFLED: ":"}
 STRIP = 22
@@ -58,7 +58,7 @@ def draw_comparison(
         panels = canvas.subplots(rows, columns, squeeze=False).flatten()
         for axis, estimator in zip(panels, estimators, strict=False):
             for cell in (cell for cell in chosen if cell.estimator == estimator):
-                _point(axis, cell, tasks.index(cell.task))
+                _point(axis, cell, tasks.index(cell.task), ordered_methods(c.method for c in chosen))
             for x, task in enumerate(tasks):
                 if task in entropies:
                     axis.plot([x - 0.42, x + 0.42], [entropies[task]] * 2, color="0.4", linewidth=0.8)
@@ -72,11 +72,17 @@ def draw_comparison(
         canvas.suptitle(f"I(Y; Z) of answer and representation, {components} principal components", fontsize=10)
 
 
-def _point(axis: Any, cell: MeanInformation, x: int) -> None:  # noqa: ANN401
-    """One estimate with its interval."""
-    place = x + 0.26 * (COMPARED.index(cell.method) - 1) + 0.07 * (list(MARKS).index(cell.what) - 1)
+def _colours(methods: Sequence[str]) -> dict[str, str]:
+    """A colour for each method."""
+    return {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
+
+
+def _point(axis: Any, cell: MeanInformation, x: int, methods: Sequence[str]) -> None:  # noqa: ANN401
+    """One estimate with its interval; the methods stand side by side."""
+    aside = methods.index(cell.method) - (len(methods) - 1) / 2
+    place = x + 0.78 / len(methods) * aside + 0.07 * (list(MARKS).index(cell.what) - 1)
     style = {
-        "color": COLOURS[cell.method],
+        "color": _colours(methods)[cell.method],
         "markersize": 5,
         "markerfacecolor": "none" if cell.what != TRAINED else None,
     }
@@ -99,8 +105,9 @@ def _legend(canvas: Any, cells: Sequence[MeanInformation], *, lines: bool = Fals
     """Methods by colour, model and controls by mark or line."""
     from matplotlib.lines import Line2D
 
-    methods = [method for method in COMPARED if any(cell.method == method for cell in cells)]
-    handles = [Line2D([], [], color=COLOURS[method], marker="o", linestyle="none", label=method) for method in methods]
+    colours, there = _colours(ordered_methods(cell.method for cell in cells)), {cell.method for cell in cells}
+    shown = {method: colour for method, colour in colours.items() if method in there}
+    handles = [Line2D([], [], color=c, marker="o", linestyle="none", label=method) for method, c in shown.items()]
     for what in MARKS:
         line, mark = (LINES[what], "") if lines else ("none", MARKS[what])
         face = "none" if what != TRAINED else "0.3"
@@ -116,13 +123,14 @@ def draw_sweep(cells: Sequence[MeanInformation], path: Path) -> None:
     tasks = list(dict.fromkeys(cell.task for cell in cells))
     estimators = list(dict.fromkeys(cell.estimator for cell in cells))
     ticks = sorted({cell.components for cell in cells})
+    colours = _colours(ordered_methods(cell.method for cell in cells))
     with _canvas(path, max(5.4, 3.2 * len(estimators)), 1.0 + 2.5 * len(tasks)) as canvas:
         panels = canvas.subplots(len(tasks), len(estimators), squeeze=False)
         for row, task in zip(panels, tasks, strict=True):
             for axis, estimator in zip(row, estimators, strict=True):
-                for method in COMPARED:
+                for method, colour in colours.items():
                     for what in MARKS:
-                        _line(axis, [c for c in cells if _of(c) == (task, estimator, method, what)])
+                        _line(axis, [c for c in cells if _of(c) == (task, estimator, method, what)], colour)
                 _axes(axis, f"{task}, {estimator}")
                 axis.set_xscale("log", base=2)
                 axis.set_xticks(ticks, [str(k) for k in ticks])
@@ -136,12 +144,12 @@ def _of(cell: MeanInformation) -> tuple[str, str, str, str]:
     return cell.task, cell.estimator, cell.method, cell.what
 
 
-def _line(axis: Any, cells: Sequence[MeanInformation]) -> None:  # noqa: ANN401
+def _line(axis: Any, cells: Sequence[MeanInformation], colour: str) -> None:  # noqa: ANN401
     """One method or control over k, with its interval as a band."""
     if not cells:
         return
     ordered = sorted(cells, key=lambda cell: cell.components)
-    ks, colour, what = [cell.components for cell in ordered], COLOURS[ordered[0].method], ordered[0].what
+    ks, what = [cell.components for cell in ordered], ordered[0].what
     axis.plot(ks, [c.nats for c in ordered], LINES[what], color=colour, marker="." if what == TRAINED else None)
     ends = [cell.ends for cell in ordered]
     if what == TRAINED and None not in ends:

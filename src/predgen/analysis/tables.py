@@ -5,11 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from predgen import __version__
-from predgen.analysis.comparison import InformationDifference, MeanInformation
+from predgen.analysis.comparison import InformationDifference, MeanInformation, ordered_methods
 from predgen.analysis.processing import OF_Z, Check
 from predgen.analysis.runs import RANDOM, SHUFFLED, TRAINED, MiSettings, RunStates
 from predgen.escaping import for_markdown, markdown_row
-from predgen.paper.published import COMPARED
 
 _INTERVALS = (
     "95 % intervals: chance among the rows, as each estimator states it, and the spread over runs and seeds where there are"
@@ -118,7 +117,7 @@ def _cells_table(cells: Sequence[MeanInformation]) -> str:
     at = {(c.task, c.estimator, c.method, c.what): c for c in cells}
     rows = []
     for task, estimator in dict.fromkeys((c.task, c.estimator) for c in cells):
-        for method in COMPARED:
+        for method in ordered_methods(cell.method for cell in cells):
             if (task, estimator, method, TRAINED) in at:
                 three = [at[task, estimator, method, what] for what in (TRAINED, RANDOM, SHUFFLED)]
                 above = [cell.what for cell in three[1:] if three[0].is_above(cell)]
