@@ -77,14 +77,14 @@ class PredGen(WritingModel):
 
     def read(self, batch: Batch, fed: Fed) -> Reading:
         """Run fed answers behind their prompts, and score all answers for a director that reads their probabilities."""
-        reading = super().read(batch, fed)
-        if not self.director.reads_distribution:
+        scores = self.score(batch, prompts=fed.prompts) if self.director.reads_distribution else None
+        reading = replace(
+            super().read(batch, fed), scores=scores
+        )  # in this order: gradients are summed in another otherwise
+        if scores is None or not self.director.reads_own:
             return reading
-        scores = self.score(batch, prompts=fed.prompts)
-        if not self.director.reads_own:
-            return replace(reading, scores=scores)
         states, content = scores.content_states(scores.greedy())
-        return replace(reading, scores=scores, states=states, content=content)
+        return replace(reading, states=states, content=content)
 
     def _seen(self, batch: Batch, reading: Reading) -> DirectorInput:
         """What the director sees."""
