@@ -197,7 +197,7 @@ def test_what_has_no_distribution_is_refused(base: str) -> None:
     writing = regressor(base, method="generator")
     with pytest.raises(ConfigError, match=r"quantile level 1\.2 is outside 0\.\.1"):
         writing.predict_quantiles(TEXTS[:2], [0.5, 1.2])
-    with pytest.raises(ConfigError, match=r"`decode` is 'medain'\. Did you mean 'median'"):
+    with pytest.raises(ConfigError, match=r"unknown decoding 'medain'\. Did you mean 'median'"):
         writing.predict(TEXTS[:2], decode="medain")
 
 

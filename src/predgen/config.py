@@ -33,7 +33,7 @@ class RunConfig(Settings):
     Example:
         >>> RunConfig(task="sick", director="linaer")
         Traceback (most recent call last):
-        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: expected, linear, ordered, value.
+        predgen.errors.ConfigError: unknown director 'linaer'. Did you mean 'linear'? Known: crps, expected, linear, nll, ordered, residual, reward, value.
     """
 
     # What to learn

@@ -1,5 +1,6 @@
 """Ordinary files that are easily got wrong: each gives the right result, or a message with exit status 2."""
 
+import copy
 import csv
 import json
 import statistics
@@ -355,7 +356,7 @@ def test_shared_numbers_are_checked_trained_on_and_predicted(
 def test_shared_labels_that_are_tokens_of_their_own_are_trained_on_and_predicted(runs: Runs, tmp_path: Path) -> None:
     data = shared("special_labels.csv")
     given = own(data, "y", "classification", r"{t}\nLabel:")
-    tokenizer = char_level()
+    tokenizer = copy.deepcopy(char_level())  # which others share
     base = save_tiny("llama", tmp_path / "base", tokenizer)
     tokenizer.add_tokens(["<POS>", "<NEG>"])
     tokenizer.save_pretrained(base)  # the embedding is as it was

@@ -153,9 +153,7 @@ def test_cell_of_a_megabyte_is_shortened_and_counted(runs: Runs, tmp_path: Path)
 def test_missing_base_model(runs: Runs, tmp_path: Path) -> None:
     given = ("--data", runs.data, "--prompt", PROMPT, "--target", "label", "--kind", "classification")
     message = refused(predgen("train", *given, "--model", tmp_path / "none", "--out", tmp_path / "run"))
-    assert message == (
-        f"error: base model folder {str(tmp_path / 'none')!r} does not exist. Give an existing folder, a hub id, or 'embedded'."
-    )
+    assert message.startswith(f"error: base model {str(tmp_path / 'none')!r} does not exist. Give ")
 
 
 def test_hub_model_without_network(runs: Runs, tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_a_huge_field_is_cut_before_it_is_tokenised_to_what_all_of_it_gives(
     row = example(" ".join(map(str, range(sizes[0]))), " and ".join(map(str, range(sizes[1]))))
     encoder = encoder_of(name, max_length=60, truncate=part)
     whole = encoder.encode(row)
-    monkeypatch.setattr("predgen.data.shorten.MOST_CHARACTERS", 500)
+    monkeypatch.setattr("predgen.data.shorten.MOST_FIELD_CHARACTERS", 500)
     monkeypatch.setattr("predgen.data.shorten._LONGEST_TOKEN", 16)
     longest: list[int] = []
     original = encoder._ids

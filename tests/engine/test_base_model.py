@@ -66,7 +66,7 @@ def test_missing_folder_is_said_without_asking_the_hub(name: str, monkeypatch: p
         raise AssertionError("the hub was asked")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
-    with pytest.raises(ModelError, match=f"base model folder '{name}' does not exist"):
+    with pytest.raises(ModelError, match=f"base model '{name}' does not exist"):
         find_base(name)
 
 
@@ -83,7 +83,8 @@ def test_only_needed_files_are_asked_from_the_hub(
 ) -> None:
     asked: list[list[str]] = []
 
-    def download(name: str, allow_patterns: list[str]) -> str:
+    def download(name: str, allow_patterns: list[str], local_dir: Path | None) -> str:
+        assert local_dir is None, "the hub's own cache"
         asked.append(allow_patterns)
         return "somewhere"
 

@@ -310,7 +310,7 @@ def test_predictions_match_a_forward_by_hand(case: Case, family: str) -> None:
             content = list(model.write(collate([row], 0)).sequences()[0])
             ids = torch.tensor([prompt + content])
             states = model.lm(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, len(prompt) :]
-            assert_reads(prediction, case.kind, model.director.head(states.mean(0)))
+            assert_reads(prediction, case.kind, model.director.head(states.mean(0)[None])[0])
             assert prediction.answer == text_of(codec.decode(content).value)
         elif case.method == "predgen" and case.director == "ordered":
             answer = codec.decode(model.write(collate([row], 0)).sequences()[0]).value

@@ -415,4 +415,4 @@ def test_an_unfinished_experiment_claims_nothing(tmp_path: Path) -> None:
     missing = len(every) - 2
     assert f"Of {len(every)} runs {missing} are missing." in section(text, "finding").text
     facts = dict(zip([dt.text for dt in text.all("dt")], [dd.text for dd in text.all("dd")], strict=True))
-    assert facts["Base model"].startswith("embedded; no run of a method is finished")
+    assert facts["Base model"].startswith("smollm2; no run of a method is finished")

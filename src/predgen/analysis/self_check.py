@@ -16,6 +16,7 @@ from predgen.analysis.channels import (
     gaussian_mixture,
     lognormals,
 )
+from predgen.settings import declared
 from predgen.threads import available_cores
 
 SEEDS = 5
@@ -90,10 +91,10 @@ def estimate_once(estimator: str, channel: Channel, n: int, seed: int) -> float:
     Returns:
         The estimate in nats.
     """
-    make = registries.mi_estimators.get(estimator)
-    settings = {"repeats": 1} if hasattr(make, "repeats") else {}
+    make, settings = registries.mi_estimators.get(estimator), registries.mi_estimators.settings_of(estimator)
+    made = make(settings(repeats=1)) if "repeats" in declared(settings) else make()
     z, y = channel.draw(n, np.random.default_rng(seed))
-    return float(make(**settings).estimate(z, y, seed=seed).nats)
+    return float(made.estimate(z, y, seed=seed).nats)
 
 
 def self_check(*, workers: int | None = None, on_done: Callable[[int], None] = lambda done: None) -> list[CheckRow]:

@@ -95,6 +95,9 @@ def run_demo(out: Path, console: PlainConsole) -> list[Measured]:
         f"Data: {', '.join(f'{len(rows)} {name}' for name, rows in splits.items())} rows in {in_line(str(out / 'data'))}."
     )
     console.print("Validation and test rows have nouns, and 10 % adjectives, that no training row has.")
+    console.print(
+        "Scores are written as whole numbers; what is predicted is a mean over them, so decimals are not lost."
+    )
     results: list[Measured] = []
     predicted: dict[str, dict[str, list[Any]]] = {}
     models: dict[str, TrainedModel] = {}

@@ -9,6 +9,7 @@ from predgen import registries
 from predgen.analysis.channels import Channel, binary_symmetric_channel, correlated_gaussians, gaussian_mixture
 from predgen.analysis.estimators.base import Estimator
 from predgen.errors import DataError
+from predgen.settings import declared
 
 NAMES = list(registries.mi_estimators)
 NEURAL = ("mine", "infonce")
@@ -17,8 +18,8 @@ CHANNELS = [correlated_gaussians(1, 0.5), binary_symmetric_channel(0.1), gaussia
 
 def estimator(name: str) -> Estimator:
     """One seed only: these tests repeat on their own."""
-    make = registries.mi_estimators.get(name)
-    made = make() if name == "ksg" else make(repeats=1)
+    make, settings = registries.mi_estimators.get(name), registries.mi_estimators.settings_of(name)
+    made = make(settings(repeats=1)) if "repeats" in declared(settings) else make()
     assert isinstance(made, Estimator)
     return made
 
