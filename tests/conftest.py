@@ -5,6 +5,8 @@ import os
 # Before the first import of huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Before the first import of numba, by SHAP: compiling takes far longer than what the docs' example then computes.
+os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 from type_checks import check_calls_of
 
