@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import re
 import runpy
 import shlex
@@ -22,6 +23,7 @@ from predgen.lookup import Registry
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>not run|file): (?P<what>.+?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
@@ -104,6 +106,28 @@ def test_blocks_that_are_not_run_say_why() -> None:
 def test_example_runs(path: Path, bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip(), "an example shows its result"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_runs(path: Path, bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTEBOOK_BASE", "embedded")
+    monkeypatch.setenv("NOTEBOOK_ROWS", "16")
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for number, cell in enumerate(code_cells(path)):
+        exec(compile(cell, f"{path.name}, code cell {number}", "exec"), namespace)  # a notebook's magic would not compile
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebook_keeps_no_output(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert [cell["id"] for cell in cells if cell["outputs"] or cell["execution_count"] is not None] == []
+
+
+def code_cells(path: Path) -> list[str]:
+    """Code of a notebook, cell by cell."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 def commands() -> Iterator[tuple[Block, list[str]]]:
