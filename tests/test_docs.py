@@ -114,7 +114,8 @@ def test_notebook_runs(path: Path, bench: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NOTEBOOK_ROWS", "16")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for number, cell in enumerate(code_cells(path)):
-        exec(compile(cell, f"{path.name}, code cell {number}", "exec"), namespace)  # a notebook's magic would not compile
+        # A magic would not compile: what runs here runs in a notebook.
+        exec(compile(cell, f"{path.name}, code cell {number}", "exec"), namespace)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
