@@ -14,6 +14,7 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
 .PHONY: install demo test check docs bench clean
 .DEFAULT_GOAL := install
@@ -42,8 +43,15 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(STAMP)
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e '.[docs]'
+	touch $@
+
+# The tables that are made from the code, then the site. A warning, as of a link that leads nowhere, is an error.
+docs: $(DOCS_STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python tools/make_docs.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx -q -W --keep-going -c docs/site -d build/doctrees . build/site
+	@echo "The site: build/site/index.html"
 
 # Half an hour on two cores. Leave the machine alone meanwhile; figures and table go to bench-results/.
 bench: $(STAMP)

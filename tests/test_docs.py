@@ -1,8 +1,10 @@
 """The documentation is true: its code runs, its commands parse, its links resolve, its tables are up to date."""
 
+import ast
 import importlib
 import importlib.util
 import json
+import pkgutil
 import re
 import runpy
 import shlex
@@ -16,12 +18,14 @@ from typing import Any
 import pytest
 import typer
 
+import predgen
 from predgen import registries
 from predgen.config import all_settings, config_from
 from predgen.lookup import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REFERENCE = sorted((ROOT / "docs").glob("*.rst"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
@@ -194,6 +198,27 @@ def anchors_of(text: str) -> set[str]:
     """Anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_navigation_of_the_site_has_every_page_once() -> None:
+    tree = ast.parse((ROOT / "docs" / "site" / "conf.py").read_text(encoding="utf-8"))
+    (found,) = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "NAVIGATION"]
+    listed = [page for pages in ast.literal_eval(found).values() for page in pages]
+    there = [*ROOT.glob("*.md"), *PAGES[1:], *REFERENCE, *NOTEBOOKS]
+    assert sorted(listed) == sorted(str(p.relative_to(ROOT).with_suffix("")) for p in there if p.name != "README.md")
+
+
+def test_reference_shows_all_that_is_public() -> None:
+    shown = [
+        name for page in REFERENCE for name in re.findall(r"^ *\.\. auto\w+:: (\S+)", page.read_text("utf-8"), re.M)
+    ]
+    for name in shown:
+        assert pkgutil.resolve_name(name).__doc__, name
+    assert {f"predgen.{name}" for name in predgen.__all__} - {
+        *shown,
+        "predgen.__version__",
+        "predgen.RunConfig",
+    } == set()
 
 
 @pytest.fixture
