@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    BertConfig,
+    BertModel,
     BloomConfig,
     BloomForCausalLM,
     Gemma3ForCausalLM,
@@ -91,6 +93,16 @@ def save_bloom(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int = 0) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         BloomForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_bert(folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Path:
+    """Write a tiny BERT without a pooling layer, as sentence encoders have it."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 32}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(BertConfig(vocab_size=len(tokenizer), **sizes), add_pooling_layer=False).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

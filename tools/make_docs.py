@@ -67,6 +67,17 @@ def peft_table() -> str:
     return table(["name", "what it is", "weight of a layer", "trains per layer", "settings and defaults"], rows)
 
 
+def baselines_table() -> str:
+    """Table of the baselines: kinds of task they serve, settings with their defaults."""
+    rows = []
+    for name in registries.baselines:
+        kinds = registries.baselines.facts(name).get("kinds", ("all",))
+        own = declared(registries.baselines.settings_of(name))
+        settings = ", ".join(f"`{key}` {plain_value(one.default)}" for key, one in own.items())
+        rows.append([code(name), registries.baselines.summary(name), ", ".join(kinds), settings])
+    return table(["name", "what it is", "kinds of task", "settings and defaults"], rows)
+
+
 def metrics_table() -> str:
     """Table of the metrics."""
     rows = []
@@ -254,6 +265,7 @@ def _allowed(one: Setting) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "architectures": architectures_table,
+    "baselines": baselines_table,
     "bases": bases_table,
     "codecs": lambda: names_table(registries.codecs),
     "config": config_table,

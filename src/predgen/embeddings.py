@@ -1,4 +1,4 @@
-"""Texts as vectors of a frozen sentence encoder, for a baseline that trains no language model."""
+"""Texts as vectors of a frozen sentence encoder, for baselines that train no language model."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -15,50 +15,59 @@ _BATCH = 32
 _LONGEST = 256  # tokens: what sentence encoders of this size are trained for
 
 
-def embedding_features(rows: Sequence[Example], encoder: str) -> Float[np.ndarray, "N D"]:
-    """Return features of rows: of one prompt field its vector; of two |u - v|, u * v and their cosine; of more all vectors.
-
-    A text's vector is the mean of its tokens' last states, of length 1 (Reimers and Gurevych 2019, Sentence-BERT; the pair's
-    features as there and in InferSent, Conneau et al. 2017).
+class SentenceEncoder:
+    """A frozen encoder. A text's vector is the mean of its tokens' last states, of length 1 (Reimers and Gurevych 2019, Sentence-BERT).
 
     Args:
-        rows: Rows; all have the same fields.
-        encoder: As `bases.find.find_base` takes it.
+        name: As `bases.find.find_base` takes it.
+
+    Attributes:
+        parameters: Number of its weights.
 
     Raises:
-        ModelError: If the encoder is missing or cannot be loaded.
+        ModelError: If it is missing or cannot be loaded.
     """
-    names = list(rows[0].fields)
-    texts = sorted({row.fields[name] for row in rows for name in names})
-    place = {text: i for i, text in enumerate(texts)}
-    vectors = _vectors(texts, encoder)
-    found = [vectors[[place[row.fields[name]] for row in rows]] for name in names]
-    if len(found) == 2:
-        u, v = found
-        return np.concatenate([np.abs(u - v), u * v, (u * v).sum(1, keepdims=True)], axis=1)
-    return np.concatenate(found, axis=1)
 
+    def __init__(self, name: str) -> None:
+        self._model, self._tokenizer = _loaded(name)
+        self.parameters = sum(weight.numel() for weight in self._model.parameters())
 
-def _vectors(texts: Sequence[str], encoder: str) -> Float[np.ndarray, "N H"]:
-    """Vectors of texts, in their order; texts of similar length run together."""
-    import torch
+    def features(self, rows: Sequence[Example]) -> Float[np.ndarray, "N D"]:
+        """Return features of rows: of one prompt field its vector; of two |u - v|, u * v and their cosine; of more all vectors.
 
-    model, tokenizer = _loaded(encoder)
-    found: list[Any] = [None] * len(texts)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    for start in range(0, len(order), _BATCH):
-        places = order[start : start + _BATCH]
-        batch = tokenizer(
-            [texts[i] for i in places], padding=True, truncation=True, max_length=_LONGEST, return_tensors="pt"
-        )
-        with torch.inference_mode():
-            states = model(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-            means = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-            unit = torch.nn.functional.normalize(means, dim=-1)
-        for i, vector in zip(places, unit.numpy(), strict=True):
-            found[i] = vector
-    return np.stack(found).astype(np.float64)
+        The pair's features are those of InferSent (Conneau et al. 2017), with the cosine.
+
+        Args:
+            rows: Rows; all have the same fields.
+        """
+        names = list(rows[0].fields)
+        texts = sorted({row.fields[name] for row in rows for name in names})
+        place = {text: i for i, text in enumerate(texts)}
+        vectors = self._vectors(texts)
+        found = [vectors[[place[row.fields[name]] for row in rows]] for name in names]
+        if len(found) == 2:
+            u, v = found
+            return np.concatenate([np.abs(u - v), u * v, (u * v).sum(1, keepdims=True)], axis=1)
+        return np.concatenate(found, axis=1)
+
+    def _vectors(self, texts: Sequence[str]) -> Float[np.ndarray, "N H"]:
+        """Vectors of texts, in their order; texts of similar length run together."""
+        import torch
+
+        found: list[Any] = [None] * len(texts)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), _BATCH):
+            places = order[start : start + _BATCH]
+            some = [texts[i] for i in places]
+            batch = self._tokenizer(some, padding=True, truncation=True, max_length=_LONGEST, return_tensors="pt")
+            with torch.inference_mode():
+                states = self._model(**batch).last_hidden_state
+                mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
+                means = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+                unit = torch.nn.functional.normalize(means, dim=-1)
+            for i, vector in zip(places, unit.numpy(), strict=True):
+                found[i] = vector
+        return np.stack(found).astype(np.float64)
 
 
 def _loaded(encoder: str) -> tuple[Any, Any]:

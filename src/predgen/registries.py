@@ -100,6 +100,16 @@ bases.register("minilm", "predgen.bases.known:MINILM", "all-MiniLM-L6-v2")
 bases.register("smollm2-360m", "predgen.bases.known:SMOLLM2_360M", "SmolLM2-360M-Instruct")
 bases.register("qwen3-0.6b", "predgen.bases.known:QWEN3_0_6B", "Qwen3-0.6B")
 
+# Facts of a baseline: `kinds` of task that it serves, all unless given. `trains`: it depends on the seed, and runs with each.
+# `package` that it needs beyond predgen's own, and the `extra` of predgen that brings it.
+baselines = Registry("baseline")
+baselines.register("constant", "predgen.baselines.constant:Constant", "the most frequent label or answer, or the mean")
+baselines.register("tfidf", "predgen.baselines.linear:Tfidf", "words and word pairs by TF-IDF, with a linear model", facts={"kinds": ("classification", "regression")})
+baselines.register("embedding", "predgen.baselines.linear:Embedding", "vectors of a frozen sentence encoder, with a linear model", facts={"kinds": ("classification", "regression")}, settings="predgen.baselines.settings:EmbeddingSettings")
+baselines.register("encoder", "predgen.baselines.encoder:FineTunedEncoder", "a sequence classifier of transformers, fine-tuned whole in as many passes", facts={"kinds": ("classification", "regression"), "trains": True}, settings="predgen.baselines.settings:EncoderSettings")
+baselines.register("setfit", "predgen.baselines.setfit_peer:SetFitPeer", "a sentence encoder, fine-tuned by pairs of rows (SetFit), with a linear model", facts={"kinds": ("classification",), "trains": True, "package": "setfit", "extra": "peers"}, settings="predgen.baselines.settings:SetFitSettings")
+baselines.register("zero_shot", "predgen.compare.zero_shot:ZeroShot", "the base model as it is, under the constraint of the answer format")
+
 presets = Registry("preset")
 presets.register("paper", "predgen.paper.presets:paper", "the PredGen paper's settings per task (Table 3)")
 
@@ -135,7 +145,7 @@ def by_name() -> dict[str, Registry]:
 
 def of_runs() -> list[Registry]:
     """Return the registries that a run chooses from; the others are chosen from when it is used, or before it is made."""
-    return [registry for registry in by_name().values() if registry not in (decodings, mi_estimators, presets)]
+    return [registry for registry in by_name().values() if registry not in (baselines, decodings, mi_estimators, presets)]
 
 
 _BUILT_IN = {name: frozenset(registry) for name, registry in by_name().items()}

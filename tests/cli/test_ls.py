@@ -38,6 +38,7 @@ def test_every_named_list_is_there() -> None:
         "schedules",
         "mi_estimators",
         "decodings",
+        "baselines",
         "presets",
     }
 

@@ -1,6 +1,7 @@
 """Experiments: equal rows for all, records that can be trusted, and going on where they stopped."""
 
 import json
+import math
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -9,16 +10,23 @@ from typing import Any
 import pytest
 
 from cli_runs import flat, predgen, reviews, write_csv
-from predgen.baselines import constant
+from predgen.baselines import base
+from predgen.baselines.constant import Constant
 from predgen.compare import cell as cell_module
+from predgen.compare import expected as expected_module
+from predgen.compare import runner
 from predgen.compare.rows import load_rows
 from predgen.compare.runner import Experiment
 from predgen.core import Decoding
 from predgen.errors import ConfigError, DataError
+from predgen.findings.make import findings
 from predgen.metrics.measure import measure
 from predgen.records import PLAN_FILE, Record, read_plan, read_record, read_records, read_texts
+from predgen.training.pace import Pace
 from predgen.training.run import train
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
+from tiny_models import save_bert
+from tokenizers_for_tests import char_level
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +268,9 @@ def test_gain_over_the_constant_has_the_sign_of_better(files: dict[str, Any], tm
     assert gain["low"] <= gain["gain"] <= gain["high"]
     rows = load_rows(plan.cells("data", 0, {})[0], Path()).training
     name = "mse" if target == "score" else "accuracy"
-    plain = constant(rows.train, rows.validation, rows.task.kind).values
+    floor = Constant()
+    floor.fit(plan.cells("data", 0, {})[0].config(), rows)
+    plain = [p.value for p in floor.predict(rows.validation)]
     expected = measure([name], [r.target.value for r in rows.validation if r.target], plain)[name]
     better = (record.validation[name] or 0) - expected
     assert gain["gain"] == pytest.approx(-better if target == "score" else better)
@@ -330,7 +340,14 @@ def test_command_makes_runs_in_workers(files: dict[str, Any], tmp_path: Path) ->
     words += ["--model", files["model"], "--max-steps", "1", "--methods", "predictor", "--baselines", "constant"]
     words += ["--seeds", "0", "--out", tmp_path / "exp"]
     listed = predgen(*words, "--dry-run")
-    assert listed.stdout.split() == ["data--constant--seed0", "data--predictor--seed0"]
+    lines = listed.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["data--constant--seed0", "data--predictor--seed0"]
+    assert lines[0].endswith("not timed")
+    assert "about" in lines[1]
+    assert "2 runs, about" in flat(listed.stderr)
+    assert not (tmp_path / "exp").exists()
+    gone = [str(tmp_path / "gone.csv") if word == files["data"] else word for word in words]
+    assert predgen(*gone, "--dry-run").stdout.split() == ["data--constant--seed0", "data--predictor--seed0"]
     result = predgen(*words)
     assert result.exit_code == 0, result.output
     assert {record.status for record in read_records(tmp_path / "exp")} == {"done"}
@@ -353,3 +370,51 @@ def test_command_refuses_with_a_message(tmp_path: Path, words: list[str], messag
     result = predgen("compare", *words, "--out", tmp_path / "exp", "--dry-run")
     assert result.exit_code == 2, result.output
     assert message in flat(result.stderr)
+
+
+def test_expected_time_follows_rows_passes_and_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expected_module, "measure_pace", lambda config, data: Pace(1e-2, 1e-3))
+    plan = tiny_plan(make_files(tmp_path), "label", methods=["predictor"], baselines=["tfidf"], seeds=[0, 1])
+    times = Experiment(plan, tmp_path / "exp", InProcess()).expected()
+    assert [cell.variant for cell, _ in times] == ["tfidf", "predictor", "predictor"]
+    rows = load_rows(times[1][0])
+    train, validation, test = rows.training.train, rows.training.validation, rows.tests["data"]
+    length = statistics.fmean(len(rows.training.task.prompt.format_map(row.fields)) for row in train)
+    trained, looks = (
+        2 / math.ceil(len(train) / 4) * len(train),
+        2,
+    )  # two steps of 4 rows: a look after them, and the last
+    seconds = length * (trained * 1e-2 + (looks * len(validation) + len(test)) * 1e-3)
+    assert [found for _, found in times] == [None, pytest.approx(seconds), pytest.approx(seconds)]
+    assert not (tmp_path / "exp").exists()
+
+
+def test_peers_run_with_every_seed_and_numbers_without_setfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "require_packages", lambda names: None)
+    monkeypatch.setattr(runner, "require_packages", lambda names: None)
+    folder = save_bert(tmp_path / "bert", char_level())
+    own = {"encoder_model": str(folder)}
+    plan = tiny_plan(
+        make_files(tmp_path),
+        methods=["predictor"],
+        baselines=["encoder", "setfit"],
+        seeds=[0, 1],
+        baseline_settings=own,
+    )
+    records = {record.id: record for record in run_plan(plan, tmp_path / "exp")}
+    assert [records[f"data--setfit--seed{seed}"].status for seed in (0, 1)] == ["refused", "refused"]
+    assert "serves classification, not regression" in (records["data--setfit--seed0"].error or {})["message"]
+    peers, methods = ([records[f"data--{name}--seed{seed}"] for seed in (0, 1)] for name in ("encoder", "predictor"))
+    for peer, method in zip(peers, methods, strict=True):
+        assert peer.status == "done", peer.error
+        assert peer.data["splits"] == method.data["splits"]
+        assert peer.training["optimizer_steps"] == method.training["optimizer_steps"] == 2
+        assert set(peer.cost) == set(method.cost)
+        assert None not in peer.cost.values()
+        assert peer.training["parameters"] > 0
+    assert peers[0].measurements[0].predictions.value != peers[1].measurements[0].predictions.value
+    found = findings(tmp_path / "exp", n_resamples=20)
+    entry = found.entry("data", "encoder")
+    assert entry is not None
+    assert entry.seeds == [0, 1]
+    assert [d.seeds for d in found.baseline_differences] == [[0, 1]]

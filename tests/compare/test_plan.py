@@ -30,6 +30,22 @@ def test_baselines_run_with_the_first_seed_only() -> None:
     assert [c.variant for c in plan().cells("sick", 1, {})] == ["predictor", "generator", "predgen"]
 
 
+def test_baselines_that_train_run_with_every_seed_with_the_settings_of_all_runs() -> None:
+    wanted = plan(
+        baselines=["constant", "encoder", "setfit"],
+        methods=["predictor"],
+        settings={"epochs": 2.0, "batch_size": 4, "limit": 30},
+        baseline_settings={"encoder_learning_rate": 3e-5},
+    )
+    assert [c.variant for c in wanted.cells("sick", 0, {})] == ["constant", "encoder", "setfit", "predictor"]
+    encoder, setfit, method = wanted.cells("sick", 1, {})
+    assert (encoder.own, setfit.own, method.own) == ({"encoder_learning_rate": 3e-5}, {}, {})
+    for name in ("epochs", "batch_size", "limit", "seed", "rows_seed"):
+        assert getattr(encoder.config(), name) == getattr(setfit.config(), name) == getattr(method.config(), name)
+    assert Cell.from_dict(encoder.to_dict()) == encoder
+    assert "own" not in method.to_dict(), "a run that was made before baselines had settings is the same run"
+
+
 def test_a_setting_multiplies_only_methods_that_have_it() -> None:
     names = [
         v.name for v in variants_of(["predictor", "predgen"], {"loss": ["sum", "wdal"], "pooling": ["last", "mean"]})
@@ -191,6 +207,9 @@ def test_plan_of_an_experiment_can_be_given_again() -> None:
         ({"tasks": ["svamp"], "measure_on": "validation"}, "training rows of their own"),
         ({"test_data": "x.csv"}, "belongs to your own file"),
         ({"methods": [], "baselines": []}, "no methods and no baselines"),
+        ({"baseline_settings": {"encoder_modle": "minilm"}}, "Did you mean 'encoder_model'"),
+        ({"baseline_settings": {"encoder_model": "minilm"}}, "which the plan has not"),
+        ({"baselines": ["setfit"], "baseline_settings": {"setfit_iterations": 0}}, "outside 1..inf"),
         ({"one_at_a_time": {"base": {"method": "predgen"}}}, "`factors`"),
         ({"trials": "many"}, "wrong type"),
         ({"headline": ["predgne"]}, "Did you mean 'predgen'"),

@@ -60,7 +60,7 @@ def test_plan_is_told_in_words(sample: Made) -> None:
     told = dict(asked(experiment))
     assert told["Tasks"] == "4 tasks: sst2, sick, gsm8k and multiarith"
     assert told["Methods"] == "predgen (loss sum)"
-    assert told["Baselines"] == "constant: the most frequent label, or the mean; other: other"
+    assert told["Baselines"] == "constant: the most frequent label or answer, or the mean; other"
     assert told["Seeds"] == "0: one seed, so that nothing is known about other seeds"
     assert told["Rows"] == "validation rows select the checkpoint, figures are on test rows, at most 400 of each"
     assert told["Training"].startswith(

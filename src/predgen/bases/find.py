@@ -6,10 +6,21 @@ from pathlib import Path
 
 from predgen import registries
 from predgen.bases.fetch import base_of_gguf, named_base
-from predgen.bases.hub import hub_snapshot
+from predgen.bases.hub import hub_snapshot, is_in_hub_cache
 from predgen.errors import ModelError
 
 EMBEDDED = "embedded"
+
+
+def require_at_hand(name: str) -> None:
+    """Raise where a base model would have to be downloaded first.
+
+    Raises:
+        ModelError: If it is not here.
+    """
+    known = name == EMBEDDED or name in registries.bases or Path(name).exists()
+    if not known and not is_in_hub_cache(name):
+        raise ModelError(f"base model {name!r} is not here yet; it is downloaded when it is first used.")
 
 
 def find_base(name: str, *, trust_remote_code: bool = False) -> Path:

@@ -8,6 +8,17 @@ WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """Files that a model consists of."""
 
 
+def is_in_hub_cache(name: str) -> bool:
+    """Whether a hub model's configuration is in the hub's own cache: it has been used before."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
+
+
 def hub_snapshot(name: str, *, with_code: bool = False, folder: Path | None = None) -> Path:
     """Bring a hub model's files here, or find them in the hub's own cache.
 

@@ -80,7 +80,7 @@ MINILM = NamedBase(
     licence="Apache-2.0",
     parameters=22_713_216,
     context=256,
-    good_for="a sentence encoder: the baseline `embedding` of compare, not `--model`",
+    good_for="a sentence encoder: baselines `embedding`, `encoder` and `setfit` of compare, not `--model`",
 )
 
 SMOLLM2_360M = NamedBase(

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from predgen import registries
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import with_settings
+from predgen.cli.options import OptionSettings, with_options
 from predgen.cli.say import say
-from predgen.config import all_settings, read_config
-from predgen.errors import ConfigError
+from predgen.components import owned
+from predgen.config import RENAMED, all_settings, read_config
+from predgen.errors import ConfigError, PredgenError
 from predgen.escaping import in_line
 from predgen.near_names import near_matches
 
 if TYPE_CHECKING:
     from predgen.compare.plan import Plan
+    from predgen.compare.runner import Experiment
 
 _SHARED = (
     "data_dir", "data", "validation_data", "prompt", "target", "kind", "limit", "bad_rows", "max_length", "rationale",
@@ -24,7 +27,13 @@ _SHARED = (
 )  # fmt: skip
 
 
-@with_settings(*_SHARED)
+def _settings() -> OptionSettings:
+    """Settings that all runs share, and those of baselines."""
+    shared = {name: listed for name, listed in all_settings().items() if name in _SHARED}
+    return shared | owned([registries.baselines])
+
+
+@with_options(_settings, RENAMED)
 @readable_errors
 def compare_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of the experiment; one that is there is gone on with.")],
@@ -42,7 +51,7 @@ def compare_command(
     baselines: Annotated[
         str | None,
         typer.Option(
-            help="Of constant, tfidf, zero_shot, embedding (a frozen sentence encoder with a linear model: `predgen models get minilm`), comma separated, or none. [default: the first three]"
+            help=f"Of {', '.join(registries.baselines)} (`predgen ls baselines`), comma separated, or none. [default: constant,tfidf,zero_shot]"
         ),
     ] = None,
     seeds: Annotated[Optional[str], typer.Option(help="Seeds, comma separated. [default: 0,1,2]")] = None,  # noqa: UP045
@@ -91,7 +100,12 @@ def compare_command(
             min=1, help="Threads of each. [default: OMP_NUM_THREADS, or the cores that may be used shared out]"
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and make none.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="List the runs with about how long each takes, measured on a few rows, and make none."
+        ),
+    ] = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -125,13 +139,14 @@ def compare_command(
     from predgen.terminal import PlainConsole
 
     console = PlainConsole(stderr=True)
-    if dry_run:
-        _list(plan)
-        return
     from predgen.compare.runner import Experiment
     from predgen.compare.workers import LocalWorkers
 
-    records = Experiment(plan, out, LocalWorkers(workers, threads), console).run()
+    experiment = Experiment(plan, out, LocalWorkers(workers, threads), console)
+    if dry_run:
+        _list(plan, experiment)
+        return
+    records = experiment.run()
     bad = [record for record in records if record.status == "failed"]
     _show(out)
     console.print(
@@ -152,7 +167,9 @@ def _plan(plan_file: Path | None, study: str | None, flags: Mapping[str, Any], g
         sources = [
             {k: v for k, v in s.items() if k not in ("methods", "vary", "variants", "one_at_a_time")} for s in sources
         ]
-    return plan_from(*sources, flags, {"settings": given} if given else {})
+    own = {name: value for name, value in given.items() if name in owned([registries.baselines])}
+    shared = {name: value for name, value in given.items() if name not in own}
+    return plan_from(*sources, flags, {"settings": shared} if shared else {}, {"baseline_settings": own} if own else {})
 
 
 def _listed(text: str | None) -> list[str] | None:
@@ -215,11 +232,21 @@ def _show(out: Path) -> None:
         PlainConsole().print(table.rich())
 
 
-def _list(plan: "Plan") -> None:
-    """Print the runs of a plan."""
-    for source in plan.sources:
-        for cell in plan.trial_cells(source):
+def _list(plan: "Plan", experiment: "Experiment") -> None:
+    """Print the runs of a plan with about how long each takes; without times where its rows or base model are not here."""
+    from predgen.bases.find import require_at_hand
+    from predgen.compare.expected import time_in_words, total_in_words
+    from predgen.terminal import PlainConsole
+
+    try:
+        for cell in plan.all_cells():
+            require_at_hand(cell.config().model)
+        times = experiment.expected()
+    except PredgenError as error:
+        PlainConsole(stderr=True).print(f"Times are not known: {error}", soft_wrap=True)
+        for cell in plan.all_cells():
             say(cell.id)
-        for seed in plan.seeds:
-            for cell in plan.cells(source, seed, {}):
-                say(cell.id)
+        return
+    for cell, seconds in times:
+        say(f"{cell.id}  {time_in_words(seconds)}")
+    PlainConsole(stderr=True).print(total_in_words(times), soft_wrap=True)

@@ -28,6 +28,7 @@ LISTS = {
     "metrics": registries.metrics,
     "mi_estimators": registries.mi_estimators,
     "decodings": registries.decodings,
+    "baselines": registries.baselines,
     "presets": registries.presets,
 }
 

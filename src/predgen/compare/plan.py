@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from predgen import registries
-from predgen.components import value_of
+from predgen.components import owned, value_of
 from predgen.config import RENAMED, RunConfig, all_settings, config_from, has_setting, renamed, without_useless
 from predgen.errors import ConfigError
 from predgen.near_names import near_matches
 from predgen.records import Stage
+from predgen.settings import declared
 
 BASELINES = ("constant", "tfidf", "zero_shot")
 """Baselines that a plan has if it does not say otherwise."""
-KNOWN_BASELINES = (*BASELINES, "embedding")
 OWN_FILE = "data"
 """Name of the task that a user's own file is."""
 
@@ -54,7 +54,7 @@ class Cell:
         task: Task to train on, or `OWN_FILE`.
         tests: Tasks whose rows to measure; its own, or several that share the training rows (math).
         variant: Name of the variant or baseline.
-        baseline: One of `KNOWN_BASELINES`, or None for a variant.
+        baseline: One of `registries.baselines`, or None for a variant.
         seed: Seed of the run.
         stage: "final", or "trial" of tuning.
         settings: All settings that are not defaults, for `RunConfig`.
@@ -64,6 +64,7 @@ class Cell:
         test_data: File with the test rows, where the task is the user's own file; None: 20 % of it.
         screen: Compare with the constant baseline on validation rows, too.
         trial: Number of the trial, counted from 0; None in final runs.
+        own: The baseline's own settings, as far as they were given.
     """
 
     task: str
@@ -79,6 +80,7 @@ class Cell:
     test_data: str | None = None
     screen: bool = False
     trial: int | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -98,6 +100,8 @@ class Cell:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.own:  # a run that was made before baselines had settings is the same run
+            del found["own"]
         return found
 
     @classmethod
@@ -113,9 +117,9 @@ class Plan:
     Attributes:
         tasks: Tasks to measure; empty for a file of the user's (`settings["data"]`).
         variants: Methods with their settings.
-        baselines: Of `KNOWN_BASELINES`: majority label or mean, TF-IDF with a linear model, the base model as it is, vectors of the
-            sentence encoder `minilm` with a linear model.
-        seeds: A run per variant and seed; baselines run once.
+        baselines: Of `registries.baselines`.
+        baseline_settings: Own settings of theirs.
+        seeds: A run per variant and seed; baselines that do not train run once.
         settings: Settings of `RunConfig` shared by all runs.
         preset: Settings per task to start from (`predgen ls presets`).
         tune: Setting -> values to try on validation rows, before the final runs.
@@ -140,6 +144,7 @@ class Plan:
     tasks: tuple[str, ...]
     variants: tuple[Variant, ...]
     baselines: tuple[str, ...] = BASELINES
+    baseline_settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
@@ -162,6 +167,7 @@ class Plan:
         _check_rows(self)
         _check_variants(self)
         _check_names(self)
+        _check_baselines(self)
         if self.tune:
             _check_tuning(self)
         for source in self.sources:  # values that no run can have are told now
@@ -213,7 +219,7 @@ class Plan:
         return without_useless(settings, settings.keys() - own.keys())  # not all methods and tasks have all shared ones
 
     def cells(self, source: str, seed: int, choices: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
-        """Final runs on a task with a seed; baselines come with the first seed, for they have no other.
+        """Final runs on a task with a seed; baselines that do not train come with the first seed, for they have no other.
 
         Args:
             source: Task to train on.
@@ -240,10 +246,17 @@ class Plan:
             )
             for variant in self.variants
         ]
-        if seed == self.seeds[0]:
-            untrained = self.settings_of(source, {"method": self.untrained, "peft": "none", "seed": seed})
-            cells = [Cell(variant=name, baseline=name, settings=untrained, **common) for name in self.baselines] + cells
-        return cells
+        untrained = self.settings_of(source, {"method": self.untrained, "peft": "none", "seed": seed})
+        return [
+            Cell(variant=name, baseline=name, settings=untrained, own=self._own_of(name), **common)
+            for name in self.baselines
+            if seed == self.seeds[0] or registries.baselines.facts(name).get("trains", False)
+        ] + cells
+
+    def _own_of(self, baseline: str) -> dict[str, Any]:
+        """What the plan says of a baseline's own settings."""
+        own = declared(registries.baselines.settings_of(baseline))
+        return {name: value for name, value in self.baseline_settings.items() if name in own}
 
     def trial_cells(self, source: str) -> list[Cell]:
         """Tuning runs on a task: the same number for every variant, measured on validation rows only, first seed."""
@@ -256,6 +269,12 @@ class Plan:
                 settings = {**cell.settings, **choice}
                 cells.append(replace(cell, stage="trial", trial=number, choice=choice, settings=settings))
         return cells
+
+    def all_cells(self) -> list[Cell]:
+        """All runs, as far as they are known before the first of them: tuning runs, then final ones."""
+        trials = [cell for source in self.sources for cell in self.trial_cells(source)]
+        pairs = [(source, seed) for source in self.sources for seed in self.seeds]
+        return trials + [cell for source, seed in pairs for cell in self.cells(source, seed, {})]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain YAML data."""
@@ -392,14 +411,24 @@ def _check_names(plan: Plan) -> None:
         for name in settings:
             if name not in known:
                 raise ConfigError(f"{where}: unknown setting {name!r}.{near_matches(name, known)}")
-    for name in plan.baselines:
-        if name not in KNOWN_BASELINES:
-            raise ConfigError(
-                f"unknown baseline {name!r}.{near_matches(name, KNOWN_BASELINES)} Known: {', '.join(KNOWN_BASELINES)}."
-            )
     for name in ("task", "seed", "method"):
         if name in plan.settings:
             raise ConfigError(f"`{name}` is set for all runs; give it as `{name}s` or in the variants.")
+
+
+def _check_baselines(plan: Plan) -> None:
+    """Refuse unknown baselines, and settings that none of the plan's has: they would have no effect."""
+    object.__setattr__(plan, "baselines", tuple(map(registries.baselines.canonical, plan.baselines)))
+    known = owned([registries.baselines])
+    for name, value in plan.baseline_settings.items():
+        if name not in known:
+            raise ConfigError(f"`baseline_settings`: unknown setting {name!r}.{near_matches(name, known)}")
+        known[name].setting.read(value)
+        if not set(known[name].owners) & set(plan.baselines):
+            raise ConfigError(
+                f"`{name}` is a setting of baseline {known[name].owners[0]!r}, which the plan has not: it would have no effect."
+                " Leave it out, or name the baseline in `baselines`."
+            )
 
 
 def _check_tuning(plan: Plan) -> None:

@@ -14,11 +14,12 @@ from predgen.paper.published import COMPARED, STUDIES
 
 _STUDY_FOLDER = "assets/paper/studies"
 _VARIANT_KEYS = ("methods", "vary", "variants", "one_at_a_time")
+_MERGED = ("settings", "baseline_settings")
 _TUPLES = ("tasks", "baselines", "seeds", "headline")
 
 
 def plan_from(*sources: Mapping[str, Any]) -> Plan:
-    """Build a plan from mappings, later ones overriding earlier ones; `settings` are merged, not replaced.
+    """Build a plan from mappings, later ones overriding earlier ones; `settings` and `baseline_settings` are merged, not replaced.
 
     Args:
         sources: Keys are those of `Plan`, but for the variants: `methods` with `vary` (setting -> values, all combinations),
@@ -42,7 +43,7 @@ def plan_from(*sources: Mapping[str, Any]) -> Plan:
                 raise ConfigError(
                     f"unknown key {key!r} in the plan.{near_matches(key, known)} Known: {', '.join(known)}."
                 )
-            merged[key] = {**merged.get(key, {}), **value} if key == "settings" else value
+            merged[key] = {**merged.get(key, {}), **value} if key in _MERGED else value
     parts = {key: merged.pop(key) for key in _VARIANT_KEYS if key in merged}
     for key in _TUPLES:
         if merged.get(key) is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from predgen.baselines.base import make_baseline, require_packages
 from predgen.compare.cell import finished
+from predgen.compare.expected import Clock, Times, total_in_words
 from predgen.compare.plan import Cell, Plan
 from predgen.compare.rows import CellRows, data_facts, limit_for_tokens, load_rows
 from predgen.compare.workers import Engine
@@ -56,8 +58,23 @@ class Experiment:
             KeyboardInterrupt: After Ctrl-C; the same call goes on.
         """
         _check_folder(self.folder)
+        require_packages(self.plan.baselines)
         with locked_folder(self.folder):
             return self._run()
+
+    def expected(self) -> Times:
+        """Return all runs with about how long they take; nothing is trained, and nothing written.
+
+        Raises:
+            PredgenError: If a task's rows cannot be used.
+        """
+        self._look_at_rows()
+        return self._timed(self._all())
+
+    def _timed(self, cells: Sequence[Cell]) -> Times:
+        """Runs with their expected seconds."""
+        clock = Clock(self._rows)
+        return [(cell, clock.seconds(cell)) for cell in cells]
 
     def _run(self) -> list[Record]:
         """Make all runs in a folder where nobody else does."""
@@ -66,6 +83,9 @@ class Experiment:
         self._look_at_rows()
         self._check_grown()
         _write_plan(self.plan, self.folder)
+        if not self.console.quiet:
+            missing = [c for c in self._all() if finished(c, self.folder) is None]
+            self.console.print(total_in_words(self._timed(missing)), soft_wrap=True)
         choices = self._tuned()
         records: list[Record] = []
         for seed in self.plan.seeds:
@@ -121,15 +141,17 @@ class Experiment:
         """Final runs of a task and a seed."""
         return [self._limited(cell) for cell in self.plan.cells(source, seed, choices.get(source, {}))]
 
+    def _all(self) -> list[Cell]:
+        """All runs of the plan, with rows as the budget allows."""
+        return [self._limited(cell) for cell in self.plan.all_cells()]
+
     def _trials(self) -> list[Cell]:
         """Tuning runs of all tasks."""
         return [self._limited(cell) for source in self.plan.sources for cell in self.plan.trial_cells(source)]
 
     def _check_grown(self) -> None:
         """An experiment may grow; refuse to lose what it has, or to go on with other rows."""
-        planned = {
-            c.id: c for source in self.plan.sources for seed in self.plan.seeds for c in self._final(source, seed, {})
-        }
+        planned = {cell.id: cell for cell in self._all() if cell.stage == "final"}
         for cell in self._trials() or planned.values():
             finished(cell, self.folder)
         for record in find_records(self.folder, "final"):
@@ -207,8 +229,8 @@ class Experiment:
             config = cell.config()
             task_of(config)
             make_setup(config, data.task, data.train, trains=cell.baseline is None)
-            if cell.baseline in ("tfidf", "embedding") and data.task.kind == "math":
-                raise ConfigError(f"the baseline {cell.baseline!r} serves classification and regression, not math.")
+            if cell.baseline is not None:
+                make_baseline(cell.baseline, data.task.kind, cell.own)
             return None
         except ConfigError as error:
             record = Record(

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from predgen.baselines import tfidf
+from predgen.baselines.linear import Tfidf
 from predgen.bases.fetch import get_base
 from predgen.bases.find import EMBEDDED
 from predgen.config import RunConfig
@@ -160,7 +160,7 @@ def _baseline(task: DemoTask, splits: Mapping[str, Sequence[Mapping[str, Any]]])
         [Example(i, {"text": row["text"]}, Target(row[task.name])) for i, row in enumerate(splits[name])]
         for name in ("train", "validation", "test")
     )
-    return tfidf(train, validation, test, task.kind, task.metrics[0]).values
+    return [prediction.value for prediction in Tfidf().fit_rows(train, validation, task.kind).predict(test)]
 
 
 def _measure(

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from predgen import registries
+
 Chance = Literal["rows and seeds", "rows only", "nothing"]
 """Which chance an interval covers; "nothing": there is no interval."""
 
@@ -144,7 +146,7 @@ class Difference:
     Attributes:
         task: Task whose rows were measured.
         first: Name of a variant.
-        second: Name of another variant, or of a baseline (which has one run for all seeds).
+        second: Name of another variant, or of a baseline (which has one run for all seeds, unless it trains).
         metric: The primary metric.
         greater_is_better: Its direction.
         family: The comparisons that share one correction: "headline", or the name of a baseline.
@@ -290,6 +292,16 @@ class VariantFacts:
     baseline: str | None
     derived_from: str | None
     settings: dict[str, Any]
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether it runs with every seed: a method, or a baseline that trains."""
+        return self.baseline is None or trains(self.baseline)
+
+
+def trains(baseline: str) -> bool:
+    """Whether a baseline depends on the seed, so that it runs with each; one that is not registered here runs once."""
+    return baseline in registries.baselines and bool(registries.baselines.facts(baseline).get("trains", False))
 
 
 @dataclass(frozen=True, slots=True)

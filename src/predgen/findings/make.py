@@ -157,7 +157,7 @@ class _Scored:
         kind, source, runs = self.runs.kinds[task], self.runs.sources[task], list(found.values())
         primary = PRIMARY[kind]
         names = [primary, *(name for name in runs[0].measurement.metrics if name != primary)]
-        expected = self.runs.seeds_of[source] if variant.baseline is None else []
+        expected = self.runs.seeds_of[source] if variant.is_seeded else []
         flags = sorted({flag for run in runs for flag in run.measurement.counts})
         counts = {flag: [run.measurement.counts.get(flag, 0) for run in runs] for flag in flags}
         counts["unread"] = [sum(value is None for value in run.measurement.predictions.value) for run in runs]
@@ -205,15 +205,15 @@ class _Scored:
     def differences(self, first: VariantFacts, second: VariantFacts, family: str) -> Iterator[Difference]:
         """Yield the difference of two variants on each task where they have seeds in common.
 
-        A baseline has one run, which stands for all seeds.
+        A baseline that does not train has one run, which stands for all seeds.
         """
         for task in self.runs.tasks:
             ours, theirs = self.scores(task, first), self.scores(task, second)
             if not ours or not theirs:
                 continue
-            if second.baseline is not None:
+            if not second.is_seeded:
                 theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-            elif first.baseline is not None:
+            elif not first.is_seeded:
                 ours = dict.fromkeys(theirs, next(iter(ours.values())))
             seeds = [seed for seed in ours if seed in theirs]
             if seeds:

@@ -10,7 +10,7 @@ import numpy as np
 from predgen import registries
 from predgen.core import Kind
 from predgen.errors import DataError
-from predgen.findings.base import RunStatus, Shortfall, VariantFacts
+from predgen.findings.base import RunStatus, Shortfall, VariantFacts, trains
 from predgen.metrics.base import PRIMARY, metric_of
 from predgen.metrics.measure import measure
 from predgen.metrics.rows import Rows
@@ -22,7 +22,6 @@ MEAN = " (mean)"
 CONSTANT = "constant"
 """The baseline that says the most frequent label, or the mean."""
 
-_BASELINE_ORDER = (CONSTANT, "tfidf", "embedding", "zero_shot")
 _FACTS = tuple(
     "model method peft rank director pooling head_norm loss reduction sampling sampling_schedule p_max max_steps_for_sampling"
     " ordered_last_weight learning_rate decimals form".split()
@@ -249,7 +248,7 @@ def _names(records: Sequence[Record], plan: Mapping[str, Any]) -> tuple[list[str
     methods = [variant["name"] for variant in plan.get("variants", ())]
     methods += [record.variant for record in records if baseline_of(record) is None]
     baselines = {*plan.get("baselines", ()), *(r.variant for r in records if baseline_of(r) is not None)}
-    return list(dict.fromkeys(methods)), sorted(baselines, key=lambda name: _place(name, _BASELINE_ORDER))
+    return list(dict.fromkeys(methods)), sorted(baselines, key=lambda name: _place(name, registries.baselines))
 
 
 def _variants(records: Sequence[Record], plan: Mapping[str, Any], measured: set[str]) -> list[VariantFacts]:
@@ -281,13 +280,13 @@ def _broken(records: Sequence[Record]) -> Iterator[Shortfall]:
 def _missing(
     records: Sequence[Record], plan: Mapping[str, Any], seeds_of: Mapping[str, Sequence[int]]
 ) -> Iterator[Shortfall]:
-    """Yield runs that should be there and are not: every variant on every task with every seed, baselines once."""
+    """Yield runs that should be there and are not: every variant on every task with every seed, baselines that do not train once."""
     methods, baselines = _names(records, plan)
     there = {(record.task, record.variant, record.seed) for record in records}
     once = {(record.task, record.variant) for record in records}
     for source, seeds in seeds_of.items():
-        wanted = [(name, seed) for name in methods for seed in seeds]
-        wanted += [(name, seeds[0]) for name in baselines if (source, name) not in once]
+        wanted = [(name, seed) for name in [*methods, *filter(trains, baselines)] for seed in seeds]
+        wanted += [(name, seeds[0]) for name in baselines if not trains(name) and (source, name) not in once]
         for name, seed in wanted:
             if (source, name, seed) not in there:
                 reason = "there is no record; let `predgen compare` go on"

@@ -95,7 +95,7 @@ def headline_tables(found: Findings) -> list[Table]:
         ]
         if tasks:
             direction = "higher" if own[0].greater_is_better else "lower"
-            told = f"Mean over seeds [95 % interval over rows and seeds]; {direction} is better. One run of a baseline: rows only."
+            told = f"Mean over seeds [95 % interval over rows and seeds]; {direction} is better. Baselines that do not train have one run: rows only."
             rows = [[task, *(cell(found, task, variant) for variant in variants)] for task in tasks]
             not_learnable = [task for task in tasks if task in found.not_learnable]
             extra = f"Not learnable at this size (no method is shown to beat the constant baseline): {', '.join(not_learnable)}."
@@ -136,7 +136,7 @@ def _seeds(entry: Entry, variant: VariantFacts) -> str:
     """How many seeds are in a figure, where that is not what a reader expects."""
     if entry.lacking:
         return f" ({len(entry.seeds)} of {len(entry.seeds) + len(entry.lacking)} seeds)"
-    return " (1 seed)" if len(entry.seeds) == 1 and variant.baseline is None else ""
+    return " (1 seed)" if len(entry.seeds) == 1 and variant.is_seeded else ""
 
 
 def differences_table(found: Findings, differences: Sequence[Difference], title: str) -> Table:

@@ -21,12 +21,6 @@ from predgen.report.words import count, listed, settings_in_words
 
 _SIZE = (280, 180)
 _DIGEST = 12
-_BASELINES = {
-    "constant": "the most frequent label, or the mean",
-    "tfidf": "TF-IDF of words with a linear model",
-    "embedding": "vectors of the sentence encoder all-MiniLM-L6-v2 with a linear model",
-    "zero_shot": "the base model as it is",
-}
 _SAMPLE = 25  # labels that a table of targets shows
 
 
@@ -91,7 +85,8 @@ def asked(experiment: LoadedExperiment) -> list[tuple[str, str]]:
     told = [
         ("Tasks", _tasks(plan.get("tasks") or [], found.tasks)),
         ("Methods", "; ".join(_variant(v) for v in plan.get("variants") or [])),
-        ("Baselines", "; ".join(f"{name}: {_BASELINES.get(name, name)}" for name in plan.get("baselines") or [])),
+        ("Baselines", "; ".join(map(_baseline, plan.get("baselines") or []))),
+        ("Settings of baselines", settings_in_words(plan.get("baseline_settings") or {})),
         ("Seeds", _seeds(plan.get("seeds") or found.seeds, bool(plan.get("screen")))),
         ("Base model", _base_model(experiment)),
         ("Rows", _rows(plan, found.split)),
@@ -100,6 +95,11 @@ def asked(experiment: LoadedExperiment) -> list[tuple[str, str]]:
         ("Settings of all runs", settings_in_words(plan.get("settings") or {})),
     ]
     return [(subject, text) for subject, text in told if text]
+
+
+def _baseline(name: str) -> str:
+    """A baseline in words, as far as it is known here."""
+    return f"{name}: {registries.baselines.summary(name)}" if name in registries.baselines else name
 
 
 def _base_model(experiment: LoadedExperiment) -> str:
@@ -130,7 +130,7 @@ def _seeds(seeds: Sequence[int], is_screened: bool) -> str:
     if len(seeds) == 1:
         return f"{told}: one seed, so that nothing is known about other seeds"
     screen = "; further ones only for tasks where a method beats the constant baseline at the first, on validation rows"
-    return f"{told}: a run for each; all share their rows, baselines run once{screen if is_screened else ''}"
+    return f"{told}: a run for each; all share their rows, baselines that do not train run once{screen if is_screened else ''}"
 
 
 def _configured(runs: Iterable[Record], name: str) -> list[str]:
@@ -153,7 +153,9 @@ def _training(experiment: LoadedExperiment) -> str:
     tokens = experiment.plan.get("train_tokens")
     settings = experiment.plan.get("settings") or {}
     told = [f"at most {tokens:,} training tokens a run, all passes counted"] if tokens else []
-    steps = sorted({int(c.optimizer_steps) for c in experiment.found.costs if c.optimizer_steps})
+    methods = {variant.name for variant in experiment.found.variants if variant.baseline is None}
+    costs = [cost for cost in experiment.found.costs if cost.variant in methods]
+    steps = sorted({int(cost.optimizer_steps) for cost in costs if cost.optimizer_steps})
     if steps:
         span = f"{steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else f"{steps[0]:,}"
         told.append(f"{span} optimizer steps")

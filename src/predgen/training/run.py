@@ -27,7 +27,7 @@ from predgen.engine.base_model import load_base
 from predgen.errors import NotFiniteError, TrainingError
 from predgen.files import locked_folder, told_in_words
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import metric_of, metrics_of, primary_metric
+from predgen.metrics.base import metrics_of, primary_metric
 from predgen.metrics.measure import measure
 from predgen.models.base import ModelSetup, PredictionModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
@@ -37,9 +37,11 @@ from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
+from predgen.training.arguments import trainer_arguments
 from predgen.training.checkpoints import last_checkpoint
 from predgen.training.features import estimate_features
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
+from predgen.training.forecast import Forecast, seconds_per_row
 from predgen.training.loop import PredictionTrainer
 from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
 from predgen.training.remarks import far_targets
@@ -134,10 +136,10 @@ def _schedule(config: RunConfig, total: int) -> SamplingSchedule:
 
 
 def zero_shot(config: RunConfig, data: TrainingData) -> TrainedModel:
-    """Return the base model as it is, writing under the constraint of the answer format that the training rows fix.
+    """Return a model as it is before its first step; answers are under the constraint of the format that the training rows fix.
 
     Args:
-        config: The settings; `method` is "generator" and `peft` "none".
+        config: The settings; with `method` "generator" and `peft` "none" it is the base model.
         data: Rows; the training rows' targets fix labels and the numbers' grid, nothing else is taken from them.
 
     Raises:
@@ -299,36 +301,12 @@ class _Run:
 
     def _arguments(self) -> TrainingArguments:
         """Arguments of transformers for this run."""
-        config = self.config
-        evaluates = bool(self.data.validation)
-        by = "steps" if config.eval_steps else "epoch"
-        metric = metric_of(self.metric, config.own)
-        return TrainingArguments(
-            output_dir=str(self.folder / TRACKERS),  # checkpoints, which do not outlive the run, are moved beside it
-            num_train_epochs=config.epochs,
-            max_steps=config.max_steps or -1,
-            per_device_train_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation,
-            learning_rate=config.learning_rate,
-            lr_scheduler_type=config.lr_schedule,
-            # A number below 1 is a share of all steps.
-            warmup_steps=config.warmup_ratio if config.warmup_steps is None else config.warmup_steps,
-            weight_decay=config.weight_decay,
-            optim={"adamw": "adamw_torch", "sgd": "sgd"}[config.optimizer],
-            max_grad_norm=config.max_grad_norm,
-            bf16=config.bf16,
-            seed=config.seed,
-            eval_strategy=by if evaluates else "no",
-            eval_steps=config.eval_steps,
-            save_strategy=by,
-            save_steps=config.eval_steps or 500,
-            metric_for_best_model=self.metric if evaluates else None,
-            greater_is_better=metric.greater_is_better,
+        return trainer_arguments(
+            self.config,
+            self.folder / TRACKERS,  # checkpoints, which do not outlive the run, are moved beside it
+            self.metric if self.data.validation else None,
             restore_callback_states_from_checkpoint=True,
-            logging_steps=1,
             logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            report_to=[],  # `trackers` has made them
             remove_unused_columns=False,
             train_sampling_strategy="sequential",  # the data set itself has an order for each epoch
             label_names=[],
@@ -336,9 +314,6 @@ class _Run:
             # The Predictor and the loss `director_only` give the output layer no gradient.
             ddp_find_unused_parameters=self.method.trains == "everything",
             average_tokens_across_devices=False,
-            use_cpu=not torch.accelerator.is_available(),  # said aloud, else several CPU processes do not find each other
-            dataloader_pin_memory=torch.cuda.is_available(),
-            log_level="error",
         )
 
     def _trainer(
@@ -358,6 +333,9 @@ class _Run:
             hooks.append(cb.EvaluateAtEnd())
         if self.method.after_step is not None:
             hooks.append(cb.AfterStep(self.method.after_step))
+        if not self.console.quiet:
+            looks = len(validation), len(self.data.validation)
+            hooks.append(Forecast(self.console, looks, lambda: seconds_per_row(trained.predict_encoded, validation)))
         if config.patience and validation:
             hooks.append(EarlyStoppingCallback(config.patience))
         return PredictionTrainer(

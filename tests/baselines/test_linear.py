@@ -1,14 +1,20 @@
 """Baselines do what their names say, and choose on validation rows only."""
 
+from pathlib import Path
+
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from predgen.baselines import STRENGTHS, constant, tfidf
-from predgen.core import Example, Target
+from predgen.baselines.base import make_baseline
+from predgen.baselines.constant import Constant
+from predgen.baselines.linear import STRENGTHS, Tfidf
+from predgen.core import Example, Prediction, Target
+from predgen.data.examples import custom_task
 from predgen.errors import ConfigError, DataError
 from predgen.metrics.measure import measure
-from tiny_runs import tiny_rows
+from predgen.training.rows import TrainingData
+from tiny_runs import tiny_config, tiny_rows
 
 
 def texts(rows: list[Example]) -> list[str]:
@@ -21,23 +27,32 @@ def targets(rows: list[Example]) -> list[object]:
     return [row.target.value for row in rows if row.target]
 
 
+def constant(rows: list[Example], kind: str) -> tuple[Constant, Prediction]:
+    """The constant of rows."""
+    baseline = Constant()
+    task = custom_task(prompt="{text} =", target="answer", kind=kind)
+    baseline.fit(tiny_config(Path("none"), kind), TrainingData(task, rows, []))
+    first, second = baseline.predict(rows[:2])
+    assert first == second
+    return baseline, first
+
+
 def test_constant_number_is_the_mean() -> None:
     rows = tiny_rows(9, "regression")
     values = [float(str(t)) for t in targets(rows)]
-    assert constant(rows, rows[:2], "regression").values == pytest.approx([sum(values) / 9] * 2)
+    assert constant(rows, "regression")[1].value == pytest.approx(sum(values) / 9)
 
 
 def test_constant_label_comes_with_shares() -> None:
     rows = [Example(i, {"text": ""}, Target(label)) for i, label in enumerate("abb")]
-    found = constant(rows, rows, "classification")
-    assert found.values == ["b"] * 3
-    assert found.labels == ("a", "b")
-    assert found.probabilities == [[1 / 3, 2 / 3]] * 3
+    baseline, found = constant(rows, "classification")
+    assert found == Prediction("b", (1 / 3, 2 / 3))
+    assert baseline.labels == ("a", "b")
 
 
 def test_constant_math_answer_is_the_most_frequent() -> None:
     rows = [Example(i, {"text": ""}, Target(value)) for i, value in enumerate((1.0, 7.0, 7.0))]
-    assert constant(rows, rows[:1], "math").values == [7.0]
+    assert constant(rows, "math")[1] == Prediction(7.0)
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
@@ -53,16 +68,16 @@ def test_tfidf_is_the_best_of_its_strengths_on_validation_rows(kind: str) -> Non
         scores.append(measure([metric], targets(validation), guess)[metric])
         predictions.append(list(model.predict(vectorizer.transform(texts(test)))))
     best = scores.index(min(scores) if kind == "regression" else max(scores))
-    found = tfidf(train, validation, test, kind, metric)
-    assert found.values == (pytest.approx(predictions[best]) if kind == "regression" else predictions[best])
+    found = [p.value for p in Tfidf().fit_rows(train, validation, kind).predict(test)]
+    assert found == (pytest.approx(predictions[best]) if kind == "regression" else predictions[best])
 
 
 def test_tfidf_refuses_math_and_rows_without_words() -> None:
     rows = tiny_rows(6, "regression")
     with pytest.raises(ConfigError, match="not math"):
-        tfidf(rows, rows, rows, "math", "exact_match")
+        make_baseline("tfidf", "math")
     with pytest.raises(DataError, match="there are none"):
-        tfidf(rows, [], rows, "regression", "mse")
+        Tfidf().fit_rows(rows, [], "regression")
     blank = [Example(i, {"text": "."}, Target(float(i))) for i in range(3)]
     with pytest.raises(DataError, match="finds no words in the 3"):
-        tfidf(blank, blank, blank, "regression", "mse")
+        Tfidf().fit_rows(blank, blank, "regression")

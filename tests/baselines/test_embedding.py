@@ -7,14 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel
 
-from predgen import baselines
-from predgen.baselines import DENSE_STRENGTHS, embedding
-from predgen.compare.plan import BASELINES, KNOWN_BASELINES
-from predgen.core import Example, Target
-from predgen.embeddings import embedding_features
-from predgen.errors import ConfigError, DataError, ModelError
+from predgen import registries
+from predgen.baselines.linear import DENSE_STRENGTHS, Embedding
+from predgen.baselines.settings import EmbeddingSettings
+from predgen.compare.plan import BASELINES
+from predgen.core import Example
+from predgen.embeddings import SentenceEncoder
+from predgen.errors import DataError, ModelError
+from tiny_models import save_bert
 from tiny_runs import tiny_rows
 from tokenizers_for_tests import char_level
 
@@ -24,18 +26,7 @@ TEXTS = ["a", "The film is long, and it is warm.", "no", "negative, very negativ
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny random BERT with a character tokenizer."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = char_level()
-    torch.manual_seed(0)
-    model = BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-        ),
-        add_pooling_layer=False,
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return str(save_bert(tmp_path_factory.mktemp("encoder"), char_level()))
 
 
 def alone(text: str, encoder: str) -> np.ndarray:
@@ -53,6 +44,16 @@ def rows_of(*columns: list[str]) -> list[Example]:
         Example(i, {f"f{k}": text for k, text in enumerate(texts)}, None)
         for i, texts in enumerate(zip(*columns, strict=True))
     ]
+
+
+def embedding_features(rows: list[Example], encoder: str) -> np.ndarray:
+    """Features of rows."""
+    return SentenceEncoder(encoder).features(rows)
+
+
+def embedding(encoder: str) -> Embedding:
+    """The baseline with an encoder."""
+    return Embedding(EmbeddingSettings(embedding_model=encoder))
 
 
 def test_one_text_is_its_vector_whatever_stands_beside_it(encoder: str) -> None:
@@ -79,7 +80,7 @@ def test_three_texts_are_three_vectors(encoder: str) -> None:
 def test_it_is_the_best_of_its_strengths_on_validation_rows(encoder: str) -> None:
     rows = tiny_rows(60, "regression")
     train, validation, test = rows[:30], rows[30:45], rows[45:]
-    found = embedding(train, validation, test, "regression", "mse", encoder).values
+    found = [p.value for p in embedding(encoder).fit_rows(train, validation, "regression").predict(test)]
     features = embedding_features(rows, encoder)
     scaled = (features - features[:30].mean(0)) / features[:30].std(0)
     y = np.array([float(str(r.target.value)) for r in rows if r.target])
@@ -90,31 +91,28 @@ def test_it_is_the_best_of_its_strengths_on_validation_rows(encoder: str) -> Non
 
 def test_labels_come_with_probabilities(encoder: str) -> None:
     rows = tiny_rows(40, "classification")
-    found = embedding(rows[:20], rows[20:30], rows[30:], "classification", "accuracy", encoder)
-    assert found.probabilities is not None
-    assert np.allclose(np.sum(found.probabilities, axis=1), 1)
-    assert set(found.values) <= set(found.labels)
+    baseline = embedding(encoder).fit_rows(rows[:20], rows[20:30], "classification")
+    found = baseline.predict(rows[30:])
+    assert np.allclose([np.sum(p.probabilities) for p in found], 1)
+    assert [p.value for p in found] == [baseline.labels[int(np.argmax(p.probabilities))] for p in found]
 
 
 def test_what_it_cannot_do_is_refused(encoder: str, tmp_path: Path) -> None:
     rows = tiny_rows(8, "regression")
     with pytest.raises(DataError, match="validation"):
-        embedding(rows, [], rows, "regression", "mse", encoder)
-    math = [Example(0, {"text": "1 + 1"}, Target(2.0))]
-    with pytest.raises(ConfigError, match="math"):
-        embedding(math, math, math, "math", "exact_match", encoder)
+        embedding(encoder).fit_rows(rows, [], "regression")
     with pytest.raises(ModelError, match="predgen models get minilm"):
-        embedding(rows, rows, rows, "regression", "mse")
+        Embedding(EmbeddingSettings()).fit_rows(rows, rows, "regression")
     weights = load_file(Path(encoder) / "model.safetensors")
     for path in Path(encoder).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     weights.pop(next(name for name in weights if "attention" in name))
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="lacks"):
-        embedding(rows, rows, rows, "regression", "mse", str(tmp_path))
+        embedding(str(tmp_path)).fit_rows(rows, rows, "regression")
 
 
 def test_a_plan_takes_it_only_where_it_is_asked_for() -> None:
-    assert "embedding" in KNOWN_BASELINES
+    assert set(BASELINES) < set(registries.baselines)
     assert "embedding" not in BASELINES
-    assert baselines.ENCODER == "minilm"
+    assert EmbeddingSettings().embedding_model == "minilm"
