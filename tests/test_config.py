@@ -183,7 +183,7 @@ def test_choices_are_legal_and_others_are_refused_naming_the_value() -> None:
         ({"method": "predictor"}, {"p_min": 0.5}, "`p_min` is 0.5, but method 'predictor' has no sampling mode"),
         ({"sampling": "marginal"}, {"p_min": 0.5}, "`p_min` is 0.5, but sampling mode 'marginal' has no such setting"),
         ({}, {"sampling_passes": 3}, "`sampling_passes` is 3, but sampling mode 'token'"),
-        ({}, {"ordered_last_weight": 1.0}, "`ordered_last_weight` is 1.0, but director 'linear'"),
+        ({}, {"ordered_last_weight": 1.0}, "`ordered_last_weight` is 1.0, but director 'residual'"),
         ({}, {"pooling": "mean"}, "`pooling` is 'mean', but method 'predgen'"),
         ({}, {"decimals": 2}, "`decimals` is 2, but codec 'label'"),
     ],

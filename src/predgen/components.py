@@ -161,6 +161,16 @@ def filled(components: Mapping[str, Component]) -> dict[str, Any]:
     return values
 
 
+def left_open(components: Mapping[str, Component]) -> dict[str, Setting]:
+    """Return the settings of components that choose another one by the kind of task, by name."""
+    return {
+        name: one
+        for component in components.values()
+        for name, one in component.declared().items()
+        if one.by_kind and getattr(component.settings, name) is None
+    }
+
+
 def owned(among: Iterable[Registry] | None = None) -> dict[str, Listed]:
     """Return every setting that components have, by name.
 

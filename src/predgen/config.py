@@ -7,13 +7,13 @@ declared here; a component's own settings are declared beside it (`settings.Sett
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from predgen import registries
-from predgen.components import CODECS, Component, Listed, filled, flat, owned, reaches, resolve, value_of
+from predgen.components import CODECS, Component, Listed, filled, flat, left_open, owned, reaches, resolve, value_of
 from predgen.errors import ConfigError, RenamedWarning
 from predgen.lookup import Registry
 from predgen.near_names import near_matches
@@ -204,6 +204,15 @@ class RunConfig(Settings):
     def method_settings(self) -> dict[str, Any]:
         """Return the settings of the chosen method and of the components that it chooses in turn, these by their names."""
         return filled(resolve([(registries.methods, self.method)], self.own, self.task_kind))
+
+    def settled(self, used: Mapping[str, Any]) -> "RunConfig":
+        """Return the settings with those components named that were left open and that a model has chosen.
+
+        Args:
+            used: The model's settings (`ModelSetup.settings`).
+        """
+        chosen = {name: used[name] for name in left_open(self.components) if used.get(name) is not None}
+        return replace(self, own={**self.own, **chosen}) if chosen else self
 
     def defaults(self) -> dict[str, Any]:
         """Return the defaults of the chosen components' own settings."""

@@ -29,6 +29,7 @@ def setting(
     high: float | None = None,
     source: str = "",
     by_kind: Mapping[str, str] | None = None,
+    without_tree: Mapping[str, str] | None = None,
     hash: bool | None = None,
 ) -> Any:  # noqa: ANN401
     """Declare one setting: a field of a dataclass derived from `Settings`.
@@ -42,10 +43,13 @@ def setting(
         high: Greatest number allowed.
         source: Paper or code that the default is from.
         by_kind: Kind of task -> name that None stands for, where `choices` is a registry.
+        without_tree: The same where a row's answers cannot all be run in one pass: the grid of numbers is too large, or the base
+            cannot run trees. Kinds that are left out have what `by_kind` says.
         hash: See `dataclasses.field`.
     """
     metadata = {
         "help": help, "group": group, "choices": choices, "low": low, "high": high, "source": source, "by_kind": by_kind or {},
+        "without_tree": without_tree or {},
     }  # fmt: skip
     return field(default=default, metadata=metadata, hash=hash)
 
@@ -71,6 +75,7 @@ class Setting:
     high: float | None
     source: str
     by_kind: Mapping[str, str]
+    without_tree: Mapping[str, str]
 
     def read(self, value: Any) -> Any:  # noqa: ANN401
         """Return `value` in the setting's type.

@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from predgen.core import Decoding
 from predgen.errors import ConfigError, DataError
 from predgen.findings.make import findings
 from predgen.metrics.measure import measure
-from predgen.records import PLAN_FILE, Record, read_plan, read_record, read_records, read_texts
+from predgen.records import PLAN_FILE, Record, read_plan, read_record, read_records, read_texts, write_record
 from predgen.training.pace import Pace
 from predgen.training.run import train
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
@@ -149,6 +150,19 @@ def test_another_experiment_is_not_mixed_in(
         run_plan(tiny_plan(files, **{**plan, **keys}), tmp_path / "exp")
     assert message in str(error.value)
     assert (tmp_path / "exp" / PLAN_FILE).read_bytes() == before
+
+
+def test_runs_of_other_defaults_are_not_mixed_in(files: dict[str, Any], tmp_path: Path) -> None:
+    plan = tiny_plan(files, methods=["predgen"], settings={"max_steps": 1})
+    [made] = run_plan(plan, tmp_path / "exp")
+    assert (made.config["director"], made.config["loss"]) == ("residual", "sum")
+    for name, value in (("director", "value"), ("loss", "wdal_shifted"), ("learning_rate", 0.5), ("head_norm", "none")):
+        write_record(replace(made, config={**made.config, name: value}), tmp_path / "exp")
+        if (name, value) == ("director", "value"):  # what it is where the grid takes more than one pass
+            assert run_plan(plan, tmp_path / "exp")
+            continue
+        with pytest.raises(ConfigError, match=f"other defaults .*{name} {value!r}"):
+            run_plan(plan, tmp_path / "exp")
 
 
 def test_refused_variant_does_not_bar_the_way(files: dict[str, Any], tmp_path: Path) -> None:

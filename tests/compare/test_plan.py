@@ -1,5 +1,6 @@
 """Plans expand to the runs they mean, give every method the same, and refuse what would not be a comparison."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from hypothesis import strategies as st
 from predgen import registries
 from predgen.compare.plan import Cell, Plan, Variant, variants_of
 from predgen.compare.plan_file import STUDIES, plan_from, plan_of_study
-from predgen.config import has_setting
+from predgen.config import has_setting, read_config
 from predgen.errors import ConfigError
+
+
+PLANS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glob("*.yaml"))
 
 
 def plan(**keys: Any) -> Plan:
@@ -144,6 +148,24 @@ def test_every_study_of_the_paper_is_a_plan(name: str) -> None:
     assert found.study == name
     for source in found.sources:
         assert [cell.config() for cell in found.cells(source, found.seeds[0], {})]
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_every_plan_of_an_experiment_can_be_run(path: Path) -> None:
+    given = read_config(path)
+    found = plan_from({"tasks": ["sst2", "sick"], **given})
+    for source in found.sources:
+        assert [cell.config() for cell in found.cells(source, found.seeds[0], {})]
+
+
+def test_a_variants_number_format_is_for_the_tasks_that_write_numbers() -> None:
+    keys = {"variants": [{"name": "coarse", "method": "predgen", "decimals": 1}], "baselines": []}
+    found = plan_from({"tasks": ["sst2", "sick"], **keys})
+    label, number = (found.cells(task, 0, {})[0] for task in ("sst2", "sick"))
+    assert "decimals" not in label.settings
+    assert number.config().decimals == 1
+    with pytest.raises(ConfigError, match="`decimals` is 1"):
+        plan_from({"tasks": ["sst2"], **keys})
 
 
 def test_cell_survives_the_way_to_a_worker() -> None:

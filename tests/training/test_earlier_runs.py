@@ -88,11 +88,12 @@ def begun(folder: Path, kind: str, data: Path, model: str) -> RunConfig:
 
 
 def test_settings_that_the_version_had_not_are_what_it_did(tmp_path: Path) -> None:
-    of_numbers = {"number_format": "fixed", "metric": "pearson"}
-    for kind, more in (("classification", {}), ("regression", of_numbers)):
+    of_all = {"stratify": False, "head_norm": "none", "loss": "wdal_shifted"}
+    of_numbers = {"number_format": "fixed", "metric": "pearson", "director": "value"}
+    for kind, more in (("classification", {"director": "linear"}), ("regression", of_numbers)):
         config = begun(tmp_path, kind, tmp_path / "rows.csv", "embedded")
         look_at(tmp_path, config, resume=True, overwrite=False)
-        assert settings_of_start(tmp_path, config) == replace(config, stratify=False, **more)
+        assert settings_of_start(tmp_path, config) == replace(config, **of_all, **more)
 
 
 def test_settings_are_refused_that_are_neither_its_own_nor_left_alone(tmp_path: Path) -> None:
@@ -113,5 +114,6 @@ def test_such_a_run_is_gone_on_with_and_says_how(tmp_path: Path) -> None:
     said = io.StringIO()
     trained = train(config, tmp_path / "run", resume=True, console=PlainConsole(file=said))
     assert "goes on with stratify False" in said.getvalue()
-    assert trained.config.stratify is False
+    assert (trained.config.stratify, trained.config.head_norm) == (False, "none")
+    assert (trained.config.director, trained.config.loss) == ("linear", "wdal_shifted")
     assert trained.report["optimizer_steps"] == 2

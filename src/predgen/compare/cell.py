@@ -17,6 +17,7 @@ from predgen.compare.environment import environment, forget_peak, peak_bytes
 from predgen.compare.measuring import MeasuredModel, columns, curves, defined, figures, target_values
 from predgen.compare.plan import Cell
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
+from predgen.components import left_open
 from predgen.errors import ConfigError, StorageError
 from predgen.files import locked, write_text
 from predgen.inference.trained import TrainedModel, load
@@ -24,6 +25,7 @@ from predgen.metrics.base import PRIMARY, metric_of, primary_metric
 from predgen.metrics.intervals import paired_difference
 from predgen.records import Measurement, Record, find_record, is_cut_off, record_path, write_record
 from predgen.saved.exchange import MANIFEST
+from predgen.saved.manifest import SINCE
 from predgen.training.folder import is_run_of, put_in_order
 from predgen.training.run import train
 
@@ -102,7 +104,26 @@ def finished(cell: Cell, experiment: Path) -> Record | None:
             f"run {cell.id!r} in {str(experiment)!r} was made with other settings ({told}). Choose another folder, or ask for"
             " the same."
         )
-    return None if is_cut_off(record) else record
+    if is_cut_off(record):
+        return None
+    if record.status == "done" and (told := _other_defaults(record, cell)):
+        raise ConfigError(
+            f"run {cell.id!r} in {str(experiment)!r} was made with other defaults ({told}), which an earlier version had. Choose"
+            " another folder, or give these settings in the plan."
+        )
+    return record
+
+
+def _other_defaults(record: Record, cell: Cell) -> str:
+    """What a run was made with that the same order would not give today."""
+    if cell.baseline is not None:
+        return ""
+    config = cell.config()
+    before, choices = {**SINCE, **record.config}, left_open(config.components)
+    wanted = {name: [value] for name, value in config.to_dict().items() if name in before and name not in choices}
+    wanted |= {n: [names.get(record.kind) for names in (one.by_kind, one.without_tree)] for n, one in choices.items()}
+    changed = {name: before.get(name) for name, values in wanted.items() if before.get(name) not in values}
+    return "; ".join(f"{name} {value!r}" for name, value in changed.items())
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -148,6 +169,7 @@ def _made(cell: Cell, record: Record, work: Path, experiment: Path) -> Record:
         training["validation_gain"] = _gain(trained, rows)
     record = replace(
         record,
+        config=config.settled(trained.model.setup.settings).to_dict(),
         training=training,
         curves=curves(log, f"eval_{primary_metric(config.metric, rows.training.task)}"),
         validation=defined(trained.report["validation"]),

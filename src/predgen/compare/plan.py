@@ -216,7 +216,16 @@ class Plan:
             settings["task"] = source
         if self.scored_rows is not None:
             settings["eval_rows"] = self.scored_rows
-        return without_useless(settings, settings.keys() - own.keys())  # not all methods and tasks have all shared ones
+        shared = settings.keys() - own.keys()  # not all methods and tasks have all of these
+        return without_useless(settings, shared | self._of_other_kinds(source, settings, own))
+
+    def _of_other_kinds(self, source: str, settings: Mapping[str, Any], own: Mapping[str, Any]) -> set[str]:
+        """Answer formats of a variant (decimals of numbers, say) that are for other tasks of the plan, of another kind."""
+        formats = {name for name, one in owned([registries.codecs]).items() if name in own}
+        if not formats:
+            return set()
+        others = [without_useless({**settings, "task": task}, formats) for task in self.sources if task != source]
+        return {name for name in formats if any(name in kept for kept in others)}
 
     def cells(self, source: str, seed: int, choices: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
         """Final runs on a task with a seed; baselines that do not train come with the first seed, for they have no other.

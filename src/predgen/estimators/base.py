@@ -68,7 +68,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         prompt: str | None = None,
         peft: str = "lora",
         director: str | None = None,
-        loss: str = "wdal_shifted",
+        loss: str | None = None,
         sampling: str = "token",
         epochs: float = 3.0,
         max_steps: int | None = None,

@@ -56,7 +56,7 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
         prompt: str | None = None,
         peft: str = "lora",
         director: str | None = None,
-        loss: str = "wdal_shifted",
+        loss: str | None = None,
         sampling: str = "token",
         epochs: float = 3.0,
         max_steps: int | None = None,

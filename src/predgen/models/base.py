@@ -1,7 +1,7 @@
 """What the three prediction methods share: a language model, a setup that is saved with them, and their losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from predgen import registries
 from predgen.codecs.base import Codec
-from predgen.components import Component, flat, resolve
+from predgen.components import Component, filled, flat, left_open, resolve
 from predgen.core import Decoding, Kind, Prediction
 from predgen.data.collate import Batch
 from predgen.data.encode import Encoded
@@ -65,6 +65,25 @@ class ModelSetup:
         for name in self.settings.keys() - flat(found).keys():
             raise ConfigError(f"`{name}` is no setting of method {self.method!r} and what it chooses; leave it out.")
         return found
+
+    def settled(self, *, has_tree: bool) -> "ModelSetup":
+        """Name the components that were left open, so that what is saved says what was used.
+
+        Args:
+            has_tree: Whether all answers of a row can be run in one pass.
+
+        Raises:
+            ConfigError: If a setting was given of a component that cannot be had without that.
+        """
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        if not has_tree:
+            given |= {
+                n: one.without_tree[self.kind]
+                for n, one in left_open(self.components).items()
+                if one.without_tree.get(self.kind)
+            }
+        setup = replace(self, settings=given)
+        return replace(setup, settings=filled(setup.components))
 
     def component(self, registry: Registry) -> Component:
         """Return the component that the method chooses from a registry; the method's own from `registries.methods`."""

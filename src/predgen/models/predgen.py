@@ -36,6 +36,7 @@ class PredGen(WritingModel):
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
         super().__init__(setup, lm, codec)
+        self.setup = setup = setup.settled(has_tree=self.tree is not None and self.obstacle is None)
         mode = setup.component(registries.sampling)
         self.mode: SamplingMode = mode.make(SamplingSetup(mode.name, setup.kind))
         self.mode.check_model(self, self.max_tree_nodes)

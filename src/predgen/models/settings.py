@@ -13,7 +13,7 @@ _MOST_NODES = 1 << 20  # each takes the memory of a token
 def _head_norm() -> Any:  # noqa: ANN401  (a field of a dataclass)
     """Declare how heads read states: a setting of every method that has one."""
     return setting(
-        "none",
+        "standard",
         "Heads read states as they are (none), or standardised by mean and deviation of training rows (standard).",
         group="Model",
         choices=("standard", "none"),
@@ -52,18 +52,20 @@ class PredGenSettings(WriterSettings):
 
     director: str | None = setting(
         None,
-        "PredGen's task adapter; default: linear for classes, value for numbers, ordered for math.",
+        "PredGen's task adapter; default: residual for classes and numbers (linear and value where a row's answers cannot all be"
+        " run in one pass), ordered for math.",
         group="Model",
         choices=registries.directors,
-        by_kind={"classification": "linear", "regression": "value", "math": "ordered"},
+        by_kind={"classification": "residual", "regression": "residual", "math": "ordered"},
+        without_tree={"classification": "linear", "regression": "value"},
     )
     head_norm: str = _head_norm()
-    loss: str = setting(
-        "wdal_shifted",
-        "How PredGen combines the writer's and the director's loss.",
+    loss: str | None = setting(
+        None,
+        "How PredGen combines the writer's and the director's loss; default: sum for classes and numbers, wdal_shifted for math.",
         group="Loss",
         choices=registries.losses,
-        source="the code published with arXiv:2502.17817",
+        by_kind={"classification": "sum", "regression": "sum", "math": "wdal_shifted"},
     )
     reduction: str = setting(
         "example",

@@ -126,7 +126,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 # Until 0.2 a setup had these beside its other fields, whether the method has them or not.
 _FLAT = ("pooling", "director", "loss", "sampling", "ordered_last_weight", "max_tree_nodes", "sampling_passes")
-_SINCE = {"head_norm": "none"}  # settings that a setup lacks where an earlier version wrote it, as that version did it
+SINCE = {"head_norm": "none"}
+"""Settings that a setup lacks where an earlier version wrote it, as that version did it."""
 
 
 def _nest_settings(setup: Any) -> None:  # noqa: ANN401  (whatever JSON gives)
@@ -137,12 +138,12 @@ def _nest_settings(setup: Any) -> None:  # noqa: ANN401  (whatever JSON gives)
     if not isinstance(setup, dict) or not isinstance(setup.get("method"), str):
         return
     stored = setup.get("settings", {name: setup.pop(name) for name in _FLAT if name in setup})
-    if isinstance(stored, dict) and ("settings" not in setup or stored.keys().isdisjoint(_SINCE)):
+    if isinstance(stored, dict) and ("settings" not in setup or stored.keys().isdisjoint(SINCE)):
         try:
-            known = flat(resolve([(registries.methods, setup["method"])], {**_SINCE, **stored}, None))
+            known = flat(resolve([(registries.methods, setup["method"])], {**SINCE, **stored}, None))
         except ConfigError as error:
             raise SavedModelError(f"{MANIFEST} is damaged: setup: {error} {_REPAIR}") from error
-        since = {name: value for name, value in _SINCE.items() if name in known}
+        since = {name: value for name, value in SINCE.items() if name in known}
         setup["settings"] = {**since, **stored} if "settings" in setup else known
 
 
@@ -171,8 +172,9 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
         typed(
             dict[str, _Figure], manifest.report.get("validation", {}), f"{MANIFEST}: report.validation", repair=_REPAIR
         )
-        config = config_from(_settings(manifest.config), {"trust_remote_code": trusts_code})
         setup = manifest.setup
+        used = {n: v for n, v in setup.settings.items() if n in manifest.config and manifest.config[n] is None}
+        config = config_from(_settings({**manifest.config, **used}), {"trust_remote_code": trusts_code})
         if manifest.config.get("form") == "cloze":  # of the first version, where that was no method of its own
             setup = replace(setup, method=config.method)
         _check_setup(setup, config)
@@ -195,7 +197,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     version stored those of all components, and a word in place of a file for rows in memory; it held rows out whatever
     their class.
     """
-    known = {"stratify": False, **_SINCE, **config}
+    known = {"stratify": False, **SINCE, **config}
     if known.get("data") == _IN_MEMORY:
         known["data"] = None
     kept = without_useless(known, owned())

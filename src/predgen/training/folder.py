@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from predgen.components import left_open
 from predgen.config import RunConfig, all_settings, renamed
 from predgen.errors import ConfigError
 from predgen.files import holdings, told_in_words, write_text
@@ -25,6 +26,8 @@ from predgen.training.checkpoints import last_checkpoint
 CONFIG, LOG, CHECKPOINTS, TRACKERS = "config.yaml", "log.jsonl", "checkpoints", "logs"
 _EARLIER: Mapping[str, Any] = {"stratify": False, "number_format": "fixed", "head_norm": "none"}
 """What version 0.1 did where there is a setting now; what other new settings do by default is what it did."""
+_EARLIER_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
+"""Its directors where none was chosen."""
 
 
 def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
@@ -113,9 +116,17 @@ def settings_of_start(folder: Path, config: RunConfig) -> RunConfig:
     """Return the settings with which to go on: as given, but as an earlier version did it what that had no setting for."""
     before = _stored_settings(folder)
     earlier = {n: value for n, value in _EARLIER.items() if n not in before and n in config.to_dict()}
+    if _is_of_first_version(before):
+        used = {"director": _EARLIER_DIRECTOR.get(config.task_kind)}
+        earlier |= {name: before.get(name) or used.get(name) for name in left_open(config.components)}
     if earlier and config.task is None and config.kind == "regression" and config.metric is None:
         earlier["metric"] = "pearson"  # its checkpoints carry the best value so far
     return replace(config, **earlier)
+
+
+def _is_of_first_version(before: Mapping[str, Any]) -> bool:
+    """Whether a run was started by version 0.1, whose settings lack one that all runs have."""
+    return "stratify" not in before
 
 
 def _require_same_settings(folder: Path, config: RunConfig) -> None:
@@ -125,6 +136,8 @@ def _require_same_settings(folder: Path, config: RunConfig) -> None:
     changed = []
     for key, value in now.items():
         allowed = [before[key]] if key in before else [defaults.get(key), _EARLIER.get(key, defaults.get(key))]
+        if value is None and _is_of_first_version(before) and key in left_open(config.components):
+            continue  # that version had a default in its place, with which the run goes on
         if value not in allowed:
             changed.append(f"{key} {allowed[-1]!r} -> {value!r}")
     if changed:

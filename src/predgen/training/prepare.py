@@ -74,7 +74,7 @@ def make_setup(config: RunConfig, task: TaskSpec, examples: Sequence[Example], *
         class_labels(task, examples),
         scale.mean,
         scale.std,
-        config.method_settings(),
+        {name: value for name, value in config.own.items() if name in config.method_settings()},
         scale.transform,
         scale.low,
         scale.high,

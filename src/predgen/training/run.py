@@ -236,7 +236,8 @@ class _Run:
         model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
         if self.config.gradient_checkpointing:
             model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
-        return TrainedModel(model, base, encoder, self.data.task, self.config, trained_rows=RowDigests.of(examples))
+        config = self.config.settled(model.setup.settings)
+        return TrainedModel(model, base, encoder, self.data.task, config, trained_rows=RowDigests.of(examples))
 
     def _fit(
         self,
@@ -345,7 +346,7 @@ class _Run:
             run_folder=self.folder / CHECKPOINTS,
             pad_id=trained.pad_id,
             method=self.method,
-            schedule=_schedule(config, lengths.total),
+            schedule=_schedule(trained.config, lengths.total),
             reduction=config.method_settings().get("reduction", "example"),
             evaluator=self._evaluator(trained, validation, display) if validation else None,
             callbacks=hooks,
