@@ -14,7 +14,6 @@ from predgen.compare.plan_file import STUDIES, plan_from, plan_of_study
 from predgen.config import has_setting, read_config
 from predgen.errors import ConfigError
 
-
 PLANS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glob("*.yaml"))
 
 

@@ -64,14 +64,6 @@ def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def earlier(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with what the first version took where nothing was chosen."""
-    out = tmp_path_factory.mktemp("earlier") / "run"
-    train_two_steps(bases["llama"], "classification", out, **EARLIER)
-    return out
-
-
-@pytest.fixture(scope="module")
 def other(bases: dict[str, Path]) -> TrainedModel:
     """A model with the same files and other weights."""
     return train_two_steps(bases["llama"], "classification", seed=1)
@@ -475,8 +467,10 @@ def test_card_shows_prompt_metrics_base_and_method(run: Path) -> None:
         assert f"| {name} | {number(value, 4)} |" in card
     assert "one of: high, low" in card
     assert "| fine-tuning | lora |" in card
-    assert "predgen, max_tree_nodes 256, head_norm standard, reduction example, director residual" in card
-    assert "loss sum, sampling mode token" in card
+    assert (
+        "predgen, max_tree_nodes 256, head_norm none, reduction example, director linear, loss wdal_shifted,"
+        " sampling mode token" in card
+    )
     assert f"base_model: {json.dumps(trained.base.name)}" in card
 
 
@@ -543,15 +537,8 @@ FLAT = {
 }
 
 
-EARLIER = {"director": "linear", "loss": "wdal_shifted", "head_norm": "none"}
-
-
 @pytest.mark.parametrize("further", [{"max_tree_nodes": 64, "sampling_passes": 5}, {}])
-def test_model_with_the_settings_of_all_components_loads(
-    earlier: Path, tmp_path: Path, further: dict[str, int]
-) -> None:
-    copy = Path(shutil.copytree(earlier, tmp_path / "run"))
-
+def test_model_with_the_settings_of_all_components_loads(run: Path, copy: Path, further: dict[str, int]) -> None:
     def flatten(data: dict[str, Any]) -> None:
         known = data["setup"].pop("settings")
         assert {name: known[name] for name in ("director", "loss", "sampling")}.items() <= FLAT.items()
@@ -568,12 +555,10 @@ def test_model_with_the_settings_of_all_components_loads(
     loaded = predgen.load(copy)
     assert loaded.model.setup.settings["max_tree_nodes"] == further.get("max_tree_nodes", 256)
     assert "pooling" not in loaded.config.to_dict()
-    assert predictions(loaded) == predictions(predgen.load(earlier))
+    assert predictions(loaded) == predictions(predgen.load(run))
 
 
-def test_model_saved_before_the_tree_pass_loads_with_its_defaults(earlier: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(earlier, tmp_path / "run"))
-
+def test_model_saved_before_the_tree_pass_loads_with_its_defaults(run: Path, copy: Path) -> None:
     def forget(data: dict[str, Any]) -> None:
         data["setup"] |= FLAT
         del data["setup"]["settings"], data["config"]["max_tree_nodes"]
@@ -581,7 +566,7 @@ def test_model_saved_before_the_tree_pass_loads_with_its_defaults(earlier: Path,
         data["config"]["eval_batch_size"] = 32  # a setting that always had a value
 
     edit_manifest(copy, forget)
-    loaded, now = predgen.load(copy), predgen.load(earlier)
+    loaded, now = predgen.load(copy), predgen.load(run)
     assert (loaded.model.max_tree_nodes, loaded.config.eval_batch_tokens) == (256, 4096)
     assert loaded.config.eval_batch_size == 32
     assert loaded.model.engine == "tree pass"

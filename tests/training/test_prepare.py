@@ -256,18 +256,16 @@ def test_setup_of_numbers_holds_their_mean_and_standard_deviation() -> None:
     setup = make_setup(own_file(Path("x.csv")), task, rows)
     assert setup.target_mean == 3.0
     assert setup.target_std == pytest.approx((14 / 3) ** 0.5)  # (4 + 1 + 9) / 3, the population's
-    assert setup.settings["director"] == "value"
+    used = [setup.settled(has_tree=has_tree).settings["director"] for has_tree in (True, False)]
+    assert used == ["residual", "value"]
     assert setup.labels == ()
 
 
-def test_setup_of_classes_has_neutral_mean_and_the_linear_director() -> None:
+def test_setup_of_classes_has_neutral_mean_and_a_director_for_the_model() -> None:
     setup = make_setup(own_file(Path("x.csv"), kind="classification"), CLASSES, labelled("b", "a"))
-    assert (setup.labels, setup.target_mean, setup.target_std, setup.settings["director"]) == (
-        ("a", "b"),
-        0.0,
-        1.0,
-        "linear",
-    )
+    assert (setup.labels, setup.target_mean, setup.target_std) == (("a", "b"), 0.0, 1.0)
+    used = [setup.settled(has_tree=has_tree).settings["director"] for has_tree in (True, False)]
+    assert used == ["residual", "linear"]
 
 
 def test_balanced_weights_multiply_the_rows_own() -> None:
