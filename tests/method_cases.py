@@ -55,8 +55,8 @@ class Case:
     def settings(self) -> dict[str, Any]:
         """The settings that the method has."""
         if self.method == "predictor":
-            return {"pooling": self.pooling}
-        own = {"director": self.director, "loss": self.loss, "sampling": self.sampling}
+            return {"pooling": self.pooling, "head_norm": "none"}
+        own = {"director": self.director, "loss": self.loss, "sampling": self.sampling, "head_norm": "none"}
         return {"max_tree_nodes": self.max_tree_nodes, **(own if self.method == "predgen" else {})}
 
     def __str__(self) -> str:

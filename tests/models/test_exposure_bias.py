@@ -53,7 +53,7 @@ def held_out_nll(sampling: str, is_learnable: bool, seed: int) -> tuple[float, f
         LABELS,
         0.0,
         1.0,
-        {"director": "linear", "loss": "director_only", "sampling": sampling},
+        {"director": "linear", "loss": "director_only", "sampling": sampling, "head_norm": "none"},
     )
     torch.manual_seed(seed)
     model = PredGen(setup, tiny_model("llama", len(char_level()), seed), LabelCodec.fit(LABELS, char_level()))

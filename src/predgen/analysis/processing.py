@@ -38,6 +38,7 @@ from predgen.models.predictor import Predictor, pool
 PROMPT_TOKENS = 32
 """Last tokens of a prompt whose states make up the Predictor's Z."""
 OF_Z, OWN = "of Z", "own PCA"
+HEAD = "head"
 
 States = Float[np.ndarray, "N M H"]
 Mask = Bool[np.ndarray, "N M"]
@@ -79,7 +80,8 @@ def processed(
     for g, function in _functions(trained).items():
         found[part(k, g, OF_Z)] = span(function(restored, everywhere), k)
         own_train, own_test = function(train.states, train.mask), function(test.states, test.mask)
-        width = min(k, own_train.shape[1])
+        # A head has few outputs, and those of one that started at zero add up to a constant: it varies along fewer axes.
+        width = max(1, span(own_train, k).shape[1]) if g == HEAD else k
         found[part(k, g, OWN)] = fit_reduction(own_train, width, f"{g} state").reduced(own_test)
     if not writes(trained):
         first = pooled_states(trained, rows.test, "first")
@@ -102,7 +104,7 @@ def _functions(trained: TrainedModel) -> dict[str, Callable[[States, Mask], Floa
     if writes(trained):
         found["first"] = _pooling("first")
     head = _head(trained)
-    return {**found, "head": head} if head is not None else found
+    return {**found, HEAD: head} if head is not None else found
 
 
 def _pooling(how: str) -> Callable[[States, Mask], Float[np.ndarray, "N D"]]:
