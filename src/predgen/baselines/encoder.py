@@ -6,7 +6,8 @@ checkpoint that is best on the validation rows
 
 import fnmatch
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from transformers import (
     Trainer,
     set_seed,
 )
+from transformers.utils import logging
 
 from predgen.baselines.base import Baseline, labelled, targets_of
 from predgen.baselines.settings import EncoderSettings
 from predgen.bases.find import find_base
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
+from predgen.engine.base_model import without_progress_bars
 from predgen.errors import ModelError
 from predgen.metrics.base import PRIMARY
 from predgen.metrics.measure import measure
@@ -160,15 +163,16 @@ def _loaded(name: str, n_outputs: int) -> tuple[PreTrainedModel, PreTrainedToken
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         kind = "regression" if n_outputs == 1 else "single_label_classification"
-        found: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            num_labels=n_outputs,
-            problem_type=kind,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # another head
-            output_loading_info=True,
-        )
+        with without_progress_bars(), _without_reports():
+            found: Any = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                num_labels=n_outputs,
+                problem_type=kind,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # another head
+                output_loading_info=True,
+            )
     except Exception as error:  # a damaged file makes transformers raise anything
         raise ModelError(
             f"`encoder_model` {name!r} in {str(folder)!r} cannot be loaded as a sequence classifier: {error}. Give a folder of"
@@ -184,6 +188,17 @@ def _loaded(name: str, n_outputs: int) -> tuple[PreTrainedModel, PreTrainedToken
     model.config.pad_token_id = tokenizer.pad_token_id  # causal models read the last token that is no padding
     tokenizer.padding_side = "right"  # encoders count positions from the first token, padding or not
     return model, tokenizer
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep transformers from reporting that the head is new, which it always is."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _context(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
