@@ -18,6 +18,9 @@ PRIMARY: Mapping[str, str] = {"classification": "accuracy", "regression": "mse",
 """Metric by which methods are compared, and by which all else is chosen unless a task or setting says otherwise: a mean
 over rows, defined for one row and for constant predictions, too, unlike correlations."""
 
+PROPER: Mapping[str, str] = {"classification": "log_loss", "regression": "crps"}
+"""Proper score by which whole distributions are compared, beside `PRIMARY`: no other distribution than the true one does better."""
+
 UNBOUNDED = (-float("inf"), float("inf"))
 
 MetricFunction = Callable[[Values, Values, Probabilities | None, tuple[str, ...] | None], float]
@@ -50,6 +53,8 @@ class Metric:
         function: (targets, predictions, probabilities, labels) -> value, on checked columns (see `Rows`); it may be nan
             where the value is not defined.
         needs_probabilities: Whether `probabilities` and `labels` must be given.
+        takes: Names of facts about each row's distribution that it reads (`Rows.facts`).
+        needs_facts: Whether these must be given.
         scores: Rows -> one score per row, instead of `function`.
         of_mean: What is done to the mean score in the end, e.g. the square root; None: nothing.
         resampled: (rows, weights R x N) -> the value of `function` on each of R resamples; None: it is called R times.
@@ -62,6 +67,8 @@ class Metric:
     greater_is_better: bool
     function: MetricFunction | None = None
     needs_probabilities: bool = False
+    takes: tuple[str, ...] = ()
+    needs_facts: bool = False
     scores: RowScores | None = None
     of_mean: Callable[[Floats], Floats] | None = None
     resampled: Resampled | None = None
@@ -87,13 +94,14 @@ class Metric:
         predictions: Column,
         probabilities: Column | None = None,
         labels: Sequence[str] | None = None,
+        facts: Mapping[str, Column] | None = None,
     ) -> float:
         """Check the columns and compute the metric.
 
         Raises:
             DataError: See `Metric.rows`.
         """
-        return self.on(self.rows(targets, predictions, probabilities, labels))
+        return self.on(self.rows(targets, predictions, probabilities, labels, facts))
 
     def rows(
         self,
@@ -101,12 +109,30 @@ class Metric:
         predictions: Column,
         probabilities: Column | None = None,
         labels: Sequence[str] | None = None,
+        facts: Mapping[str, Column] | None = None,
     ) -> Rows:
         """Check the columns and bring them into the form that metrics take.
 
         Raises:
-            DataError: If the columns do not fit together (see `Rows.checked`), or probabilities are needed and missing.
+            DataError: If the columns do not fit together (see `Rows.checked`), or probabilities or facts are needed and missing.
         """
+        known = {name: (facts or {})[name] for name in self.takes if name in (facts or {})}
+        missing = [name for name in self.takes if name not in known]
+        if missing and self.needs_facts:
+            raise DataError(
+                f"metric {self.name!r} needs {', '.join(missing)} of each row as `facts`; leave the metric out for models"
+                " without distributions."
+            )
+        return self._columns(targets, predictions, probabilities, labels).with_facts(known)
+
+    def _columns(
+        self,
+        targets: Column,
+        predictions: Column,
+        probabilities: Column | None,
+        labels: Sequence[str] | None,
+    ) -> Rows:
+        """Checked columns without facts."""
         if not self.needs_probabilities:
             return Rows.checked(self.kind, targets, predictions)
         if probabilities is None or labels is None:

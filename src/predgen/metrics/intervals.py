@@ -4,7 +4,7 @@ They say what other test rows of the same kind would give. They say nothing abou
 compared over those runs, see `bootstrap`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ def bootstrap_interval(
     predictions: Column,
     probabilities: Column | None = None,
     labels: Sequence[str] | None = None,
+    facts: Mapping[str, Column] | None = None,
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
@@ -57,6 +58,7 @@ def bootstrap_interval(
         predictions: Predicted labels or numbers.
         probabilities: P(label), rows x classes, for metrics that need them.
         labels: The columns of `probabilities`.
+        facts: Numbers per row, for metrics that need them.
         n_resamples: Number of resamples, >= 1.
         seed: Seed of the draws; the same seed draws the same rows for every metric.
         confidence: Share of the resamples between the two ends, 0 < confidence < 1.
@@ -73,7 +75,7 @@ def bootstrap_interval(
         (0.72, 0.89)
     """
     metric = metric_of(metric)
-    rows = metric.rows(targets, predictions, probabilities, labels)
+    rows = metric.rows(targets, predictions, probabilities, labels, facts)
     draws = _draws(len(rows), n_resamples, seed, confidence)
     return _of_one_seed(metric.on(rows), lambda weights: metric.on_resamples(rows, weights), draws, confidence)
 

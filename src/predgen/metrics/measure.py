@@ -6,6 +6,7 @@ from typing import Any
 from predgen import registries
 from predgen.components import NO_SETTINGS
 from predgen.metrics.base import Metric, metric_of
+from predgen.metrics.distributions import DESCRIBED
 from predgen.metrics.intervals import N_RESAMPLES, bootstrap_interval
 from predgen.metrics.rows import Column
 
@@ -18,16 +19,20 @@ def measure(
     labels: Sequence[str] = (),
     *,
     own: Mapping[str, Any] = NO_SETTINGS,
+    facts: Mapping[str, Column] = NO_SETTINGS,
 ) -> dict[str, float]:
     """Compute metrics on the same rows: all that can be computed from what is there.
 
     Args:
-        names: Registry names of metrics. Those that need probabilities are left out where a row has none.
+        names: Registry names of metrics, or such as describe intervals. Those that need probabilities are left out where a
+            row has none.
         targets: True labels or numbers.
         values: Predicted labels or numbers; None or nan where the written text was not readable.
         probabilities: P(label) of each row, in the order of `labels`; None, for all rows or for one, where there are none.
         labels: All classes; empty for numbers.
         own: Settings of metrics that declare some; others are passed over.
+        facts: Name -> a number per row, for metrics of whole distributions (`Metric.takes`); those that need them are left out
+            without.
 
     Returns:
         Name -> value, in the order of `names`; nan where a metric is not defined on these rows.
@@ -43,7 +48,7 @@ def measure(
         {'accuracy': 0.5}
     """
     known = _complete(probabilities, labels)
-    return {name: metric(targets, values, *known) for name, metric in _computable(names, known, own).items()}
+    return {n: metric(targets, values, *known, facts) for n, metric in _computable(names, known, own, facts).items()}
 
 
 def measure_intervals(
@@ -54,6 +59,7 @@ def measure_intervals(
     labels: Sequence[str] = (),
     *,
     own: Mapping[str, Any] = NO_SETTINGS,
+    facts: Mapping[str, Column] = NO_SETTINGS,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
@@ -66,6 +72,7 @@ def measure_intervals(
         probabilities: P(label) of each row.
         labels: All classes.
         own: Settings of metrics.
+        facts: As in `measure`.
         n_resamples: Number of resamples, >= 1.
         seed: Seed of the draws, which are the same for all metrics.
 
@@ -75,8 +82,8 @@ def measure_intervals(
     """
     known = _complete(probabilities, labels)
     return {
-        name: bootstrap_interval(metric, targets, values, *known, n_resamples=n_resamples, seed=seed)
-        for name, metric in _computable(names, known, own).items()
+        name: bootstrap_interval(metric, targets, values, *known, facts, n_resamples=n_resamples, seed=seed)
+        for name, metric in _computable(names, known, own, facts).items()
     }
 
 
@@ -91,7 +98,17 @@ def _complete(probabilities: Sequence[Any] | None, labels: Sequence[str]) -> _Kn
     return None, None
 
 
-def _computable(names: Iterable[str], known: _Known, own: Mapping[str, Any]) -> dict[str, Metric]:
+def _computable(
+    names: Iterable[str], known: _Known, own: Mapping[str, Any], facts: Mapping[str, Column]
+) -> dict[str, Metric]:
     """Metrics by their registered names, without those that need what is not there."""
-    metrics = {registries.metrics.canonical(name): metric_of(name, own) for name in names}
-    return {n: metric for n, metric in metrics.items() if known[0] is not None or not metric.needs_probabilities}
+    found = {}
+    for name in names:
+        described = DESCRIBED.get(name)
+        metric = described or metric_of(name, own)
+        if metric.needs_probabilities and known[0] is None:
+            continue
+        if metric.needs_facts and not facts.keys() >= set(metric.takes):
+            continue
+        found[registries.metrics.canonical(name) if described is None else name] = metric
+    return found

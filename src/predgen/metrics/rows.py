@@ -1,7 +1,7 @@
 """Columns that metrics compare: targets beside predictions, checked once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ Values = npt.NDArray[Any]
 Probabilities = npt.NDArray[np.float64]
 Column = Sequence[Any] | Values
 
+Facts = Mapping[str, npt.NDArray[np.float64]]
+"""Name -> a number per row, measured where its whole distribution was known, such as its CRPS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -26,12 +29,14 @@ class Rows:
         predictions: Predicted labels or numbers, N; None (labels) or nan (numbers) where the text was not readable.
         probabilities: P(label), N x K, columns in the order of `labels`; None where there are none.
         labels: The classes in the order of `probabilities`' columns.
+        facts: Numbers that were measured row by row.
     """
 
     targets: Values
     predictions: Values
     probabilities: Probabilities | None = None
     labels: tuple[str, ...] | None = None
+    facts: Facts = field(default_factory=dict)
 
     @classmethod
     def checked(
@@ -73,10 +78,23 @@ class Rows:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def with_facts(self, facts: Mapping[str, Column]) -> "Rows":
+        """Return the rows with numbers that were measured row by row.
+
+        Raises:
+            DataError: If there is not one for each row.
+        """
+        known = {name: _numbers_column(column, name) for name, column in facts.items()}
+        wrong = {name: len(column) for name, column in known.items() if len(column) != len(self)}
+        if wrong:
+            raise DataError(f"got {len(self)} rows, but {wrong} facts of them; give one of each per row.")
+        return replace(self, facts=known)
+
     def take(self, index: npt.NDArray[Any]) -> "Rows":
         """Return the rows at `index` (positions or a mask), all columns alike."""
         probabilities = None if self.probabilities is None else self.probabilities[index]
-        return Rows(self.targets[index], self.predictions[index], probabilities, self.labels)
+        facts = {name: column[index] for name, column in self.facts.items()}
+        return Rows(self.targets[index], self.predictions[index], probabilities, self.labels, facts)
 
 
 def _labels_column(values: Column, what: str) -> Values:
