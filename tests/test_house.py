@@ -44,7 +44,7 @@ LEVELS = [
         "threads",
     },
     {"bases", "codecs", "decodings", "tasks", "metrics", "paper", "records", "weights"},
-    {"data", "embeddings", "losses", "engine", "peft_methods"},
+    {"data", "embeddings", "losses", "engine", "peft_methods", "uncertainty"},
     {"directors"},
     {"sampling"},
     {"models"},
