@@ -18,6 +18,7 @@ def test_prediction_is_written_as_json_and_says_all() -> None:
         "flags": ["out_of_budget", "truncated"],
         "distribution": {"support": [1.0, 2.5], "probabilities": [0.25, 0.75], "unexpanded": 0.001},
         "legal_mass": 0.5,
+        "temperature": 1.0,
     }
     assert set(whole.to_dict()) == set(Prediction.__slots__)
     label = Prediction("good", (0.25, 0.75))

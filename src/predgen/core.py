@@ -112,6 +112,7 @@ class Prediction:
         flags: Things to count and report: "out_of_budget", "parse_failure", "partly_expanded", "truncated".
         distribution: Probabilities of the numbers that the model could write, where asked for.
         legal_mass: Full-vocabulary probability of all legal answers together, where asked for.
+        temperature: At which `probabilities` stand (`uncertainty.temperature`); 1: as the model was trained.
     """
 
     value: str | float | None
@@ -120,6 +121,7 @@ class Prediction:
     flags: frozenset[str] = frozenset()
     distribution: Distribution | None = None
     legal_mass: float | None = None
+    temperature: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data, with the flags in alphabetical order.
@@ -135,6 +137,7 @@ class Prediction:
             "flags": sorted(self.flags),
             "distribution": None if self.distribution is None else self.distribution.to_dict(),
             "legal_mass": self.legal_mass,
+            "temperature": self.temperature,
         }
 
 

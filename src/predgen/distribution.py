@@ -29,6 +29,7 @@ class Distribution:
         mean_error: Bound on the distance between `mean()` and the exact mean.
         nodes: Trie nodes that were run for it, besides the prompt.
         shift: How far the mean was moved from what the model writes to what its head says; 0: it is what is written.
+        temperature: At which its probabilities stand (`uncertainty.temperature`); 1: as the model was trained.
         is_cut: Whether the budget of nodes was spent before `unexpanded` was as small as asked for, or the mode certain.
         lowest: Lowest number of the interval over which each probability was spread, the number itself where it is exact;
             None: everything is exact.
@@ -49,10 +50,16 @@ class Distribution:
     is_cut: bool = False
     lowest: npt.NDArray[np.float64] | None = None
     highest: npt.NDArray[np.float64] | None = None
+    temperature: float = 1.0
 
     def mean(self) -> float:
         """Return sum_a P(a|X) a: the best point under squared error (RAIL, Lukasik et al. 2024, arXiv:2403.04182)."""
-        return float(self.probabilities @ self.support)
+        mean = float(self.probabilities @ self.support)
+        return min(max(mean, float(self.support[0])), float(self.support[-1]))  # sums are rounded
+
+    def std(self) -> float:
+        """Return the standard deviation."""
+        return float(np.sqrt(self.probabilities @ (self.support - self.mean()) ** 2))
 
     def median(self) -> float:
         """Return the lowest number with at least half of the mass at or below it: best under absolute error."""
@@ -84,6 +91,31 @@ class Distribution:
             return float(self.support[place]), float(self.support[place])
         return float(self.lowest[place]), float(self.highest[place])
 
+    def crps(self, target: float) -> float:
+        """Return the continuous ranked probability score, integral (F(x) - 1[target <= x])^2 dx, in the numbers' unit.
+
+        It is the absolute error where all mass is on one number (Gneiting and Raftery 2007, section 4.2).
+
+        Example:
+            >>> Distribution(np.array([0.0, 1.0]), np.array([0.5, 0.5])).crps(0.0)
+            0.25
+        """
+        points, width = self.support, np.diff(self.support)
+        at_most = self.probabilities.cumsum()[:-1]  # F in the cell behind each number but the last
+        before = np.minimum(np.maximum(target - points[:-1], 0.0), width)  # of each cell, the part below the target
+        inside = before @ at_most**2 + (width - before) @ (1 - at_most) ** 2
+        return float(inside + max(points[0] - target, 0.0) + max(target - points[-1], 0.0))
+
+    def log_score(self, target: float) -> float | None:
+        """Return -log P(the number nearest to the target), in nats; None where numbers were left unexpanded.
+
+        It tells distributions over the same numbers apart, and no others. P is at least 2.2e-16, as in `log_loss`.
+        """
+        if self.lowest is not None:
+            return None
+        nearest = int(np.abs(self.support - target).argmin())
+        return float(-np.log(max(float(self.probabilities[nearest]), np.finfo(np.float64).eps)))
+
     def _place(self, level: float) -> int:
         """Place of a quantile in the support."""
         check_levels([level])
@@ -91,11 +123,12 @@ class Distribution:
         return min(place, len(self.support) - 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return numbers, probabilities and what they leave out as plain JSON data."""
+        """Return numbers, probabilities, what they leave out, and their temperature where it is not 1, as plain JSON data."""
         return {
             "support": self.support.tolist(),
             "probabilities": self.probabilities.tolist(),
             "unexpanded": self.unexpanded,
+            **({} if self.temperature == 1 else {"temperature": self.temperature}),
         }
 
 

@@ -71,6 +71,7 @@ class Director(nn.Module):
         has_head: Whether `output` exists.
         decoding: Without a head: how the prediction is read off the written answers (`registries.decodings`).
         reads_distribution: Whether it needs the probabilities of all answers.
+        is_ordered: Whether classes count as levels in their order.
         reads_own: Whether `loss` reads the model's own greedy answer, whatever is fed; needs `reads_distribution`.
         kinds: Kinds of task that the director can serve.
     """
@@ -78,6 +79,7 @@ class Director(nn.Module):
     has_head: ClassVar[bool] = True
     decoding: str = "greedy"
     reads_distribution: ClassVar[bool] = False
+    is_ordered: ClassVar[bool] = False
     reads_own: bool = False
     kinds: ClassVar[tuple[str, ...]]
 

@@ -25,6 +25,7 @@ class CrpsDirector(Director):
 
     has_head: ClassVar[bool] = False
     reads_distribution: ClassVar[bool] = True
+    is_ordered: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def __init__(self, setup: DirectorSetup) -> None:

@@ -13,6 +13,7 @@ from predgen.decodings import DecodingRule
 from predgen.distribution import Distribution
 from predgen.engine.expansion import Expansion
 from predgen.target_scale import TargetScale
+from predgen.uncertainty.temperature import tempered
 
 _HALVINGS = 64  # of an interval of floats with 53 significant bits
 CLIPPED = "clipped"
@@ -50,34 +51,52 @@ def with_numbers(stated: Prediction, numbers: Distribution, *, gives: bool) -> P
 
 
 def distribution_of(
-    codec: NumberCodec, probabilities: npt.NDArray[np.float64], nodes: int, scale: TargetScale
+    codec: NumberCodec,
+    probabilities: npt.NDArray[np.float64],
+    nodes: int,
+    scale: TargetScale,
+    temperature: float = 1.0,
 ) -> Distribution:
     """Distribution over a whole grid."""
-    return _distinct(Distribution(scale.raws(codec.grid), probabilities, nodes=nodes))
+    told = tempered(probabilities, temperature)
+    return _distinct(Distribution(scale.raws(codec.grid), told, nodes=nodes, temperature=temperature))
 
 
-def distribution_of_expansion(codec: NumberCodec, row: Expansion, scale: TargetScale) -> Distribution:
-    """Distribution over the numbers expanded; what is left of the mass is spread over its prefixes' intervals."""
+def distribution_of_expansion(
+    codec: NumberCodec, row: Expansion, scale: TargetScale, temperature: float = 1.0
+) -> Distribution:
+    """Distribution over the numbers expanded; what is left of the mass is spread over its prefixes' intervals.
+
+    A temperature takes the numbers of an interval as equally probable: what is known of them is their sum alone.
+    """
     space = codec.space
     known = np.array(list(row.answers), dtype=np.int64) + space.low
     spread = _Spread.of(space, row, scale)
     places = np.concatenate([known, spread.places])
     order = places.argsort()
     masses = np.concatenate([np.array(list(row.answers.values()), dtype=np.float64), spread.masses])[order]
-    ends = (np.concatenate([known, part])[order] for part in (spread.lowest, spread.highest))
+    ends = [np.concatenate([known, part])[order] for part in (spread.lowest, spread.highest)]
+    is_spread = np.repeat([False, True], [len(known), len(spread.places)])[order]
+    left, error = math.fsum(prefix.mass for prefix in row.pending), spread.mean_error
+    told = masses / masses.sum()
+    if temperature != 1:
+        counts = np.concatenate([np.ones(len(known)), spread.counts])[order]
+        told = tempered(told, temperature, counts)
+        before, left = left, float(told[is_spread].sum())
+        error *= left / before if before else 0.0
     lowest, highest = (scale.raws(space.numbers(part)) if row.pending else None for part in ends)
-    return _distinct(
-        Distribution(
-            scale.raws(space.numbers(places[order])),
-            masses / masses.sum(),
-            math.fsum(prefix.mass for prefix in row.pending),
-            spread.mean_error,
-            row.nodes,
-            is_cut=row.is_cut,
-            lowest=lowest,
-            highest=highest,
-        )
-    )
+    numbers = scale.raws(space.numbers(places[order]))
+    found = Distribution(numbers, told, left, error, row.nodes, 0.0, row.is_cut, lowest, highest, temperature)
+    return _distinct(found)
+
+
+def read_off(
+    told: Prediction, rule: DecodingRule, codec: NumberCodec, scale: TargetScale, *, gives: bool
+) -> Prediction:
+    """Another point of the distribution that a prediction carries; with `gives`, the distribution stays with it."""
+    assert told.distribution is not None, "it was asked for"
+    read = point(told.distribution, rule, codec, scale)
+    return replace(told, value=read.value, answer=read.answer, distribution=told.distribution if gives else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +108,7 @@ class _Spread:
         masses: Probability of each step.
         lowest: Least k of the interval that each step belongs to.
         highest: Greatest k of it.
+        counts: How many numbers each step stands for, in the mean over its interval.
         mean_error: How far the mean can be from the exact one.
     """
 
@@ -96,6 +116,7 @@ class _Spread:
     masses: npt.NDArray[np.float64]
     lowest: npt.NDArray[np.int64]
     highest: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.float64]
     mean_error: float
 
     @classmethod
@@ -112,7 +133,7 @@ class _Spread:
         means = np.bincount(owner, scale.raws(space.numbers(places)), len(steps)) / steps
         low, high = scale.raws(space.numbers(ends[:, 0])), scale.raws(space.numbers(ends[:, 1]))
         error = float(mass @ np.maximum(high - means, means - low))
-        return cls(places, (mass / steps)[owner], ends[owner, 0], ends[owner, 1], error)
+        return cls(places, (mass / steps)[owner], ends[owner, 0], ends[owner, 1], (counts / steps)[owner], error)
 
 
 def directed(stated: Prediction, standardised: float, scale: TargetScale) -> Prediction:

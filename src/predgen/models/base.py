@@ -143,6 +143,8 @@ class PredictionModel(nn.Module):
         needs_codec: Whether the method writes answers.
         scale: How numbers are written and learned, and come back.
         obstacle: Why the base model cannot run trees; None: it can. The sequential path is used where it cannot.
+        temperature: What log-probabilities of the predictive distribution are divided by (`uncertainty.temperature`); 1: they
+            stay as the model was trained. It moves no label, and no number that is a mean.
     """
 
     needs_codec: ClassVar[bool] = True
@@ -157,6 +159,12 @@ class PredictionModel(nn.Module):
         abilities = abilities_of(base)
         self.backbone = Backbone(base, abilities)
         self.obstacle = abilities.detour or abilities.tree
+        self.temperature = 1.0
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether classes count as levels in their order."""
+        return False
 
     @property
     def is_headless(self) -> bool:
@@ -275,8 +283,10 @@ def full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def label_prediction(labels: tuple[str, ...], probabilities: Float[Tensor, " K"], answer: str | None) -> Prediction:
-    """The most probable label, with the probabilities of all."""
-    exact = probabilities.double()
-    exact = exact / exact.sum()  # float32 softmax is off by up to 1e-7
-    return Prediction(labels[int(exact.argmax())], tuple(exact.tolist()), answer)
+def label_predictions(labels: tuple[str, ...], logits: Float[Tensor, "B K"], temperature: float) -> list[Prediction]:
+    """The most probable label of each row, with the probabilities of all."""
+    exact = (logits / temperature).softmax(dim=1).double()
+    exact = exact / exact.sum(dim=1, keepdim=True)  # float32 softmax is off by up to 1e-7
+    best = logits.argmax(dim=1).tolist()
+    told = zip(best, exact.tolist(), strict=True)
+    return [Prediction(labels[index], tuple(row), temperature=temperature) for index, row in told]

@@ -36,8 +36,10 @@ class Options(Generator):
         """Normalise over one row's options; labels whose option the row lacks have probability 0."""
         labels = self.setup.labels
         scores = torch.tensor([option.value for option in predictions], dtype=torch.float64)
-        probabilities = [*scores.softmax(dim=0).tolist(), *[0.0] * (len(labels) - len(predictions))]
-        return Prediction(labels[int(scores.argmax())], tuple(probabilities), None, predictions[0].flags)
+        known = (scores / self.temperature).softmax(dim=0).tolist()
+        probabilities = (*known, *[0.0] * (len(labels) - len(predictions)))
+        flags = predictions[0].flags
+        return Prediction(labels[int(scores.argmax())], probabilities, flags=flags, temperature=self.temperature)
 
     def check(self, decoding: Decoding) -> None:
         if decoding != PLAIN:

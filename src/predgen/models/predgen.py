@@ -14,6 +14,7 @@ from predgen.codecs.base import Codec
 from predgen.codecs.number import NumberCodec
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import Batch
+from predgen.decodings import rule_of
 from predgen.directors.base import Director, DirectorInput, DirectorSetup
 from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import finite
@@ -22,8 +23,8 @@ from predgen.engine.scores import AnswerScores
 from predgen.errors import ConfigError
 from predgen.losses.base import JointLoss
 from predgen.losses.token_nll import writer_loss
-from predgen.models.answers import corrected, directed, with_numbers
-from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_prediction
+from predgen.models.answers import corrected, directed, read_off, with_numbers
+from predgen.models.base import PLAIN, ModelSetup, Reduction, RowLosses, full_precision, joined, label_predictions
 from predgen.models.settings import PredGenSettings
 from predgen.models.writer import DIRECTOR, WritingModel, exact_probabilities
 from predgen.sampling.base import SamplingMode, SamplingSetup
@@ -55,6 +56,10 @@ class PredGen(WritingModel):
         values = tuple(self._standardised_grid().tolist()) if grid else ()
         own: PredGenSettings = self.setup.own
         return DirectorSetup(self.backbone.hidden_size, len(self.setup.labels), 0.0, 1.0, own.head_norm, values)
+
+    @property
+    def is_ordered(self) -> bool:
+        return bool(self.setup.labels) and self.director.is_ordered
 
     @property
     def own_decoding(self) -> str:
@@ -119,8 +124,21 @@ class PredGen(WritingModel):
         return min(1 + tree.n_nodes, super().path_forwards(tree) + read)
 
     def stated(self, batch: Batch, how: str, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
-        if how != DIRECTOR:
+        """Predictions read off what the model says: a head's word and the writer's, brought together.
+
+        "Greedy" asks for the written answer, and gives the writer's probabilities with it. All else is read off the one
+        predictive distribution, which a head has moved.
+        """
+        rule = None if how == DIRECTOR else rule_of(how, decoding.own)
+        if not self.director.has_head or (rule is not None and rule.reads == "writing"):
             return super().stated(batch, how, decoding, prefix)
+        if rule is None or self.setup.labels:
+            return self._by_director(batch, decoding, prefix)
+        found = self._by_director(batch, replace(decoding, distribution=True), prefix)
+        return [read_off(p, rule, self.number_codec, self.scale, gives=decoding.distribution) for p in found]
+
+    def _by_director(self, batch: Batch, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
+        """What a head says, with the writer's distribution moved to it."""
         if self.tree is None:
             written = self.written(batch, prefix)
             stated = self.read_back(written)
@@ -143,18 +161,20 @@ class PredGen(WritingModel):
         rows = finite(output).cpu()
         if not self.setup.labels:
             return [directed(p, number, self.scale) for p, number in zip(stated, rows[:, 0].tolist(), strict=True)]
-        read = [label_prediction(self.setup.labels, row, None) for row in rows.softmax(dim=1)]
-        return [replace(p, value=r.value, probabilities=r.probabilities) for p, r in zip(stated, read, strict=True)]
+        read = label_predictions(self.setup.labels, rows, self.temperature)
+        told = zip(stated, read, strict=True)
+        return [replace(r, answer=p.answer, flags=p.flags, legal_mass=p.legal_mass) for p, r in told]
 
     def _corrected(
         self, stated: list[Prediction], output: Float[Tensor, "B K"], scores: AnswerScores
     ) -> list[Prediction]:
         """As `_directed`, for a director that corrects the distribution: where it has nothing to correct, to the bit that."""
         if self.setup.labels:
-            exact = exact_probabilities(finite(output))
+            exact = exact_probabilities(finite(output), self.temperature)
             named = [self.setup.labels[index] for index in output.argmax(dim=1).tolist()]
             told = zip(stated, named, exact.tolist(), strict=True)
-            return [replace(p, value=label, probabilities=tuple(row)) for p, label, row in told]
+            at = self.temperature
+            return [replace(p, value=label, probabilities=tuple(row), temperature=at) for p, label, row in told]
         base = scores.log_probs.exp() @ self._numbers(output.device)  # as the director computes it
         corrections = (finite(output)[:, 0] - base).double().tolist()
         exact = exact_probabilities(scores.log_probs)

@@ -22,7 +22,7 @@ from predgen.models.base import (
     Reduction,
     RowLosses,
     full_precision,
-    label_prediction,
+    label_predictions,
 )
 from predgen.sampling.draws import SamplingPlan
 
@@ -62,7 +62,7 @@ class Predictor(PredictionModel):
     def predict(self, batch: Batch, decoding: Decoding = PLAIN, prefix: SharedPrefix | None = None) -> list[Prediction]:
         output = finite(self._output(batch, prefix)).cpu()
         if self.setup.labels:
-            return [label_prediction(self.setup.labels, row, None) for row in output.softmax(dim=1)]
+            return label_predictions(self.setup.labels, output, self.temperature)
         return [directed(Prediction(None), value, self.scale) for value in output[:, 0].tolist()]
 
     def _output(self, batch: Batch, prefix: SharedPrefix | None = None) -> Float[Tensor, "B K"]:

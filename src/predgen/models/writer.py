@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -27,7 +29,14 @@ from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
-from predgen.models.answers import distribution_of, distribution_of_expansion, point, with_numbers, written_answer
+from predgen.models.answers import (
+    distribution_of,
+    distribution_of_expansion,
+    point,
+    shifted,
+    with_numbers,
+    written_answer,
+)
 from predgen.models.base import PLAIN, ModelSetup, PredictionModel
 from predgen.models.settings import WriterSettings
 from predgen.sampling.feeding import Fed, Reading
@@ -36,9 +45,9 @@ DIRECTOR = "director"
 """In the place of a decoding's name: the prediction is read off a director's head."""
 
 
-def exact_probabilities(log_probs: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+def exact_probabilities(log_probs: Float[Tensor, "B A"], temperature: float = 1.0) -> Float[Tensor, "B A"]:
     """Probabilities in float64, which sum to 1 there; on the CPU."""
-    return log_probs.double().softmax(dim=1).cpu()
+    return (log_probs.double() / temperature).softmax(dim=1).cpu()
 
 
 class WritingModel(PredictionModel):
@@ -117,6 +126,20 @@ class WritingModel(PredictionModel):
     def own_decoding(self) -> str:
         """How the method reads its prediction off what it can write; `DIRECTOR`: off a director's head."""
         return "argmax" if isinstance(self.codec, FiniteCodec) else "greedy"
+
+    @property
+    def is_directed(self) -> bool:
+        """Whether the method's own prediction is a head's word, to which the distribution moves."""
+        return self.own_decoding == DIRECTOR
+
+    @property
+    def keeps_mean(self) -> bool:
+        """Whether the method's own prediction is the mean of the numbers that it can write."""
+        return not self.is_directed and rule_of(self.own_decoding).reads == "numbers"
+
+    def moves_for(self, rule: DecodingRule) -> bool:
+        """Whether a temperature has numbers moved, so that their mean stays; not where the written answer is asked for."""
+        return self.keeps_mean and self.temperature != 1 and rule.reads != "writing"
 
     def offers(self, rule: DecodingRule) -> bool:
         """Whether the model has what a decoding reads."""
@@ -276,8 +299,9 @@ class WritingModel(PredictionModel):
         numbers: list[Distribution] = []
         if rule.reads != "writing" or decoding.distribution:
             # The most probable number alone is known long before the rest.
-            is_mode = rule.reads == "answers" and not decoding.distribution
-            numbers = self.expanded(batch, decoding, prefix, bound=1.0 if is_mode else None)
+            is_mode = rule.reads == "answers" and not (decoding.distribution or self.moves_for(rule))
+            bound = 1.0 if is_mode else None
+            numbers = self.expanded(batch, decoding, prefix, bound, self.moves_for(rule))
         if rule.reads == "writing":
             points = self.read_back(self.written(batch, prefix))
         else:
@@ -291,19 +315,32 @@ class WritingModel(PredictionModel):
         log_probs = scores.full_vocabulary_log_probs() if decoding.full_vocabulary else scores.log_probs
         mass = log_probs.double().logsumexp(dim=1).exp().tolist()
         exact = exact_probabilities(log_probs)
+        if self.setup.labels:
+            # A head's temperature is that of its own probabilities.
+            temperature = 1.0 if self.is_directed else self.temperature
+            exact = exact_probabilities(log_probs, temperature)
         rule = rule_of(how, decoding.own)
+        moves = self.moves_for(rule)
         chosen = (scores.greedy() if rule.reads == "writing" else log_probs.argmax(dim=1)).tolist()
         found = []
         for row, (index, probabilities) in enumerate(zip(chosen, exact, strict=True)):
             stated = written_answer(self.finite_codec.value_at(index), self.scale)
             if self.setup.labels:
-                stated = replace(stated, probabilities=tuple(probabilities.tolist()))
-            elif rule.reads == "numbers" or decoding.distribution:
-                numbers = distribution_of(self.number_codec, probabilities.numpy(), scores.tree.n_scored, self.scale)
-                stated = point(numbers, rule, self.number_codec, self.scale) if rule.reads == "numbers" else stated
+                stated = replace(stated, probabilities=tuple(probabilities.tolist()), temperature=temperature)
+            elif rule.reads == "numbers" or decoding.distribution or moves:
+                numbers = self._of_grid(probabilities.numpy(), scores.tree.n_scored, moves)
+                is_point = rule.reads == "numbers" or (rule.reads == "answers" and moves)
+                stated = point(numbers, rule, self.number_codec, self.scale) if is_point else stated
                 stated = replace(stated, distribution=numbers if decoding.distribution else None)
             found.append(replace(stated, legal_mass=mass[row]) if decoding.full_vocabulary else stated)
         return found
+
+    def _of_grid(self, probabilities: npt.NDArray[np.float64], nodes: int, keeps_mean: bool) -> Distribution:
+        """What is said of the numbers of a whole grid; with `keeps_mean` a temperature leaves the mean where it was."""
+        numbers = distribution_of(self.number_codec, probabilities, nodes, self.scale, self.temperature)
+        if not keeps_mean:
+            return numbers
+        return shifted(numbers, distribution_of(self.number_codec, probabilities, nodes, self.scale).mean(), self.scale)
 
     @torch.no_grad()
     def distributions(self, batch: Batch, bound: float = 0.0) -> list[Distribution]:
@@ -311,18 +348,30 @@ class WritingModel(PredictionModel):
         decoding = Decoding(distribution=True, max_unexpanded=bound)
         self.check(decoding)
         with eval_state(self.backbone.lm):
-            found = self.stated(batch, "argmax", decoding, None)
+            found = WritingModel.stated(self, batch, "argmax", decoding, None)  # the writer's, whatever a head says
         return [prediction.distribution for prediction in found if prediction.distribution is not None]
 
     def expanded(
-        self, batch: Batch, decoding: Decoding, prefix: SharedPrefix | None, bound: float | None = None
+        self,
+        batch: Batch,
+        decoding: Decoding,
+        prefix: SharedPrefix | None,
+        bound: float | None = None,
+        keeps_mean: bool = False,
     ) -> list[Distribution]:
-        """Distributions over a grid that is too large for one pass, with at most `bound` unexpanded; None: as asked for."""
+        """Distributions over a grid that is too large for one pass, with at most `bound` unexpanded; None: as asked for.
+
+        With `keeps_mean` a temperature leaves their means where they were.
+        """
         bound = decoding.max_unexpanded if bound is None else bound
         space = self.number_codec.space
         nodes = self.node_pass(batch, shared_head(space)[0], prefix)
         rows = expand(self.backbone, nodes, space, bound, self.max_tree_nodes, decoding.max_nodes)
-        return [distribution_of_expansion(self.number_codec, row, self.scale) for row in rows]
+        found = [distribution_of_expansion(self.number_codec, row, self.scale, self.temperature) for row in rows]
+        if not keeps_mean:
+            return found
+        plain = [distribution_of_expansion(self.number_codec, row, self.scale).mean() for row in rows]
+        return [shifted(numbers, mean, self.scale) for numbers, mean in zip(found, plain, strict=True)]
 
     def read_back(self, written: Written) -> list[Prediction]:
         """Predictions that the written answers themselves state."""
