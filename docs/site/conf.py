@@ -49,6 +49,7 @@ NAVIGATION = {
         "docs/methods",
         "docs/losses",
         "docs/estimators",
+        "docs/uncertainty",
         "docs/saved_model",
         "docs/compare",
         "docs/report",

@@ -91,6 +91,7 @@ class RunConfig(Settings):
     eval_batch_size: int | None = setting(None, "Rows per batch when predicting; default: as many as --eval-batch-tokens allows.", group="Evaluation", low=1)
     eval_batch_tokens: int = setting(4096, "Tokens per batch when predicting, counting prompts with their padding and the answers' nodes; halved if memory runs out.", group="Evaluation", low=1)
     metric: str | None = setting(None, "Validation metric that selects the best checkpoint; default: the task's first.", group="Evaluation", choices=registries.metrics)
+    calibrate: bool = setting(True, "After training, fit a temperature and keep conformal scores on the half of the validation rows that chose no checkpoint (100 validation rows or more; labels and numbers).", group="Evaluation")
     patience: int | None = setting(None, "Stop after this many evaluations without an improvement of the metric.", group="Evaluation", low=1)
     report_to: str = setting("none", "Trackers that transformers knows, separated by commas, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")
 

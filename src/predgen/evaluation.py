@@ -2,25 +2,36 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from predgen import registries
 from predgen.codecs.number import NumberCodec
 from predgen.components import value_of
-from predgen.core import Decoding, Example, Prediction, TaskSpec
+from predgen.core import Decoding, Example, Prediction, Row, TaskSpec
 from predgen.data.examples import to_examples
 from predgen.data.prompts import prompt_fields
 from predgen.data.sources import rows_of
 from predgen.data.tables import is_published
 from predgen.errors import ConfigError, DataError
-from predgen.inference.trained import TrainedModel, count_flags
-from predgen.metrics.base import metrics_of
+from predgen.inference.calibration import calibrate
+from predgen.inference.facts import facts_of, names_of_figures, whole_decoding
+from predgen.inference.guarantees import groups_of
+from predgen.inference.options import averaged, in_orders
+from predgen.inference.trained import TrainedModel, count_flags, load
+from predgen.metrics.base import metric_of, metrics_of
+from predgen.metrics.intervals import bootstrap_interval
 from predgen.metrics.measure import measure, measure_intervals
 from predgen.models.base import PLAIN
+from predgen.models.writer import WritingModel
 from predgen.near_names import near_matches
+from predgen.saved.saving import write_calibration
 from predgen.training.rows import RowSource, load_data, split_of
+from predgen.uncertainty.abstention import curve
+from predgen.uncertainty.calibrate import CalibrationRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +40,38 @@ class Evaluation:
 
     Attributes:
         rows: Number of rows.
-        metrics: Name -> value.
+        metrics: Name -> value, of the run's and its task's metrics.
         intervals: Name -> ends of the 95 % percentile bootstrap interval over rows.
         counts: Flag -> rows ("truncated", "parse_failure", "out_of_budget"); "out_of_range": targets outside the
             range of predictions, which are scored as they are; "trained_on": rows that the run was trained on.
+        uncertainty: Name -> value, of what measures probabilities, distributions, sets and intervals besides; see
+            docs/uncertainty.md. Its intervals are among `intervals`.
+        abstention: Error among the most confident rows, by their share (labels): see `uncertainty.abstention.curve`.
+        changed_by_order: Share of rows whose answer is another where their options stand in another order, and the ends of its
+            interval; None: not asked for.
     """
 
     rows: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     counts: Mapping[str, int]
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    abstention: Sequence[Mapping[str, float]] = ()
+    changed_by_order: tuple[float, float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; None stands where a value is not defined (nan)."""
+        more = {
+            "uncertainty": {name: _defined(value) for name, value in self.uncertainty.items()},
+            "abstention": [dict(point) for point in self.abstention],
+            "changed_by_order": [*map(_defined, self.changed_by_order or ())],
+        }
         return {
             "rows": self.rows,
             "metrics": {name: _defined(value) for name, value in self.metrics.items()},
             "intervals": {name: [_defined(end) for end in ends] for name, ends in self.intervals.items()},
             "counts": dict(self.counts),
+            **{name: told for name, told in more.items() if told},
         }
 
 
@@ -63,6 +88,8 @@ def evaluate(
     n_resamples: int = 1000,
     decoding: Decoding = PLAIN,
     batch_size: int | None = None,
+    permute_options: bool = False,
+    average_options: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Predict rows and measure the predictions.
@@ -74,9 +101,12 @@ def evaluate(
         n_resamples: Resamples of the bootstrap.
         decoding: See `TrainedModel.predict`.
         batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
+        permute_options: Ask each row once more with its options in another order, and tell how many answers change.
+        average_options: Ask each row in so many orders of its options, and take the mean of the probabilities.
         on_batch: Called with the number of rows after each batch.
 
     Raises:
+        ConfigError: If orders are asked for and prompts list no options.
         DataError: If there are no rows, one has no target, or a label is not one that the model knows.
     """
     if not examples:
@@ -86,17 +116,136 @@ def evaluate(
         raise DataError(
             f"{len(bare)} of {len(examples)} rows have no target to compare with, the first is row {bare[0]}."
         )
-    predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=decoding, on_batch=on_batch)
-    targets = [example.target.value for example in examples if example.target is not None]
-    values = [prediction.value for prediction in predictions]
-    names = metrics_of(trained.config.metric, trained.task)
-    columns = (targets, values, [p.probabilities for p in predictions], trained.labels)
-    return Evaluation(
-        len(examples),
-        measure(names, *columns, own=trained.config.own),
-        measure_intervals(names, *columns, own=trained.config.own, n_resamples=n_resamples, seed=seed),
-        counts(trained, examples, predictions),
+    is_own = decoding.how is None and not decoding.full_vocabulary
+    asked: dict[str, Any] = {
+        "batch_size": batch_size,
+        "on_batch": on_batch,
+        "decoding": _whole(trained, decoding) if is_own else decoding,
+    }
+    changed = None
+    if permute_options or average_options is not None:
+        number = max(average_options or 1, 2 if permute_options else 1)
+        orders = in_orders(trained, examples, number, seed=seed, **asked)
+        changed = _changed(orders, n_resamples, seed) if permute_options else None
+        predictions = [averaged(of_row[: average_options or 1], trained.labels) for of_row in orders]
+    else:
+        predictions = trained.predict_examples(examples, **asked)
+    metrics, intervals, uncertainty = _figures(trained, examples, predictions, is_own, n_resamples, seed)
+    told, shown = counts(trained, examples, predictions), _curve(trained, examples, predictions)
+    return Evaluation(len(examples), metrics, intervals, told, uncertainty, shown, changed)
+
+
+def _whole(trained: TrainedModel, decoding: Decoding) -> Decoding:
+    """Ask for distributions of numbers, too: where they cost nothing, or intervals are made from them."""
+    model = trained.model
+    is_at_hand = isinstance(model, WritingModel) and model.tree is not None
+    return whole_decoding(model) if is_at_hand or trained.calibration is not None else decoding
+
+
+_Figures = tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, float]]
+
+
+def _figures(
+    trained: TrainedModel,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    is_own: bool,
+    n_resamples: int,
+    seed: int,
+) -> _Figures:
+    """Metrics, all intervals, and the figures of `Evaluation.uncertainty`; these need the model's own way of predicting."""
+    targets = _targets_of(examples)
+    facts = facts_of(trained.model, trained.calibration, targets, predictions) if is_own else {}
+    kind, asked = trained.model.setup.kind, metrics_of(trained.config.metric, trained.task)
+    names = names_of_figures(kind, asked, is_ordered=trained.model.is_ordered)
+    if "crps" not in (*asked, *facts):  # a number alone would be judged by its absolute error under another name
+        names = [name for name in names if name != "crps"]
+    columns = (targets, [p.value for p in predictions], [p.probabilities for p in predictions], trained.labels)
+    own = trained.config.own
+    intervals = measure_intervals(names, *columns, own=own, facts=facts, n_resamples=n_resamples, seed=seed)
+    found = measure(names, *columns, own=own, facts=facts)
+    usual = {registries.metrics.canonical(name) for name in asked}
+    metrics, others = ({n: v for n, v in found.items() if (n in usual) == is_usual} for is_usual in (True, False))
+    return metrics, intervals, others
+
+
+def _targets_of(examples: Sequence[Example]) -> list[str | float]:
+    """True answers; measured rows all have one."""
+    return [example.target.value for example in examples if example.target is not None]
+
+
+def _curve(
+    trained: TrainedModel, examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> list[dict[str, float]]:
+    """Error by the share of rows that are answered; nothing without probabilities."""
+    if not trained.labels or any(p.probabilities is None for p in predictions):
+        return []
+    confidence = np.array([max(p.probabilities or (0.0,)) for p in predictions])
+    right = [p.value == target for p, target in zip(predictions, _targets_of(examples), strict=True)]
+    return curve(confidence, np.array(right, dtype=bool))
+
+
+def _changed(told: Sequence[Sequence[Prediction]], n_resamples: int, seed: int) -> tuple[float, float, float]:
+    """Share of rows whose second answer differs from the first, of those that have two, with its bootstrap interval."""
+    first, second = zip(
+        *[(str(of_row[0].value), str(of_row[1].value)) for of_row in told if len(of_row) > 1], strict=True
     )
+    low, high = bootstrap_interval("accuracy", first, second, n_resamples=n_resamples, seed=seed)
+    same = metric_of("accuracy")(first, second)
+    return 1 - same, 1 - high, 1 - low
+
+
+def calibrate_on(
+    trained: TrainedModel,
+    data: Any,  # noqa: ANN401
+    *,
+    target: str | None = None,
+    by: str | None = None,
+    with_trained_rows: bool = False,
+    on_batch: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Calibrate a model on rows of the user's; see `inference.calibration.calibrate`.
+
+    Args:
+        trained: The model.
+        data: A file, or rows in memory, with the run's columns.
+        target: Column of `data` with the answers; None: the run's.
+        by: Column whose value names each row's group; None: no groups.
+        with_trained_rows: Calibrate on rows that the run was trained on, too: then nothing is promised for new ones.
+        on_batch: Called with the number of rows after each batch.
+
+    Raises:
+        DataError: If the rows cannot be used for it, or some of them are rows that the run was trained on.
+    """
+    given, examples = _given(trained, data, target)
+    if not with_trained_rows:
+        _refuse_trained_rows(trained, examples, _called(data))
+    rows = CalibrationRows(_targets_of(examples), by, () if by is None else tuple(groups_of(given, by)))
+    encoded = [trained.encoder.encode(example, with_answer=False) for example in examples]
+    return calibrate(trained, encoded, rows, on_batch=on_batch)
+
+
+def calibrate_folder(
+    folder: str | Path,
+    data: Any,  # noqa: ANN401
+    *,
+    base: str | None = None,
+    trust_remote_code: bool = False,
+    **asked: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Calibrate a saved model anew: `calibrate_on`, and the folder says so, in one step; its weights are not touched.
+
+    Args:
+        folder: The saved model.
+        data: See `calibrate_on`, as of `asked`.
+        base: See `predgen.load`.
+        trust_remote_code: See `predgen.load`.
+        asked: Further arguments of `calibrate_on`.
+    """
+    trained = load(folder, base=base, trust_remote_code=trust_remote_code)
+    found = calibrate_on(trained, data, **asked)
+    write_calibration(trained, Path(folder))
+    return found
 
 
 def counts(trained: TrainedModel, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, int]:
@@ -171,19 +320,25 @@ def _called(data: Any) -> str:  # noqa: ANN401
 
 def _rows_given(trained: TrainedModel, data: Any, target: str | None) -> list[Example]:  # noqa: ANN401
     """Read rows of the user's, their answers from the column that holds them there."""
+    return _given(trained, data, target)[1]
+
+
+def _given(trained: TrainedModel, data: Any, target: str | None) -> tuple[list[Row], list[Example]]:  # noqa: ANN401
+    """The same, with the rows as they stand there."""
     task = replace(trained.task, target=target or trained.task.target)
     if task.target in prompt_fields(task.prompt):
         raise ConfigError(
             f"`target` {task.target!r} is a column of the run's prompt; name the column with the answers."
         )
-    rows = list(rows_of(data))
+    rows: list[Row] = list(rows_of(data))
     if task.target not in rows[0]:
         raise DataError(
             f"{_called(data)} has no column {task.target!r}, {'the `target` given' if target else 'the target of this run'}."
             f"{near_matches(task.target, rows[0])} Its columns: {', '.join(map(repr, rows[0]))}. Name the one with the answers"
             " with `target` (--target)."
         )
-    return to_examples(rows, task, source=f"`data` {data!r}" if isinstance(data, str | Path) else "`data`")
+    source = f"`data` {data!r}" if isinstance(data, str | Path) else "`data`"
+    return rows, to_examples(rows, task, source=source)
 
 
 def _rows_of_split(

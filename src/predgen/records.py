@@ -49,6 +49,8 @@ class Predictions:
         interval: 5 % and 95 % quantiles of the same distribution; None as above.
         top: The most probable answers with their probabilities, at most five a row; None where nothing was written.
         flags: Flag -> positions (in these columns) of the rows that carry it, e.g. "truncated", "out_of_budget".
+        facts: Name -> a number per row that was measured where its whole distribution was known, such as "crps"; empty in
+            records of earlier versions and where there are none.
     """
 
     row_id: list[int]
@@ -60,6 +62,7 @@ class Predictions:
     interval: list[list[float]] | None = None
     top: list[list[list[Any]]] | None = None
     flags: dict[str, list[int]] = field(default_factory=dict)
+    facts: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class TargetScale:
             raws, scores = self._columns
             inside = np.interp(inside, scores, raws)
         # Once more: e^(log low) may be below `low` by a rounding error.
-        return np.asarray(np.clip(inside, *self._bounds), dtype=np.float64)
+        return np.asarray(np.clip(inside, *self.bounds), dtype=np.float64)
 
     def of_head(self, standardised: float) -> tuple[float, bool]:
         """Return the raw number of a head's output, and whether it lay outside the range and stands at its end."""
@@ -160,13 +160,13 @@ class TargetScale:
         if self.transform == "quantile":
             return self.knots[0][1], self.knots[-1][1]
         if self.transform == "log":
-            low, high = map(self.written, self._bounds)
+            low, high = map(self.written, self.bounds)
             return max(low, -_MAX_LOG), min(high, _MAX_LOG)
-        return self._bounds
+        return self.bounds
 
     @property
-    def _bounds(self) -> tuple[float, float]:
-        """Ends of the range; infinite where there is no bound."""
+    def bounds(self) -> tuple[float, float]:
+        """Ends of the range of raw numbers; infinite where there is no bound."""
         return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
 
     @cached_property

@@ -60,7 +60,7 @@ def test_rich_shows_brackets_as_they_are() -> None:
 
 def test_every_table_is_rectangular(whole: Findings) -> None:
     made = [*tables(whole), *study_tables(whole)]
-    assert len(made) == 11
+    assert len(made) == 12
     for table in made:
         assert table.rows
         assert {len(row) for row in table.rows} == {len(table.columns)}, table.title

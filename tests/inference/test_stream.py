@@ -344,11 +344,12 @@ def test_quantiles_and_distributions_stand_beside_the_prediction(
     for row, prediction in zip(rows, wanted, strict=True):
         found = distribution_of(row)
         assert prediction.distribution is not None
-        assert found.support.tolist() == prediction.distribution.support.tolist()
+        # The head's number, to which they move, is a float32 that depends on the batch in its last digit.
+        assert found.support == pytest.approx(prediction.distribution.support, abs=1e-5)
         assert found.probabilities == pytest.approx(prediction.distribution.probabilities, abs=1e-5)
         low, middle, high = (float(row[f"q({level})"]) for level in (0.05, 0.5, 0.95))
         assert [low, middle, high] == [found.quantile(level) for level in (0.05, 0.5, 0.95)]
-        assert float(row["prediction"]) == middle == prediction.value
+        assert float(row["prediction"]) == middle == pytest.approx(prediction.value, abs=1e-5)
     assert any(float(row["q(0.05)"]) < float(row["q(0.95)"]) for row in rows)
 
 

@@ -151,6 +151,7 @@ def test_forest_plots_hold_the_differences(sample: Made) -> None:
     assert list(section(sample.page, "differences").all("h3")) == []
     shown = [row for table in tables[1:] for row in list(table.all("tr"))[1:]]
     expected = [d for t in found.tasks for d in found.differences if d.task == t]
+    expected += [d for t in found.tasks for d in found.proper_differences if d.task == t]
     expected += [d for t in found.tasks for d in found.baseline_differences if d.task == t]
     assert len(shown) == len(expected) > 20
     for row, difference in zip(shown, expected, strict=True):

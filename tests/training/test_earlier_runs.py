@@ -88,7 +88,7 @@ def begun(folder: Path, kind: str, data: Path, model: str) -> RunConfig:
 
 
 def test_settings_that_the_version_had_not_are_what_it_did(tmp_path: Path) -> None:
-    of_all = {"stratify": False, "head_norm": "none", "loss": "wdal_shifted"}
+    of_all = {"stratify": False, "calibrate": False, "head_norm": "none", "loss": "wdal_shifted"}
     of_numbers = {"number_format": "fixed", "metric": "pearson", "director": "value"}
     for kind, more in (("classification", {"director": "linear"}), ("regression", of_numbers)):
         config = begun(tmp_path, kind, tmp_path / "rows.csv", "embedded")

@@ -224,11 +224,14 @@ def _number(text: str, name: str) -> int:
 def _show(out: Path) -> None:
     """Print the figures of all methods, and which differences are shown."""
     from predgen.findings.make import findings
-    from predgen.findings.tables import differences_table, headline_tables
+    from predgen.findings.tables import BY_PROPER_SCORES, differences_table, headline_tables
     from predgen.terminal import PlainConsole
 
     found = findings(out)
-    for table in [*headline_tables(found), differences_table(found, found.differences, "Differences")]:
+    shown = {"Differences": found.differences}
+    if found.proper_differences:
+        shown[BY_PROPER_SCORES] = found.proper_differences
+    for table in [*headline_tables(found), *(differences_table(found, own, title) for title, own in shown.items())]:
         PlainConsole().print(table.rich())
 
 

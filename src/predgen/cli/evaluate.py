@@ -11,6 +11,8 @@ from predgen.cli.errors import readable_errors
 from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, say_engine, with_options
 from predgen.files import write_text
 
+_SHOWN_SHARES = (0.5, 0.8, 0.9)  # of the most confident rows, whose error is printed; all of the curve is in --json
+
 
 @with_options(lambda: decoding_settings("decode"))
 @readable_errors
@@ -31,6 +33,14 @@ def evaluate_command(
         bool,
         typer.Option("--with-trained-rows", help="Measure on rows that the run was trained on, too; they are counted."),
     ] = False,
+    permute_options: Annotated[
+        bool,
+        typer.Option("--permute-options", help="Tell how many answers change where options stand in another order."),
+    ] = False,
+    average_options: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Ask each row in so many orders of its options, and average the probabilities."),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -67,7 +77,15 @@ def evaluate_command(
         with_trained_rows=with_trained_rows,
     )
     with row_progress(PlainConsole(stderr=True), "evaluate", len(examples)) as advance:
-        found = evaluate(trained, examples, decoding=decoding, batch_size=batch_size, on_batch=advance)
+        found = evaluate(
+            trained,
+            examples,
+            decoding=decoding,
+            batch_size=batch_size,
+            permute_options=permute_options,
+            average_options=average_options,
+            on_batch=advance,
+        )
     result = {"run": str(run), "split": split, "task": task, "data": data, "decode": decoding.how, **found.to_dict()}
     if json_file is not None:
         write_text(json_file, json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -84,10 +102,16 @@ def _show(result: dict[str, Any]) -> None:
     table = Table(title=f"{result['rows']} rows, 95 % bootstrap intervals over rows", title_justify="left")
     for column in ("metric", "value", "low", "high"):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, value in result["metrics"].items():
+    for name, value in {**result["metrics"], **result.get("uncertainty", {})}.items():
         cells = (value, *result["intervals"][name])
         table.add_row(name, *(number(cell, 4) for cell in cells))
     console = PlainConsole()
     console.print(table)
+    for point in result.get("abstention", ()):
+        if point["answered"] in _SHOWN_SHARES:
+            console.print(f"  the {point['answered']:.0%} most confident rows: {point['error']:.1%} wrong")
+    if "changed_by_order" in result:
+        share, low, high = result["changed_by_order"]
+        console.print(f"{share:.1%} [{low:.1%}, {high:.1%}] of the answers change with the order of the options")
     for name, count in result["counts"].items():
         console.print(f"{count} rows {name.replace('_', ' ')}")

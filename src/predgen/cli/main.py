@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from predgen import __version__, registries
+from predgen.cli.calibrate import calibrate_command
 from predgen.cli.compare import compare_command
 from predgen.cli.demo import demo_command
 from predgen.cli.evaluate import evaluate_command
@@ -115,6 +116,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
+    "calibrate": calibrate_command,
     "compare": compare_command,
     "report": report_command,
     "mi": mi_command,

@@ -1,7 +1,7 @@
 """`predgen predict`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -11,6 +11,12 @@ from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_setting
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
+
+if TYPE_CHECKING:
+    from predgen.inference.guarantees import Guarantee
+
+PROMISES = "Sets, intervals, abstention"
+"""Heading of the options about what predictions promise."""
 
 
 @with_options(decoding_settings)
@@ -53,6 +59,37 @@ def predict_command(
         Optional[str],  # noqa: UP045
         typer.Option(help="Write quantiles of the numbers: levels, comma separated, e.g. 0.05,0.5,0.95."),
     ] = None,
+    coverage: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Write a set of labels, or an interval of numbers, that holds the truth in this share of rows, e.g. 0.9.",
+            rich_help_panel=PROMISES,
+        ),
+    ] = None,
+    by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Column whose groups are each to be covered so.", rich_help_panel=PROMISES),
+    ] = None,
+    conformal: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="How sets and intervals are made: lac, aps or ordinal (labels), cqr or cps (numbers).",
+            rich_help_panel=PROMISES,
+        ),
+    ] = None,
+    max_error: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Mark rows as abstained, so that at most this share of the others is wrong, e.g. 0.05 (labels).",
+            rich_help_panel=PROMISES,
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Mark rows as abstained whose label is less probable than this, e.g. 0.8.", rich_help_panel=PROMISES
+        ),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -64,6 +101,8 @@ def predict_command(
 
     `predgen predict RUN in.csv -o out.csv --decode median --quantiles 0.05,0.95`
 
+    `predgen predict RUN in.csv -o out.csv --coverage 0.9 --max-error 0.05`
+
     `zcat in.jsonl.gz | predgen predict RUN - -o - --to csv | head`
     """
     from predgen.inference.output import check_output, input_of, is_stream, reader_of
@@ -74,6 +113,7 @@ def predict_command(
     reader = reader_of(input_of(source), source_format)
     # Reading is cheap beside predicting, gives an ETA, and finds a damaged file early; a pipe can be read once only.
     rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
+    from predgen.inference.guarantees import Promised
     from predgen.inference.stream import predict_file
     from predgen.inference.trained import load
     from predgen.progress import rate_in_words, row_progress
@@ -85,6 +125,9 @@ def predict_command(
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     console = PlainConsole(stderr=True)
+    promised = Promised(coverage, conformal, by, max_error, min_confidence)
+    for line in promises_in_words(trained.guarantee(promised, decoding)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
         with row_progress(console, "predict", rows) as advance:
             done = predict_file(
@@ -98,6 +141,7 @@ def predict_command(
                 batch_size=batch_size,
                 quantiles=levels,
                 decoding=decoding,
+                promised=promised,
                 overwrite=overwrite,
                 on_rows=advance,
             )
@@ -108,6 +152,27 @@ def predict_command(
     console.print(f"{done.rows} rows{where}{resumed}; {rate_in_words(done.rows_per_s)} rows/s", soft_wrap=True)
     for flag, count in done.flags.items():
         console.print(f"{count} rows {flag.replace('_', ' ')}")
+
+
+def promises_in_words(guarantee: "Guarantee") -> list[str]:
+    """What is known of promises before the first row is predicted."""
+    promised, threshold, found = guarantee.promised, guarantee.threshold, []
+    if small := guarantee.small_groups:
+        found.append(
+            f"Too few calibration rows for coverage {promised.coverage} in {len(small)} groups, such as"
+            f" {in_line(small[0])!r}: their rows get everything."
+        )
+    if threshold is not None:
+        share = (
+            ""
+            if threshold.error is None
+            else f"; of calibration rows {threshold.answered:.0%} are, {threshold.error:.1%} of them wrong"
+        )
+        promise = (
+            "" if threshold.max_error is None else f", at most {threshold.max_error:.1%} of them wrong (90 % sure)"
+        )
+        found.append(f"Rows of confidence {threshold.confidence:.4g} and above are answered{promise}{share}.")
+    return found
 
 
 def _levels(text: str | None) -> tuple[float, ...]:

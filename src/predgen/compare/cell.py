@@ -14,7 +14,7 @@ from typing import Any
 
 from predgen.baselines.base import Baseline, make_baseline
 from predgen.compare.environment import environment, forget_peak, peak_bytes
-from predgen.compare.measuring import MeasuredModel, columns, curves, defined, figures, target_values
+from predgen.compare.measuring import MeasuredModel, columns, curves, defined, figures, row_facts, target_values
 from predgen.compare.plan import Cell
 from predgen.compare.rows import CellRows, data_facts, load_rows, rows_digest
 from predgen.components import left_open
@@ -209,8 +209,9 @@ def _measured(
         start = time.perf_counter()
         predictions = fitted.predict(examples)
         predict_s, n_rows = predict_s + time.perf_counter() - start, n_rows + len(examples)
-        metrics = figures(cell.config(), rows.training.task, examples, predictions, fitted.labels)
-        kept, known = columns(examples, predictions, fitted.labels), fitted.counts(examples, predictions)
+        facts = row_facts(fitted, rows.training.task.kind, examples, predictions)
+        metrics = figures(cell.config(), rows.training.task, examples, predictions, fitted.labels, facts)
+        kept, known = columns(examples, predictions, fitted.labels, facts), fitted.counts(examples, predictions)
         measurements.append(Measurement(name, rows.split, metrics, known, rows_digest(examples), kept))
     cost = {
         "train_s": None if train_s is None else round(train_s, 2),

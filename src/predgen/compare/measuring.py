@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from predgen.baselines.base import Baseline
+from predgen.components import NO_SETTINGS
 from predgen.config import RunConfig
-from predgen.core import Decoding, Example, Prediction, TaskSpec
+from predgen.core import Example, Prediction, TaskSpec
 from predgen.evaluation import counts
+from predgen.inference.facts import facts_of, facts_of_distributions, names_of_figures, whole_decoding
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.base import metrics_of
 from predgen.metrics.measure import measure
-from predgen.models.base import PLAIN
-from predgen.models.writer import WritingModel
 from predgen.records import Predictions
 
 _MAX_POINTS = 200  # of a curve: more is not seen in a drawing
@@ -34,22 +35,21 @@ class MeasuredModel:
 
     def predict(self, rows: Sequence[Example]) -> list[Prediction]:
         """Predict rows."""
-        return self.trained.predict_examples(rows, decoding=_decoding(self.trained))
+        return self.trained.predict_examples(rows, decoding=whole_decoding(self.trained.model))
 
     def counts(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, int]:
         """Count what went wrong, see `evaluation.counts`."""
         return counts(self.trained, rows, predictions)
 
 
-def _decoding(trained: TrainedModel) -> Decoding:
-    """The method's own prediction, with the distribution where numbers are written from a finite grid.
-
-    It is in memory for all rows at once: a large grid is expanded in as many nodes as one pass takes, and rows for which
-    these do not suffice are counted as "partly_expanded".
-    """
-    if trained.model.setup.kind != "regression" or not isinstance(trained.model, WritingModel):
-        return PLAIN
-    return Decoding(distribution=True, max_nodes=trained.model.max_tree_nodes)
+def row_facts(
+    fitted: MeasuredModel | Baseline, kind: str, examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> dict[str, list[float]]:
+    """What is measured of each row's distribution, its set or interval; nothing of baselines without any."""
+    targets = target_values(examples)
+    if isinstance(fitted, MeasuredModel):
+        return facts_of(fitted.trained.model, fitted.trained.calibration, targets, predictions)
+    return facts_of_distributions(targets, predictions) if kind == "regression" else {}
 
 
 def figures(
@@ -58,8 +58,9 @@ def figures(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
     labels: Sequence[str],
+    facts: Mapping[str, list[float]] = NO_SETTINGS,
 ) -> dict[str, float | None]:
-    """All metrics of the task that can be computed from predictions.
+    """All metrics of the task that can be computed from predictions, and those of their distributions.
 
     Args:
         config: The run's settings.
@@ -67,12 +68,19 @@ def figures(
         examples: Rows with targets.
         predictions: One for each.
         labels: What the probabilities are of; empty for numbers.
+        facts: See `row_facts`.
     """
-    names, values = metrics_of(config.metric, task), [p.value for p in predictions]
-    return defined(measure(names, target_values(examples), values, _table(predictions), labels, own=config.own))
+    names, values = names_of_figures(task.kind, metrics_of(config.metric, task)), [p.value for p in predictions]
+    told = (target_values(examples), values, _table(predictions), labels)
+    return defined(measure(names, *told, own=config.own, facts=facts))
 
 
-def columns(examples: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]) -> Predictions:
+def columns(
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+    facts: Mapping[str, list[float]] = NO_SETTINGS,
+) -> Predictions:
     """Return predictions, row by row, as a record keeps them; see `figures`."""
     probabilities = _table(predictions)
     spread: dict[str, Any] = {}
@@ -93,6 +101,7 @@ def columns(examples: Sequence[Example], predictions: Sequence[Prediction], labe
         probabilities=_shortened(probabilities),
         labels=list(labels) if probabilities is not None else [],
         flags={flag: [i for i, p in enumerate(predictions) if flag in p.flags] for flag in flags},
+        facts=dict(facts),
         **spread,
     )
 

@@ -136,6 +136,25 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
         found: CellArray = self.classes_[np.array([number[str(p.value)] for p in predictions], dtype=int)]
         return found
 
+    def predict_set(
+        self,
+        X: Any,  # noqa: ANN401
+        coverage: float = 0.9,
+        *,
+        conformal: str | None = None,
+        by: str | None = None,
+    ) -> list[list[Any]]:
+        """Return for each row the labels among which the true one is in a share of `coverage` of rows.
+
+        Args: as of `TrainedModel.predict_set`; `by` is a column of `X`.
+
+        Raises:
+            ConfigError: If the model is not calibrated, which takes 100 held-out rows, or on too few rows.
+        """
+        found = self.trained_.predict_set(self._rows_to_predict(X), coverage, conformal=conformal, by=by)
+        own = dict(zip(self.trained_.classes, self.classes_.tolist(), strict=True))
+        return [[own[label] for label in labels] for labels in found]
+
     def predict_proba(self, X: Any) -> CellArray:  # noqa: ANN401
         """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1."""
         found = [p.probabilities for p in self._predict(X)]

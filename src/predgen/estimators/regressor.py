@@ -76,6 +76,25 @@ class PredGenRegressor(RegressorMixin, PredGenEstimator):  # type: ignore[misc] 
         found = self._predict(X, Decoding(distribution=True, max_unexpanded=max_unexpanded, max_nodes=max_nodes))
         return [p.distribution for p in found if p.distribution is not None]
 
+    def predict_interval(
+        self,
+        X: Any,  # noqa: ANN401
+        coverage: float = 0.9,
+        *,
+        conformal: str | None = None,
+        by: str | None = None,
+    ) -> CellArray:
+        """Return lower and upper ends between which the true number is in a share of `coverage` of rows, shape (rows, 2).
+
+        Args: as of `TrainedModel.predict_interval`; `by` is a column of `X`.
+
+        Raises:
+            ConfigError: If the model is not calibrated, which takes 100 held-out rows, or on too few rows.
+        """
+        rows = self._rows_to_predict(X)
+        found = self.trained_.predict_interval(rows, coverage, conformal=conformal, by=by)
+        return np.array(found, dtype=float).reshape(-1, 2)
+
     def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> CellArray:  # noqa: ANN401
         """Return quantiles of the written numbers, shape (rows, levels).
 

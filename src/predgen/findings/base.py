@@ -66,12 +66,15 @@ class Calibration:
         brier: Mean over rows of sum over labels of (P - 1[label is right])^2, 0..2.
         log_loss: Mean of -log P(right label), in nats.
         bins: The reliability diagram.
+        abstention: [share of rows that are answered, share of these that are wrong], the most confident ones first; all seeds
+            together.
     """
 
     ece: float
     brier: float
     log_loss: float
     bins: list[Bin]
+    abstention: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +330,8 @@ class Findings:
         shortfalls: Runs that are in no figure.
         notes: What a reader has to know, in sentences.
         bootstrap: "n_resamples", "seed", "confidence".
+        proper_differences: Pairs of headline variants, per task, in the proper score of their distributions (`metrics.base.PROPER`):
+            a family of their own. Runs of earlier versions did not measure it for numbers.
     """
 
     split: str
@@ -347,6 +352,7 @@ class Findings:
     shortfalls: list[Shortfall]
     notes: list[str]
     bootstrap: dict[str, Any] = field(default_factory=dict)
+    proper_differences: list[Difference] = field(default_factory=list)
 
     def entry(self, task: str, variant: str) -> Entry | None:
         """Return the entry of a variant on a task; None where there is none."""

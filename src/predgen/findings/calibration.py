@@ -6,11 +6,12 @@ import numpy as np
 
 from predgen.findings.base import Bin, Calibration, Residuals
 from predgen.findings.runs import Run
-from predgen.metrics.classification import ACCURACY, LOG_LOSS
+from predgen.metrics.classification import LOG_LOSS
+from predgen.metrics.probabilities import BRIER, ECE, N_BINS, confidence, reliability
 from predgen.metrics.weighted import Floats
+from predgen.uncertainty.abstention import curve
 
-N_BINS = 10
-"""Bins of equal width for reliability diagram and ECE."""
+__all__ = ["N_BINS", "calibration", "residuals"]
 
 
 def calibration(runs: Sequence[Run]) -> Calibration | None:
@@ -27,50 +28,20 @@ def calibration(runs: Sequence[Run]) -> Calibration | None:
     """
     if not runs or any(run.measurement.predictions.probabilities is None for run in runs):
         return None
-    confidence, right = zip(*map(_confidence, runs), strict=True)
+    rows = [run.rows() for run in runs]
+    sure, right = (np.concatenate(columns) for columns in zip(*map(confidence, rows), strict=True))
     return Calibration(
-        ece=float(np.mean([_ece(_bins(c, r)) for c, r in zip(confidence, right, strict=True)])),
-        brier=float(np.mean([_brier(run) for run in runs])),
-        log_loss=float(np.mean([LOG_LOSS.row_scores(run.rows()).mean() for run in runs])),
-        bins=_bins(np.concatenate(confidence), np.concatenate(right)),
+        ece=float(np.mean([ECE.on(own) for own in rows])),
+        brier=float(np.mean([BRIER.on(own) for own in rows])),
+        log_loss=float(np.mean([LOG_LOSS.on(own) for own in rows])),
+        bins=[_bin(*told) for told in reliability(sure, right)],
+        abstention=[[point["answered"], point["error"]] for point in curve(sure, right)],
     )
 
 
-def _confidence(run: Run) -> tuple[Floats, Floats]:
-    """P(predicted label) of each row, and whether it is right."""
-    rows = run.rows()
-    assert rows.probabilities is not None
-    said = rows.predictions[:, None] == np.array(rows.labels, dtype=object)
-    return (said * rows.probabilities).sum(axis=1), ACCURACY.row_scores(rows)
-
-
-def _bins(confidence: Floats, right: Floats) -> list[Bin]:
-    """Reliability diagram."""
-    edges = np.linspace(0, 1, N_BINS + 1)
-    place = np.digitize(confidence, edges[1:-1], right=True)
-    found = []
-    for i in range(N_BINS):
-        inside = place == i
-        means = (float(confidence[inside].mean()), float(right[inside].mean())) if inside.any() else (None, None)
-        found.append(Bin(float(edges[i]), float(edges[i + 1]), int(inside.sum()), *means))
-    return found
-
-
-def _ece(bins: Sequence[Bin]) -> float:
-    """Expected calibration error."""
-    gaps = [
-        b.rows * abs(b.accuracy - b.confidence) for b in bins if b.accuracy is not None and b.confidence is not None
-    ]
-    return sum(gaps) / sum(b.rows for b in bins)
-
-
-def _brier(run: Run) -> float:
-    """Squared distance of the probabilities to the truth; a true label that has no column has probability 0."""
-    rows = run.rows()
-    assert rows.probabilities is not None
-    truth = rows.targets[:, None] == np.array(rows.labels, dtype=object)
-    unknown = ~truth.any(axis=1)
-    return float(np.mean(((rows.probabilities - truth) ** 2).sum(axis=1) + unknown))
+def _bin(low: float, high: float, rows: int, confidence: float, accuracy: float) -> Bin:
+    """A bin; one without rows has no means."""
+    return Bin(low, high, rows, confidence if rows else None, accuracy if rows else None)
 
 
 def residuals(runs: Sequence[Run]) -> Residuals | None:

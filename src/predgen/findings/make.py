@@ -26,14 +26,16 @@ from predgen.findings.estimates import estimate
 from predgen.findings.notes import notes
 from predgen.findings.paired import min_f_p, resampled_differences, sign_flip_p, standardised, with_verdicts
 from predgen.findings.runs import CONSTANT, Run, Runs, gather
-from predgen.metrics.base import PRIMARY, Metric, metric_of
+from predgen.metrics.base import PRIMARY, PROPER, Metric, metric_of
 from predgen.metrics.bootstrap import CONFIDENCE, Draws
+from predgen.metrics.distributions import DESCRIBED
 from predgen.metrics.weighted import Floats, Weights
 from predgen.near_names import near_matches
 from predgen.records import Record, read_plan, read_records
 
 N_PAIRED_RESAMPLES = 2000
 HEADLINE = "headline"
+PROPERLY = "proper scores"
 FIRST: Verdict = "first better"
 
 
@@ -88,6 +90,7 @@ def findings(
         entries=entries,
         differences=differences,
         baseline_differences=against,
+        proper_differences=with_verdicts([d for pair in pairs for d in scored.differences(*pair, PROPERLY, PROPER)]),
         ordering=[_ordering(a.name, b.name, differences) for a, b in pairs],
         not_learnable=[task for task in runs.tasks if _verdicts(judged, task) and FIRST not in _verdicts(judged, task)],
         not_judged=[task for task in runs.tasks if not _verdicts(judged, task)],
@@ -197,18 +200,31 @@ class _Scored:
         intervals = {name: (values[..., i], draws, metric.bounds) for i, (name, metric) in enumerate(known.items())}
         return {name: estimate(by_seed[name], *intervals.get(name, (None, draws))) for name in names}
 
-    def scores(self, task: str, variant: VariantFacts) -> dict[int, Floats]:
-        """Seed -> score of each row in the primary metric."""
-        metric = metric_of(PRIMARY[self.runs.kinds[task]])
-        return {seed: metric.row_scores(run.rows()) for seed, run in self.runs.of(task, variant).items()}
+    def scores(self, task: str, variant: VariantFacts, name: str) -> dict[int, Floats]:
+        """Seed -> score of each row in a metric; of runs that have what it takes."""
+        metric, runs = metric_of(name), self.runs.of(task, variant)
+        is_proper = name != PRIMARY[self.runs.kinds[task]]
+        known = {seed: run for seed, run in runs.items() if run.is_judged_properly or not is_proper}
+        return {seed: metric.row_scores(run.rows()) for seed, run in known.items()}
 
-    def differences(self, first: VariantFacts, second: VariantFacts, family: str) -> Iterator[Difference]:
+    def differences(
+        self, first: VariantFacts, second: VariantFacts, family: str, by: Mapping[str, str] = PRIMARY
+    ) -> Iterator[Difference]:
         """Yield the difference of two variants on each task where they have seeds in common.
 
         A baseline that does not train has one run, which stands for all seeds.
+
+        Args:
+            first: A variant.
+            second: Another one.
+            family: Which comparisons share a correction.
+            by: Kind of task -> metric, a mean of row scores; tasks of other kinds are passed over.
         """
         for task in self.runs.tasks:
-            ours, theirs = self.scores(task, first), self.scores(task, second)
+            name = by.get(self.runs.kinds[task])
+            if name is None:
+                continue
+            ours, theirs = self.scores(task, first, name), self.scores(task, second, name)
             if not ours or not theirs:
                 continue
             if not second.is_seeded:
@@ -218,13 +234,19 @@ class _Scored:
             seeds = [seed for seed in ours if seed in theirs]
             if seeds:
                 pair = (np.stack([side[seed] for seed in seeds]) for side in (ours, theirs))
-                yield self._difference(task, (first.name, second.name), family, seeds, *pair)
+                yield self._difference(task, metric_of(name), (first.name, second.name), family, seeds, *pair)
 
     def _difference(
-        self, task: str, names: tuple[str, str], family: str, seeds: list[int], first: Floats, second: Floats
+        self,
+        task: str,
+        metric: Metric,
+        names: tuple[str, str],
+        family: str,
+        seeds: list[int],
+        first: Floats,
+        second: Floats,
     ) -> Difference:
         """A difference that is not yet corrected; scores are seeds x rows."""
-        metric = metric_of(PRIMARY[self.runs.kinds[task]])
         read = np.asarray(~np.isnan(first + second).any(axis=0))
         first, second = first[:, read], second[:, read]
         n_rows, by = int(read.sum()), first - second
@@ -256,7 +278,7 @@ class _Scored:
 def _registered(name: str, settings: Mapping[str, Any]) -> Metric | None:
     """The metric that a record names, with its settings; None where the package that it is from is not imported here."""
     try:
-        return metric_of(name, settings)
+        return DESCRIBED.get(name) or metric_of(name, settings)
     except ConfigError:
         return None
 

@@ -44,7 +44,16 @@ class Run:
     def rows(self) -> Rows:
         """Return checked columns, with probabilities where there are any."""
         p = self.measurement.predictions
-        return Rows.checked(cast(Kind, self.record.kind), p.target, p.value, p.probabilities or None, p.labels)
+        checked = Rows.checked(cast(Kind, self.record.kind), p.target, p.value, p.probabilities or None, p.labels)
+        return checked.with_facts(p.facts)
+
+    @property
+    def is_judged_properly(self) -> bool:
+        """Whether the kind's proper score can be taken: a distribution of numbers of which nothing was measured cannot be judged."""
+        p = self.measurement.predictions
+        if self.record.kind == "classification":
+            return p.probabilities is not None
+        return self.record.kind == "regression" and (p.interval is None or "crps" in p.facts)
 
     def figure(self, name: str) -> float:
         """Return a metric as the record tells it; the primary one of its predictions where it does not; nan without."""
@@ -179,7 +188,7 @@ def _derived(run: Run) -> Iterator[tuple[str, Run]]:
     if record.kind != "regression" or not is_headless or baseline_of(record) is not None or p.mean is None:
         return
     names = [name for name in measurement.metrics if name in registries.metrics]
-    values = measure(names, p.target, p.mean)
+    values = measure(names, p.target, p.mean, facts=p.facts)
     metrics = {name: None if math.isnan(value) else value for name, value in values.items()}
     predictions = replace(p, value=list(p.mean))
     yield record.variant + MEAN, Run(record, replace(measurement, metrics=metrics, predictions=predictions))

@@ -11,6 +11,7 @@ from predgen.findings.base import Difference, Entry, Findings, MetricEstimate, V
 from predgen.metrics.base import PRIMARY
 
 MINUS = " minus "
+BY_PROPER_SCORES = "Differences of whole distributions, by log loss (labels) and CRPS (numbers)"
 ABSENT = "-"
 _BYTES_PER_MB = 1_000_000
 
@@ -59,6 +60,7 @@ def tables(found: Findings) -> list[Table]:
     made = [
         *headline_tables(found),
         differences_table(found, found.differences, "Differences"),
+        differences_table(found, found.proper_differences, BY_PROPER_SCORES),
         ordering_table(found),
         differences_table(found, found.baseline_differences, "Differences to the baselines"),
         costs_table(found),

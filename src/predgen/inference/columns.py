@@ -21,6 +21,7 @@ class PredictionColumns:
         distribution: Whether numbers are written with all their probabilities.
         legal_mass: Whether the full-vocabulary mass of the legal answers is written.
         unexpanded: Whether the mass that quantiles leave unexpanded is written.
+        promised: Columns of what is promised: `Guarantee.columns`.
     """
 
     labels: tuple[str, ...]
@@ -28,14 +29,20 @@ class PredictionColumns:
     distribution: bool
     legal_mass: bool
     unexpanded: bool
+    promised: tuple[str, ...] = ()
 
-    def line(self, row: Mapping[str, Any], prediction: Prediction) -> dict[str, Any]:
+    def line(self, row: Mapping[str, Any], prediction: Prediction, kept: Mapping[str, Any]) -> dict[str, Any]:
         """One output row.
+
+        Args:
+            row: The row as it was read.
+            prediction: What is predicted for it.
+            kept: Cells of what was promised: `Guarantee.cells`.
 
         Raises:
             DataError: If the row already has one of the columns.
         """
-        added = self._cells(prediction)
+        added = self._cells(prediction) | {name: kept.get(name) for name in self.promised}
         clash = [name for name in added if name in row]
         if clash:
             raise DataError(f"the input already has the column {clash[0]!r}, which the predictions need; rename it.")
@@ -48,6 +55,7 @@ class PredictionColumns:
             *(("legal_mass",) if self.legal_mass else ()),
             *(f"q({level})" for level in self.quantiles),
             *(("unexpanded",) if self.unexpanded else ()),
+            *(name for name in self.promised if name in ("lower", "upper")),
         )
 
     def _cells(self, prediction: Prediction) -> dict[str, Any]:

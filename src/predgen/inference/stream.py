@@ -27,6 +27,7 @@ from predgen.errors import ConfigError, DataError
 from predgen.files import locked
 from predgen.inference.columns import PredictionColumns, labels_to_write
 from predgen.inference.formats import Delimited, JsonLines, RowFormat
+from predgen.inference.guarantees import NOTHING, Promised
 from predgen.inference.output import (
     STDOUT,
     RowSink,
@@ -77,6 +78,7 @@ def predict_file(
     quantiles: Sequence[float] = (),
     batch_size: int | None = None,
     decoding: Decoding = PLAIN,
+    promised: Promised = NOTHING,
     window_rows: int = WINDOW_ROWS,
     overwrite: bool = False,
     on_rows: Callable[[int], None] | None = None,
@@ -92,7 +94,8 @@ def predict_file(
         source: .csv, .tsv, .jsonl, .json or .parquet with the prompt's columns; "-" is standard input; a pipe.
         out: .csv, .tsv, .jsonl or .parquet; all columns of `source`, then `prediction`, then what is asked for: one
             `p(label)` per label, `legal_mass`, one `q(level)` per level, with `unexpanded` beside them where a grid is
-            expanded level by level, `distribution` (numbers and probabilities, as JSON). "-" is standard output.
+            expanded level by level, `distribution` (numbers and probabilities, as JSON), `set` (labels) or `lower` and
+            `upper` (numbers), `abstained`. "-" is standard output.
         source_format: Format of the input where its suffix does not say; standard input: "jsonl" unless said.
         out_format: Format of the output where its suffix does not say; standard output: "jsonl" unless said.
         safe_csv: Put an apostrophe before cells that a spreadsheet takes for formulas (.csv and .tsv).
@@ -100,6 +103,7 @@ def predict_file(
         quantiles: Levels, 0..1, of quantiles to write (regressors).
         batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
         decoding: See `TrainedModel.predict`.
+        promised: Sets, intervals and abstention.
         window_rows: Rows in memory at a time.
         overwrite: Replace `out` where it exists.
         on_rows: Called with the number of rows that were done, first with those of an earlier call.
@@ -114,10 +118,17 @@ def predict_file(
     check_output(source, out, overwrite=overwrite, out_format=out_format)
     check_levels(quantiles)
     asked = replace(decoding, distribution=decoding.distribution or bool(quantiles))
+    guarantee = trained.guarantee(promised, asked)
+    asked = guarantee.decoding(asked)
     labels, levels = labels_to_write(trained, proba, decoding), tuple(dict.fromkeys(quantiles))
     is_expanded = isinstance(trained.model, WritingModel) and trained.model.expands(asked)
     columns = PredictionColumns(
-        labels, levels, decoding.distribution, decoding.full_vocabulary, bool(quantiles) and is_expanded
+        labels,
+        levels,
+        decoding.distribution,
+        decoding.full_vocabulary,
+        bool(quantiles) and is_expanded,
+        guarantee.columns(),
     )
     trained.resolved(asked)
     with contextlib.nullcontext() if out == STDOUT else locked(out):
@@ -129,10 +140,12 @@ def predict_file(
             )
         before = None if is_stream(source) else source.stat()
         reader = reader_of(source, source_format)
-        options = [asdict(columns), asdict(asked), batch_size, window_rows, reader, written, safe_csv]
+        options = [asdict(columns), asdict(asked), asdict(promised), batch_size, window_rows, reader, written, safe_csv]
         key = None if before is None else _key(trained, source, before, options)
         first, rows = _peeked(read_rows(source, reader=reader))
-        rows_format = _format(written, source, tuple(columns.line(first, Prediction(None))), columns, trained, safe_csv)
+        guarantee.groups([first])  # a column that is missing is told before anything is predicted
+        names = tuple(columns.line(first, Prediction(None), {}))
+        rows_format = _format(written, source, names, columns, trained, safe_csv)
         target: RowSink = StandardOutput() if out == STDOUT else PartFile(out, key, rows_format.count)
         resumed, start = target.progress.rows, time.perf_counter()
         if on_rows is not None:
@@ -141,7 +154,8 @@ def predict_file(
             examples = [example for _, example in window]
             predictions = trained.predict_examples(examples, batch_size=batch_size, decoding=asked, on_batch=on_rows)
             own = trained.in_own_labels(predictions)
-            lines = [columns.line(row, p) for (row, _), p in zip(window, own, strict=True)]
+            kept = guarantee.cells([row for row, _ in window], predictions, trained.classes)
+            lines = [columns.line(row, p, k) for (row, _), p, k in zip(window, own, kept, strict=True)]
             target.add(rows_format.encoded(lines, target.progress.rows), len(lines), count_flags(predictions))
         if before is not None:
             _require_unchanged(source, before, target)
@@ -195,7 +209,7 @@ def _key(trained: TrainedModel, source: Path, stat: os.stat_result, options: lis
     digest = hashlib.sha256()
     with source.open("rb") as file:
         digest.update(file.read(1 << 20))
-    model = [trained.config.to_dict(), trained.report, trained.model.setup.to_dict()]
+    model = [trained.config.to_dict(), trained.report, trained.model.setup.to_dict(), trained.calibration]
     facts = [stat.st_size, stat.st_mtime_ns, options, model]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()

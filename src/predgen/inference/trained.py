@@ -14,6 +14,7 @@ from predgen.data.sources import rows_of
 from predgen.decodings import rule_of
 from predgen.errors import ConfigError
 from predgen.inference.batching import free_decoding, predict_encoded
+from predgen.inference.guarantees import Guarantee, Promised
 from predgen.inference.prefixes import KeptPrefix
 from predgen.metrics.base import metric_of, primary_metric
 from predgen.models.base import PLAIN
@@ -77,12 +78,90 @@ class TrainedModel(Contents):
             DataError: If a column or a cell of the prompt is missing.
             ConfigError: If the model cannot be asked for what `decoding` says.
         """
-        if isinstance(rows, str | Path):
-            found: Iterable[Row] = rows_of(rows)
-        else:
-            found = given_rows(rows, prompt_fields(self.task.prompt), name="rows").rows
-        examples = list(iter_examples(found, self.task))
+        examples = list(iter_examples(self._rows(rows), self.task))
         return self.in_own_labels(self.predict_examples(examples, batch_size=batch_size, decoding=decoding))
+
+    def predict_set(
+        self,
+        rows: Iterable[Row] | Any,  # noqa: ANN401
+        coverage: float = 0.9,
+        *,
+        conformal: str | None = None,
+        by: str | None = None,
+        batch_size: int | None = None,
+    ) -> list[list[str | float]]:
+        """Return for each row the labels among which the true one is in a share of `coverage` of rows; never none.
+
+        Args:
+            rows: As for `predict`.
+            coverage: Between 0 and 1. It holds whatever model and labels are like, for rows like the calibration's.
+            conformal: "lac" (the smallest sets), "aps" (larger where the model is unsure) or "ordinal" (neighbouring
+                labels); None: "ordinal" where labels are levels, else "lac".
+            by: Column whose groups are covered one by one; the model was calibrated by it.
+            batch_size: Rows per batch.
+
+        Raises:
+            ConfigError: If the model predicts no labels, is not calibrated, or on too few rows for this coverage.
+        """
+        if not self.labels:
+            raise ConfigError("sets are for labels, but this model predicts none; numbers have `predict_interval`.")
+        guarantee = self.guarantee(Promised(coverage, conformal, by))
+        given, predictions = self._promised(rows, guarantee, batch_size)
+        return [[self.classes[place] for place in places] for places in guarantee.sets(given, predictions)]
+
+    def predict_interval(
+        self,
+        rows: Iterable[Row] | Any,  # noqa: ANN401
+        coverage: float = 0.9,
+        *,
+        conformal: str | None = None,
+        by: str | None = None,
+        batch_size: int | None = None,
+    ) -> list[tuple[float, float]]:
+        """Return for each row lower and upper end between which the true number is in a share of `coverage` of rows.
+
+        Args:
+            rows: As for `predict`.
+            coverage: Between 0 and 1. It holds whatever model and numbers are like, for rows like the calibration's.
+            conformal: "cqr" (from the model's own quantiles) or "cps" (a conformal predictive system around its number);
+                None: "cqr" where the model writes numbers.
+            by: Column whose groups are covered one by one; the model was calibrated by it.
+            batch_size: Rows per batch.
+
+        Raises:
+            ConfigError: If the model predicts no numbers, is not calibrated, or on too few rows for this coverage.
+        """
+        if self.model.setup.kind != "regression":
+            raise ConfigError(
+                f"intervals are for numbers, but this is a {self.model.setup.kind} model; labels have `predict_set`."
+            )
+        guarantee = self.guarantee(Promised(coverage, conformal, by))
+        return guarantee.intervals(*self._promised(rows, guarantee, batch_size))
+
+    def guarantee(self, promised: Promised, decoding: Decoding = PLAIN) -> Guarantee:
+        """Return what keeps a promise about predictions.
+
+        Raises:
+            ConfigError: If the model cannot keep it.
+        """
+        return Guarantee(self.model, self.calibration, promised, decoding)
+
+    def _promised(
+        self,
+        rows: Any,  # noqa: ANN401
+        guarantee: Guarantee,
+        batch_size: int | None,
+    ) -> tuple[list[Row], list[Prediction]]:
+        """Rows, and predictions as promises need them."""
+        found = list(self._rows(rows))
+        examples = list(iter_examples(found, self.task))
+        return found, self.predict_examples(examples, batch_size=batch_size, decoding=guarantee.decoding(PLAIN))
+
+    def _rows(self, rows: Any) -> Iterable[Row]:  # noqa: ANN401
+        """Rows of a file, or in memory."""
+        if isinstance(rows, str | Path):
+            return rows_of(rows)
+        return given_rows(rows, prompt_fields(self.task.prompt), name="rows").rows
 
     def predict_examples(
         self,

@@ -44,9 +44,10 @@ PAPER_METHOD = {
     "sampling": "sequence",
     "sampling_schedule": "linear",
     "head_norm": "none",
+    "calibrate": False,
 }
 """What the paper does everywhere (section 4, appendix D): its alignment loss as stated, sequence-level scheduled sampling, and
-heads on states as they are."""
+heads on states as they are. It calibrates nothing: all validation rows choose the checkpoint."""
 
 PAPER_DIRECTOR = {"classification": "linear", "regression": "ordered"}
 """The paper's task adapters (D.1, D.2)."""

@@ -19,11 +19,12 @@ UNREAD = "not readable"
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """A reliability diagram with its figures."""
+    """A reliability diagram with its figures, and what is gained by saying nothing about unsure rows."""
 
     entry: Entry
     calibration: Calibration
     drawing: Markup
+    abstention: Markup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def reliability_diagrams(experiment: LoadedExperiment) -> dict[str, list[Reliabi
     for entry in experiment.found.entries:
         if entry.calibration is not None and entry.variant in experiment.drawn:
             drawing = _reliability(entry, entry.calibration)
-            found.setdefault(entry.task, []).append(Reliability(entry, entry.calibration, drawing))
+            curve = _abstention(entry, entry.calibration.abstention) if entry.calibration.abstention else None
+            found.setdefault(entry.task, []).append(Reliability(entry, entry.calibration, drawing, curve))
     return found
 
 
@@ -81,6 +83,17 @@ def _reliability(entry: Entry, calibration: Calibration) -> Markup:
     for b, point in zip(bins, points, strict=True):
         panel.line([(point[0], point[0]), point], "gap")
         panel.dots([point], "plain large" if b.rows >= most / 10 else "plain")
+    return panel.markup()
+
+
+def _abstention(entry: Entry, points: list[list[float]]) -> Markup:
+    """Share of wrong answers by the share of rows that are answered, the most confident first."""
+    across, up = frame(_SIZE)
+    told = "; ".join(f"{share:.0%} answered: {as_figure(error, 2)} wrong" for share, error in points[1::2])
+    label = f"Error of {entry.variant} on {entry.task} by the share of rows answered: {told}"
+    axes = Scale(0.0, 1.0, *across), scale_for([0.0, *(error for _, error in points)], *up)
+    panel = Panel(label, *axes, "share of rows answered", "share of these wrong", _SIZE)
+    panel.line([(share, error) for share, error in points], "plain")
     return panel.markup()
 
 

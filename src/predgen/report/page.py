@@ -84,6 +84,7 @@ def _figures(found: Findings) -> dict[str, Any]:
         "ordering": ordering,
         "ordering_axis": axis,
         "forests": forests(found, found.differences),
+        "proper_forests": forests(found, found.proper_differences),
         "baseline_forests": forests(found, found.baseline_differences),
     }
 

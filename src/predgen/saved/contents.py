@@ -9,6 +9,7 @@ from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
 from predgen.engine.base_model import BaseModel
 from predgen.models.base import PredictionModel
+from predgen.uncertainty.record import CalibrationRecord
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Contents:
         config: All settings of the run.
         report: Measurements and facts of the training run, plain JSON data.
         trained_rows: Digests of the training rows; None where they are not known (older saved models).
+        calibration: What is known of rows that chose nothing of the model; None: it is not calibrated.
     """
 
     model: PredictionModel
@@ -32,3 +34,4 @@ class Contents:
     config: RunConfig
     report: dict[str, Any] = field(default_factory=dict)
     trained_rows: RowDigests | None = None
+    calibration: CalibrationRecord | None = None

@@ -2,17 +2,21 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from predgen.errors import SavedModelError, UnverifiedWarning
 from predgen.saved.exchange import MANIFEST, TRAINED_ROWS
-from predgen.saved.manifest import Manifest, codec_digest
+from predgen.saved.manifest import Manifest, codec_digest, data_digest
 from predgen.weights import MOST_TEXT_BYTES, facts_of_file
 
 CODEC = f"{MANIFEST}: codec"
 """Name of the digest of the codec, which lies in the manifest itself."""
+
+CALIBRATION = f"{MANIFEST}: calibration"
+"""The same of the calibration, where the model has one."""
 
 _SEALED = ("adapter", "base", "head.safetensors", TRAINED_ROWS)
 
@@ -24,6 +28,12 @@ def digests_of(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
+
+
+def digests_inside(codec: Mapping[str, Any] | None, calibration: Mapping[str, Any] | None) -> dict[str, str]:
+    """SHA-256 of parts that lie in the manifest itself."""
+    more = {} if calibration is None else {CALIBRATION: data_digest(calibration)}
+    return {CODEC: codec_digest(codec), **more}
 
 
 def _sealed(folder: Path) -> dict[str, Path]:
@@ -49,12 +59,12 @@ def check_digests(folder: Path, stored: Manifest) -> None:
         )
         return
     there = _sealed(folder)
-    known = there.keys() == stored.digests.keys() - {CODEC}
+    known = there.keys() == stored.digests.keys() - {CODEC, CALIBRATION}
     _require_sizes(folder, there)
-    codec = None if stored.codec is None else asdict(stored.codec)
+    inside = digests_inside(*(None if one is None else asdict(one) for one in (stored.codec, stored.calibration)))
     # Where a file is missing, or one too many, their names are told; no need to read the others.
     digests = digests_of(folder) if known else {name: stored.digests.get(name, "") for name in there}
-    found = {**digests, CODEC: codec_digest(codec)}
+    found = {**digests, **inside}
     wrong = [
         f"{name} is {'missing' if name not in found else 'changed' if name in stored.digests else 'not among the files saved'}"
         for name in sorted(stored.digests.keys() | found.keys())

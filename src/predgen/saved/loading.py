@@ -48,7 +48,9 @@ def read_folder(folder: Path, *, base: str | None, merge_adapter: bool, trust_re
         )
     except ValueError as error:  # a prompt template that cannot be filled
         raise SavedModelError(f"{str(folder / MANIFEST)!r} is damaged: task.prompt, {error}. Copy it again.") from error
-    return Contents(model.eval(), found, encoder, task, config, stored.report, trained_rows)
+    if stored.calibration is not None:
+        model.temperature = stored.calibration.temperature
+    return Contents(model.eval(), found, encoder, task, config, stored.report, trained_rows, stored.calibration)
 
 
 def _check_trust(folder: Path, stored: Manifest, trusts: bool) -> None:

@@ -27,6 +27,8 @@ from predgen.errors import ConfigError, PredgenError, SavedModelError
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
 from predgen.saved.exchange import MANIFEST, bring_back_for_reader
+from predgen.uncertainty.record import CalibrationRecord
+from predgen.uncertainty.scores import BASES, OF_LABELS, cqr_name
 
 MANIFEST_VERSION = 2
 _READS = (1, MANIFEST_VERSION)  # 1: without digests, with the permission to run code in `config`
@@ -71,6 +73,7 @@ class Manifest:
     Attributes:
         digests: SHA-256 of each file beside it and of the codec; None where an older version wrote the file.
         frame: What stands around every prompt (`format` "chat"); None: nothing.
+        calibration: See `Contents.calibration`; None also where an earlier version wrote the file.
     """
 
     format_version: int
@@ -85,6 +88,7 @@ class Manifest:
     versions: dict[_Text, _Text]
     digests: dict[_Text, _Digest] | None = None
     frame: ChatFrame | None = None
+    calibration: CalibrationRecord | None = None
 
     @property
     def needs_remote_code(self) -> bool:
@@ -183,6 +187,7 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
         _check_paths(task)
         codec = _codec(manifest.codec)
         _check_parts(setup, task, codec)
+        _check_calibration(setup, manifest.calibration)
     except SavedModelError:
         raise
     except (PredgenError, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -195,9 +200,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A record holds the chosen components' settings in full; those at the default count as not given again. The first
     version stored those of all components, and a word in place of a file for rows in memory; it held rows out whatever
-    their class.
+    their class, and calibrated nothing.
     """
-    known = {"stratify": False, **SINCE, **config}
+    known = {"stratify": False, "calibrate": False, **SINCE, **config}
     if known.get("data") == _IN_MEMORY:
         known["data"] = None
     kept = without_useless(known, owned())
@@ -245,6 +250,25 @@ def _check_parts(setup: ModelSetup, task: TaskSpec, codec: Codec | None) -> None
         raise SavedModelError(
             f"{MANIFEST}: setup has the labels {shortened(setup.labels)}, but codec {shortened(codec.labels)}. {_REPAIR}"
         )
+
+
+def _check_calibration(setup: ModelSetup, calibration: CalibrationRecord | None) -> None:
+    """Refuse a calibration of another kind of model."""
+    if calibration is None:
+        return
+    numbers = {"cps", *map(cqr_name, BASES)}
+    names = set(calibration.scores)
+    fits = names == set(OF_LABELS) and calibration.confidence if setup.labels else names in (numbers, {"cps"})
+    if not fits or setup.kind == "math":
+        raise SavedModelError(
+            f"{MANIFEST}: calibration has the scores {shortened(sorted(names))}, which are not those of a {setup.kind} model."
+            f" {_REPAIR}"
+        )
+
+
+def calibration_data(calibration: CalibrationRecord | None) -> dict[str, Any] | None:
+    """A calibration as JSON data."""
+    return None if calibration is None else asdict(calibration)
 
 
 def task_data(task: TaskSpec) -> dict[str, Any]:
@@ -299,8 +323,13 @@ def codec_data(codec: Codec | None) -> dict[str, Any] | None:
 
 
 def codec_digest(codec: Mapping[str, Any] | None) -> str:
-    """SHA-256 of `codec_data`, however it is laid out in the file."""
-    return hashlib.sha256(json.dumps(codec, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of `codec_data`."""
+    return data_digest(codec)
+
+
+def data_digest(data: Mapping[str, Any] | None) -> str:
+    """SHA-256 of JSON data, however it is laid out in the file."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _codec(record: CodecRecord | None) -> Codec | None:

@@ -20,12 +20,21 @@ from safetensors.torch import save as serialise
 from predgen import __version__, registries
 from predgen.bases.cache import origin_of
 from predgen.engine.base_model import fingerprint, runs_own_code, without_progress_bars
-from predgen.files import told_in_words
+from predgen.errors import SavedModelError
+from predgen.files import locked, told_in_words, write_text
 from predgen.peft_methods.base import save_adapter
 from predgen.saved.contents import Contents
-from predgen.saved.digests import CODEC, digests_of
+from predgen.saved.digests import CALIBRATION, digests_inside, digests_of
 from predgen.saved.exchange import MANIFEST, TRAINED_ROWS, exchanging
-from predgen.saved.manifest import MANIFEST_VERSION, codec_data, codec_digest, task_data
+from predgen.saved.manifest import (
+    MANIFEST_VERSION,
+    calibration_data,
+    codec_data,
+    codec_digest,
+    data_digest,
+    read_manifest,
+    task_data,
+)
 from predgen.saved.model_card import model_card
 
 
@@ -62,7 +71,7 @@ def _write_parts(trained: Contents, folder: Path) -> None:
 
 def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
     """Everything about a trained model but its weights, as plain JSON data."""
-    codec = codec_data(trained.encoder.codec)
+    codec, calibration = codec_data(trained.encoder.codec), calibration_data(trained.calibration)
     is_full = (folder / "base").is_dir()
     source = folder / "base" if is_full else trained.base.folder
     origin = origin_of(trained.base.folder)
@@ -81,8 +90,36 @@ def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
         },
         "max_length": trained.encoder.max_length,
         "frame": trained.encoder.frame and asdict(trained.encoder.frame),
+        "calibration": calibration,
         "report": trained.report,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
         | {"python": platform.python_version()},
-        "digests": {**digests_of(folder), CODEC: codec_digest(codec)},
+        "digests": {**digests_of(folder), **digests_inside(codec, calibration)},
     }
+
+
+def write_calibration(trained: Contents, folder: Path) -> None:
+    """Put a model's calibration in the place of the one in its folder, in one step; weights are not touched.
+
+    Raises:
+        SavedModelError: If another model lies there now.
+        StorageError: If the folder cannot be written.
+        BusyError: If another process is writing there.
+    """
+    calibration = calibration_data(trained.calibration)
+    with told_in_words(folder), locked(folder):
+        stored, setup = read_manifest(folder), trained.model.setup
+        own = (setup.labels, setup.target_mean, setup.target_std, codec_digest(codec_data(trained.encoder.codec)))
+        there = (stored.setup.labels, stored.setup.target_mean, stored.setup.target_std)
+        if (*there, codec_digest(None if stored.codec is None else asdict(stored.codec))) != own:
+            raise SavedModelError(
+                f"the model in {str(folder)!r} was exchanged while it was being calibrated. Calibrate the one that is there now."
+            )
+        data: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        data["calibration"] = calibration
+        data["report"]["calibration"] = trained.report["calibration"]
+        if data.get("digests") is not None:
+            data["digests"][CALIBRATION] = data_digest(calibration)
+        write_text(
+            folder / MANIFEST, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True) + "\n", is_held=True
+        )

@@ -24,7 +24,7 @@ from predgen.saved.exchange import MANIFEST, bring_back, holds_old_model, is_sta
 from predgen.training.checkpoints import last_checkpoint
 
 CONFIG, LOG, CHECKPOINTS, TRACKERS = "config.yaml", "log.jsonl", "checkpoints", "logs"
-_EARLIER: Mapping[str, Any] = {"stratify": False, "number_format": "fixed", "head_norm": "none"}
+_EARLIER: Mapping[str, Any] = {"stratify": False, "calibrate": False, "number_format": "fixed", "head_norm": "none"}
 """What version 0.1 did where there is a setting now; what other new settings do by default is what it did."""
 _EARLIER_DIRECTOR = {"classification": "linear", "regression": "value", "math": "ordered"}
 """Its directors where none was chosen."""

@@ -18,18 +18,18 @@ from predgen import registries
 from predgen.bases.cache import origin_of
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
-from predgen.core import Example, Prediction
+from predgen.core import Decoding, Example, Prediction
 from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
-from predgen.data.splits import limit_rows
 from predgen.engine.base_model import load_base
 from predgen.errors import NotFiniteError, TrainingError
 from predgen.files import locked_folder, told_in_words
+from predgen.inference.facts import facts_of, whole_decoding
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import metrics_of, primary_metric
+from predgen.metrics.base import metric_of, metrics_of, primary_metric
 from predgen.metrics.measure import measure
-from predgen.models.base import ModelSetup, PredictionModel
+from predgen.models.base import PLAIN, ModelSetup, PredictionModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.precision import with_precision
 from predgen.sampling.draws import SamplingPlan
@@ -38,6 +38,7 @@ from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.arguments import trainer_arguments
+from predgen.training.calibrated import calibrate_run, dealt
 from predgen.training.checkpoints import last_checkpoint
 from predgen.training.features import estimate_features
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
@@ -116,11 +117,15 @@ def train(
 
 
 def _predicted(
-    trainer: PredictionTrainer, trained: TrainedModel, rows: list[Encoded], advance: Callable[[int], None]
+    trainer: PredictionTrainer,
+    trained: TrainedModel,
+    rows: list[Encoded],
+    decoding: Decoding,
+    advance: Callable[[int], None],
 ) -> list[Prediction]:
     """Predict validation rows; a model that has no answers any more stops its run."""
     try:
-        return trained.predict_encoded(rows, on_batch=advance)
+        return trained.predict_encoded(rows, decoding=decoding, on_batch=advance)
     except NotFiniteError as error:
         raise TrainingError(trainer.stopped("scores of validation rows are not finite")) from error
 
@@ -249,7 +254,7 @@ class _Run:
     ) -> None:
         """Train, load the best checkpoint, measure it, save."""
         start = time.perf_counter()
-        validation = self._validation_rows()
+        validation, spared = self._validation_rows()
         encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
         display = self._display(args)
         trainer = self._trainer(trained, rows, encoded, args, lengths, display)
@@ -276,6 +281,7 @@ class _Run:
             self.console.print(selection.remark, highlight=False)
         report = self._report(trained, rows, trainer, display, seconds)
         trained.report = {**report, "selection": selection.to_dict(), "trainable_parameters": trainable}
+        calibrate_run(trained, spared, len(self.data.validation), self.console)
         if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
             finish(self.folder)
@@ -289,16 +295,17 @@ class _Run:
             trained.model, rows, pad_id=trained.pad_id, batch_size=config.batch_size, plan=start, bf16=config.bf16
         )
 
-    def _validation_rows(self) -> list[Example]:
-        """Validation rows to look at while training."""
+    def _validation_rows(self) -> tuple[list[Example], list[Example]]:
+        """Validation rows to look at while training, and those that are spared for calibration."""
         rows = self.data.validation
         most = self.config.eval_rows or max(LEAST_EVAL_ROWS, len(self.data.train))
-        if most >= len(rows):
-            return rows
-        self.console.print(
-            f"While training, {most} of {len(rows)} validation rows are looked at (`eval_rows`); all of them at the end.",
-        )
-        return limit_rows(rows, most, self.config.rows_seed)
+        looked, spared = dealt(rows, most, self.config, self.data.task.kind)
+        if len(looked) < len(rows):
+            why = "`eval_rows`" if len(looked) == most else "`calibrate` has the others"
+            self.console.print(
+                f"While training, {len(looked)} of {len(rows)} validation rows are looked at ({why}); all of them at the end.",
+            )
+        return looked, spared
 
     def _arguments(self) -> TrainingArguments:
         """Arguments of transformers for this run."""
@@ -364,12 +371,14 @@ class _Run:
     ) -> Callable[[PredictionTrainer], dict[str, float]]:
         """Metrics of validation rows, each rank predicting its share."""
         names = metrics_of(self.config.metric, self.data.task)
+        takes_facts = any(metric_of(name, self.config.own).takes for name in names)
+        decoding = whole_decoding(trained.model) if takes_facts else PLAIN
 
         def evaluate(trainer: PredictionTrainer) -> dict[str, float]:
             rank, size = trainer.args.process_index, trainer.args.world_size
             mine = list(range(rank, len(rows), size))
             with display.measuring(len(mine)) as advance:
-                predicted = _predicted(trainer, trained, [rows[i] for i in mine], advance)
+                predicted = _predicted(trainer, trained, [rows[i] for i in mine], decoding, advance)
             share = list(zip(mine, predicted, strict=True))
             if size > 1:
                 share = gather_object(share)
@@ -377,7 +386,8 @@ class _Run:
             labels = trained.labels
             targets = [labels[int(row.target)] if labels else row.target for row in rows]
             values, probabilities = [p.value for p in predictions], [p.probabilities for p in predictions]
-            return measure(names, targets, values, probabilities, labels, own=self.config.own)
+            facts = facts_of(trained.model, None, targets, predictions) if takes_facts else {}
+            return measure(names, targets, values, probabilities, labels, own=self.config.own, facts=facts)
 
         return evaluate
 
