@@ -257,7 +257,7 @@ def test_check_sees_a_stale_table_and_a_run_repairs_it(make_docs: ModuleType, tm
 
 def test_unknown_table_is_refused(make_docs: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("<!-- generated:lozzes -->\n<!-- end -->\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="known: architectures, bases, codecs"):
+    with pytest.raises(SystemExit, match="known: architectures, baselines, bases, codecs"):
         make_docs.main(["--docs", str(tmp_path)])
 
 
