@@ -51,7 +51,7 @@ LEVELS = [
     {"saved"},
     {"inference"},
     {"training"},
-    {"baselines", "estimators", "evaluation"},
+    {"baselines", "estimators", "evaluation", "explanation"},
     {"analysis", "compare", "findings"},
     {"report"},
     {"demo"},

@@ -50,6 +50,7 @@ NAVIGATION = {
         "docs/losses",
         "docs/estimators",
         "docs/uncertainty",
+        "docs/explain",
         "docs/saved_model",
         "docs/compare",
         "docs/report",

@@ -36,7 +36,8 @@ def test_text_and_drawings_have_enough_contrast(theme: dict[str, str]) -> None:
     for ground in ("bg", "soft"):
         for text in ("fg", "quiet", "accent", "good", "bad", "warn"):
             assert contrast(theme[text], theme[ground]) >= TEXT, (text, ground)
-    assert contrast(theme["fg"], theme["heat"]) >= TEXT
+    for ground in ("heat", "against"):
+        assert contrast(theme["fg"], theme[ground]) >= TEXT, ground
     for graphic in ("focus", "dot", *(f"c{i}" for i in range(8))):
         assert contrast(theme[graphic], theme["bg"]) >= GRAPHICS, graphic
 

@@ -12,6 +12,7 @@ from predgen.cli.calibrate import calibrate_command
 from predgen.cli.compare import compare_command
 from predgen.cli.demo import demo_command
 from predgen.cli.evaluate import evaluate_command
+from predgen.cli.explain import explain_command
 from predgen.cli.ls import ls_command
 from predgen.cli.mi import mi_command
 from predgen.cli.models import models_app
@@ -116,6 +117,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
+    "explain": explain_command,
     "calibrate": calibrate_command,
     "compare": compare_command,
     "report": report_command,

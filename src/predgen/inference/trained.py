@@ -78,8 +78,18 @@ class TrainedModel(Contents):
             DataError: If a column or a cell of the prompt is missing.
             ConfigError: If the model cannot be asked for what `decoding` says.
         """
-        examples = list(iter_examples(self._rows(rows), self.task))
-        return self.in_own_labels(self.predict_examples(examples, batch_size=batch_size, decoding=decoding))
+        return self.in_own_labels(self.predict_examples(self.examples(rows), batch_size=batch_size, decoding=decoding))
+
+    def examples(self, rows: Iterable[Row] | Any) -> list[Example]:  # noqa: ANN401
+        """Return rows as examples without targets.
+
+        Args:
+            rows: As for `predict`.
+
+        Raises:
+            DataError: If a column or a cell of the prompt is missing.
+        """
+        return list(iter_examples(self._rows(rows), self.task))
 
     def predict_set(
         self,

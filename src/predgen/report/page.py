@@ -1,16 +1,13 @@
 """Put the page together and write it."""
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 import predgen
 from predgen.errors import DataError
-from predgen.figures import p_value
 from predgen.files import write_text
 from predgen.findings.base import Findings
 from predgen.findings.study_tables import study_tables
@@ -25,9 +22,9 @@ from predgen.report.learning import learning_curves
 from predgen.report.pictures import mutual_information
 from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
 from predgen.report.study import study_figures
+from predgen.report.templates import ASSETS, policy, style, templates
 
 FILE = "report.html"
-_ASSETS = Path(predgen.__file__).parent / "assets" / "report"
 
 
 def write_report(folder: Path, target: Path | None = None) -> Path:
@@ -55,7 +52,7 @@ def write_report(folder: Path, target: Path | None = None) -> Path:
 
 def make_page(experiment: LoadedExperiment) -> str:
     """Return the page: the same experiment gives the same text, byte by byte."""
-    style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    script = (ASSETS / "page.js").read_text(encoding="utf-8")
     page = _templates().get_template("page.html")
     return words.clean(
         page.render(
@@ -63,9 +60,9 @@ def make_page(experiment: LoadedExperiment) -> str:
             name=experiment.folder.resolve().name,
             experiment=experiment,
             found=experiment.found,
-            style=Markup(style),
+            style=style(),
             script=Markup(script),
-            policy=_policy(script),
+            policy=policy(script),
             **_figures(experiment.found),
             **_rows(experiment),
         )
@@ -109,17 +106,8 @@ def _rows(experiment: LoadedExperiment) -> dict[str, Any]:
 
 def _templates() -> Environment:
     """Templates with everything escaped, and the words for numbers."""
-    found = Environment(
-        loader=FileSystemLoader(_ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    found = templates()
     filters: dict[str, Any] = {
-        "number": words.as_figure,
-        "exact": words.exact,
-        "p_value": p_value,
         "memory": words.bytes_in_words,
         "listed": words.listed,
         "settings": words.settings_in_words,
@@ -127,14 +115,5 @@ def _templates() -> Environment:
         "metric_summary": summary_of,
     }
     found.filters.update(filters)
-    found.globals.update(count=words.count, decimals_for=words.decimals_for)
+    found.globals.update(decimals_for=words.decimals_for)
     return found
-
-
-def _policy(script: str) -> str:
-    """Forbid the page the network, and every script but its own, whatever a row's text says."""
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; base-uri 'none';"
-        " form-action 'none'"
-    )
