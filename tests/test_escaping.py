@@ -82,7 +82,7 @@ def test_markdown_holds_no_html_links_or_code(text: str) -> None:
     tags = _Tags()
     tags.feed(shown)
     assert tags.found == []
-    bare = re.sub(r"\\[^\w\s]", "", shown)  # a backslash takes a mark's meaning away
+    bare = re.sub(r"\\[^\w\s]", "x", shown)  # a backslash takes a mark's meaning away
     assert not re.search(r"[`*|~\n]|\]\(|\]\[|\]:", bare)
     assert re.search(r"(?<!\\)(\\\\)*\|", markdown_row([text]).removeprefix("|").removesuffix("|")) is None
 

@@ -180,7 +180,8 @@ def test_runs_on_millionths_write_apart_and_come_back_from_disk(base: Path, tmp_
     ):
         assert ours.value == theirs.value
         assert ours.distribution.support.tolist() == theirs.distribution.support.tolist()
-        assert 0 <= ours.distribution.quantile(0.05) <= ours.distribution.quantile(0.95) <= 1.1e-5
+        moved = ours.distribution.shift  # what is written ends at 1.1e-5; a head moves all of it
+        assert 0 <= ours.distribution.quantile(0.05) <= ours.distribution.quantile(0.95) <= 1.1e-5 + moved
 
 
 @pytest.mark.parametrize("settings", [{"number_format": "fixed"}, {"decimals": 3}])

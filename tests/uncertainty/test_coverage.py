@@ -185,7 +185,7 @@ def test_intervals_are_those_of_mapie() -> None:
             self.column = column
 
         def fit(self, X: np.ndarray, y: np.ndarray) -> "Told":
-            self.is_fitted_ = True
+            self.n_features_in_ = X.shape[1]
             return self
 
         def predict(self, X: np.ndarray) -> np.ndarray:

@@ -116,7 +116,7 @@ def finished(cell: Cell, experiment: Path) -> Record | None:
 
 def _other_defaults(record: Record, cell: Cell) -> str:
     """What a run was made with that the same order would not give today."""
-    if cell.baseline is not None:
+    if cell.baseline is not None or not record.config:  # it says nothing of what it was made with
         return ""
     config = cell.config()
     before, choices = {**SINCE, **record.config}, left_open(config.components)
