@@ -1,7 +1,7 @@
 """How far explanations agree with LIME and SHAP: rank correlations over the words of some rows, for docs/explain.md.
 
 A small base is trained on generated opinions; the words of ten test rows are then ranked by `predgen.explanation`, by LIME and by
-SHAP, each asked about the predicted label. Run by hand: `python tools/explanation_agreement.py`; about a minute on one core.
+SHAP, each asked about the predicted label. Run by hand: `python tools/explanation_agreement.py`; some minutes on one core.
 """
 
 import argparse
