@@ -212,7 +212,7 @@ class _Runner:
         ]
         if 2 * max(map(len, kept)) > grown:
             return
-        self.nodes.keep(_rectangle(kept).to(self.nodes.parents.device))
+        self.nodes.keep(rectangle(kept).to(self.nodes.parents.device))
         for row, nodes in zip(rows, kept, strict=True):
             number = {0: 0} | {node: i for i, node in enumerate(nodes, start=1)}
             for prefix in row.pending:
@@ -250,9 +250,9 @@ class _Runner:
         table, offset = self.nodes.tail[:, -1:], 0
         if any(tokens):
             device = self.alphabet.device
-            grown = self.nodes.grow(_rectangle(tokens).to(device), _rectangle(parents).to(device))
+            grown = self.nodes.grow(rectangle(tokens).to(device), rectangle(parents).to(device))
             table, offset = torch.cat([table, grown], dim=1), first - 1
-        places = _rectangle([[end - offset if end else 0 for end in row] for row in ends]).to(table.device)
+        places = rectangle([[end - offset if end else 0 for end in row] for row in ends]).to(table.device)
         return table.gather(1, places[..., None].expand(-1, -1, table.shape[2])), ends
 
     def _probabilities(self, states: Tensor, part: Sequence[list[_Branch]]) -> npt.NDArray[np.float64]:
@@ -290,7 +290,7 @@ def _with_ancestors(nodes: set[int], parents: Sequence[int]) -> set[int]:
     return found
 
 
-def _rectangle(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Lists of integers as a tensor, padded with 0 on the right."""
+def rectangle(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Return lists of integers as a tensor, padded with 0 on the right."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=torch.long)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from predgen.engine.answer_pass import answer_states, last_position
 from predgen.engine.backbone import Backbone, eval_state, positions_of
-from predgen.engine.prompt_pass import CachedPrompts, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
 
 _CHECKED_WINDOW = 64  # sliding attention wider than this is not reached by the check's prompts
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}
@@ -273,6 +273,31 @@ class PathPass(NodePass):
         mask = torch.arange(ids.shape[1], device=ids.device) < (self._head.shape[1] + depth)[:, None]
         content = answer_states(self.backbone, *self._prompt, ids, mask).content
         return content[torch.arange(len(ids), device=ids.device), self._head.shape[1] + depth - 1]
+
+
+def start_pass(
+    backbone: Backbone,
+    obstacle: str | None,
+    prompt_ids: Int[Tensor, "B P"],
+    prompt_mask: Bool[Tensor, "B P"],
+    head: Sequence[int] = (),
+    prefix: SharedPrefix | None = None,
+) -> NodePass:
+    """Start the pass over trie nodes that a model can run, with gradient where it is enabled.
+
+    Args:
+        backbone: The language model.
+        obstacle: Why it runs no trees; None: it does.
+        prompt_ids: Prompt tokens.
+        prompt_mask: True for prompt tokens.
+        head: Content tokens with which every answer starts.
+        prefix: Tokens before the prompts, already run.
+    """
+    if obstacle is not None:
+        return PathPass(backbone, prompt_ids, prompt_mask, head)
+    if backbone.drops_caches:
+        return JointPass(backbone, prompt_ids, prompt_mask, head)
+    return TreePass(backbone, run_prompts(backbone, prompt_ids, prompt_mask, head, prefix))
 
 
 @torch.no_grad()

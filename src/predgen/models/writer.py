@@ -25,7 +25,7 @@ from predgen.engine.free_text import FreeText
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
 from predgen.engine.scores import AnswerScores
 from predgen.engine.sequential import Written, write, write_on
-from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
+from predgen.engine.tree_pass import NodePass, TreePass, start_pass
 from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
@@ -208,11 +208,7 @@ class WritingModel(PredictionModel):
 
     def node_pass(self, batch: Batch, head: Sequence[int], prefix: SharedPrefix | None = None) -> NodePass:
         """Start a pass over trie nodes behind the batch's prompts, with gradient where it is enabled."""
-        if self.obstacle is not None:
-            return PathPass(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
-        if self.backbone.drops_caches:
-            return JointPass(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
-        return TreePass(self.backbone, run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, head, prefix))
+        return start_pass(self.backbone, self.obstacle, batch.prompt_ids, batch.prompt_mask, head, prefix)
 
     def score(
         self,
