@@ -40,6 +40,7 @@ LEVELS = [
         "progress",
         "settings",
         "target_scale",
+        "targets",
         "terminal",
         "threads",
     },

@@ -18,6 +18,7 @@ from predgen.errors import ConfigError, RenamedWarning
 from predgen.lookup import Registry
 from predgen.near_names import near_matches
 from predgen.settings import Settings, declared, setting
+from predgen.targets import KIND_OF_TASK, TargetSpec, as_label, read_targets, settings_of_targets
 
 _SCORED_OPTIONS = "generator"  # with form "cloze", in the first version
 TARGET_TRANSFORMS = ("none", "log", "quantile")
@@ -95,6 +96,10 @@ class RunConfig(Settings):
     patience: int | None = setting(None, "Stop after this many evaluations without an improvement of the metric.", group="Evaluation", low=1)
     report_to: str = setting("none", "Trackers that transformers knows, separated by commas, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")
 
+    # Several targets instead of `target` and `kind`, as `targets.read_targets` takes them. No setting of one value: `--target`,
+    # given for each, is its flag, and what runs of one target record does not have it.
+    targets: Any = field(default=None, hash=False)
+
     # The own settings of the components that are chosen, as far as they were given; `to_dict` has them among the others.
     own: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -111,10 +116,13 @@ class RunConfig(Settings):
         super().__post_init__()
         if self.label_texts is not None:
             object.__setattr__(self, "label_texts", _texts_by_label("label_texts", self.label_texts))
+        if self.targets is not None:
+            object.__setattr__(self, "targets", [one.to_dict() for one in read_targets(self.targets)])
         self._keep_own()
         self._check_what_to_learn()
+        self._check_targets()
         for name in ("label_texts", "normalise_labels"):
-            if getattr(self, name) and self.kind != "classification":
+            if self.targets is None and getattr(self, name) and self.kind != "classification":
                 raise ConfigError(f"`{name}` names the classes of your own file, but {'`kind` is ' + repr(self.kind) if self.task is None else f'task {self.task!r} declares its own labels'}. Leave it out.")
         self._check_range()
 
@@ -150,7 +158,7 @@ class RunConfig(Settings):
         kept = {}
         for name, value in self.own.items():
             if name not in owners:
-                known = [*declared(RunConfig), *owners]
+                known = [*declared(RunConfig), "targets", *owners]
                 raise ConfigError(f"unknown setting {name!r}.{near_matches(name, known)} See `predgen train --help` for all settings.")
             value = None if value is None else used[name] if name in used else owners[name].setting.read(value)
             if value is None or value == owners[name].default:
@@ -162,6 +170,8 @@ class RunConfig(Settings):
 
     def _useless(self, name: str, value: Any, listed: Listed) -> str:  # noqa: ANN401
         """Say that no chosen component has a setting."""
+        if self.targets is not None and name in settings_of_targets():
+            return f"`{name}` is {value!r}, but with `targets` it belongs to one of them. Give it inside that target, or leave it out."
         kind, chosen = listed.kind, self.components.get(listed.kind)
         here = f"{kind} {chosen.name!r} has no such setting" if chosen else f"method {self.method!r} has no {kind}"
         have = f"{', '.join(listed.owners)} {'have' if len(listed.owners) > 1 else 'has'} it"
@@ -176,13 +186,54 @@ class RunConfig(Settings):
 
         Rows of one's own may lie in a file (`data`) or in memory: where they lie is no part of what is learned from them.
         """
-        own = ("prompt", "target", "kind")
+        own = ("prompt", "target", "kind") if self.targets is None else ("prompt",)
         missing = [name for name in own if getattr(self, name) is None]
-        names_nothing = self.task is None and self.data is None and len(missing) == len(own)
+        names_nothing = self.task is None and self.data is None and self.targets is None and len(missing) == len(own)
         if names_nothing or (self.task is not None and self.data is not None):
             raise ConfigError("give either `task` (a task predgen knows, see `predgen ls tasks`) or `data` (your own file), not both and not neither.")
         if self.task is None and missing:
             raise ConfigError(f"rows of your own also need {', '.join(f'`{m}`' for m in missing)}: predgen does not guess what to predict.")
+
+    @cached_property
+    def target_specs(self) -> tuple[TargetSpec, ...]:
+        """The targets, where there are several; empty where `target` names the only one."""
+        return () if self.targets is None else read_targets(self.targets)
+
+    def of_target(self, spec: TargetSpec, label: str | None = None) -> "RunConfig":
+        """Return the configuration of one question: that of a model with this target alone.
+
+        Args:
+            spec: One of `target_specs`.
+            label: The label that the question is about, of a multi-label target.
+
+        Raises:
+            ConfigError: If what the target has of its own does not fit the run; the target is named.
+        """
+        own = spec.part_settings()
+        if spec.director and "director" not in {**self.own, **own} and reaches(registries.methods, self.method, "director"):
+            own["director"] = spec.director
+        common = {name: own.pop(name) for name in list(own) if name in declared(RunConfig)}
+        if spec.labels and not spec.is_multilabel and "label_texts" not in common:
+            common["label_texts"] = {text: text for text in spec.labels}
+        kind, prompt = KIND_OF_TASK[spec.kind], f"{self.prompt}{spec.asked(label)}"
+        try:
+            return replace(self, targets=None, target=spec.part_name(label), kind=kind, prompt=prompt, own={**self.own, **own}, **common)
+        except ConfigError as error:
+            raise ConfigError(f"target {spec.part_name(label)!r}: {error}") from error
+
+    def _check_targets(self) -> None:
+        """Refuse what does not go with several targets, and targets that do not go with the run."""
+        if self.targets is None:
+            return
+        own = [name for name in settings_of_targets() if name in declared(RunConfig)]
+        for name in ("task", "target", "kind", "metric", *own):
+            if (value := getattr(self, name)) not in (None, declared(RunConfig)[name].default):
+                where = f"Give `{name}` inside the target that it is for, or leave it out." if name in own else "Leave one of them out."
+                raise ConfigError(f"`{name}` is {value!r}, but `targets` says what is predicted, each target for itself. {where}")
+        if registries.methods.facts(self.method).get("form", "paper") != "paper":
+            raise ConfigError(f"method {self.method!r} chooses among a row's options, and `targets` has none. Choose another method.")
+        for spec in self.target_specs:
+            self.of_target(spec, label="" if spec.is_multilabel else None)
 
     def _check_range(self) -> None:
         """Refuse ends of a range that are no numbers, or the wrong way round."""
@@ -221,7 +272,8 @@ class RunConfig(Settings):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain data, those of the chosen components filled in: what is used, and what runs record."""
-        return {**super().to_dict(), **flat(self.components)}
+        found = {**super().to_dict(), **flat(self.components)}
+        return found if self.targets is None else {**found, "targets": self.targets}
 
 
 RENAMED = ("form",)
@@ -267,7 +319,7 @@ def _texts_by_label(name: str, value: object) -> dict[str, str]:
             raise ConfigError(f"`{name}` is {value!r}; give LABEL=TEXT pairs separated by commas, e.g. 0=negative,1=positive. Labels with commas: as a mapping in a YAML file (--config).")
         value = [(label, text) for label, _, text in parts]
     pairs = list(value.items() if isinstance(value, Mapping) else value) if isinstance(value, Mapping | list) else []
-    texts = {_written(label): _written(text) for label, text in pairs}
+    texts = {as_label(label): as_label(text) for label, text in pairs}
     for label, text in texts.items():
         if not label or not text:
             raise ConfigError(f"`{name}` gives label {label!r} the text {text!r}; both must be words. Fill it in, or leave the pair out.")
@@ -276,13 +328,6 @@ def _texts_by_label(name: str, value: object) -> dict[str, str]:
     if len(texts) < 2 or len(texts) < len(pairs):
         raise ConfigError(f"`{name}` is {value!r}; give a text for each of two or more different labels, e.g. {{0: negative, 1: positive}}.")
     return texts
-
-
-def _written(value: object) -> str:
-    """A label as text, as `data.cells` reads it: 1.0 is the label 1, true the label true."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def config_from(*sources: Mapping[str, Any]) -> RunConfig:

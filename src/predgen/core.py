@@ -31,10 +31,13 @@ class Target:
     Attributes:
         value: The label's text (classification) or the number (regression, math).
         rationale: Free text to write before the answer (math only).
+        shares: Label and its share, > 0, where the answer is a distribution over labels; `value` is the likeliest. Empty: it is
+            `value` alone.
     """
 
     value: str | float
     rationale: str | None = None
+    shares: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

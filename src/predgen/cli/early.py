@@ -1,5 +1,6 @@
 """What can be checked of a command without a model: within a second, before torch is imported for several."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from predgen import registries
@@ -23,6 +24,9 @@ def check_rows(config: RunConfig) -> None:
             available_splits(value_of(registries.tasks, config.task, config.own), config.data_dir)
         return
     assert config.prompt is not None, "RunConfig makes sure of it"
+    if config.targets is not None:
+        _check_rows_of_targets(config, config.prompt)
+        return
     assert config.target is not None, "RunConfig makes sure of it"
     assert config.kind is not None, "RunConfig makes sure of it"
     prompt = config.prompt.replace("\\n", "\n")
@@ -30,6 +34,19 @@ def check_rows(config: RunConfig) -> None:
     for path in (config.data, config.validation_data):
         if path is not None and not Path(path).is_fifo():  # a pipe can be read once only
             check_columns(next(read_rows(path)), task)
+
+
+def _check_rows_of_targets(config: RunConfig, prompt: str) -> None:
+    """The same for several targets; a row of JSON may lack those to which it has no answer."""
+    for path in (config.data, config.validation_data):
+        if path is not None and not Path(path).is_fifo():
+            row = next(read_rows(path))
+            for spec in config.target_specs:
+                task = custom_task(prompt=prompt.replace("\\n", "\n"), target=spec.columns[0], kind="classification")
+                known = (
+                    {name: None for name in spec.columns} if Path(path).suffix.lower() in (".json", ".jsonl") else {}
+                )
+                check_columns({**known, **row}, replace(task, weight=config.weight_column))
 
 
 def check_readable(path: str) -> None:

@@ -78,6 +78,9 @@ LATER: ContextVar[Mapping[str, Any]] = ContextVar("LATER", default=MappingProxyT
 """Values of the options that `later_settings` added: typer hands a command only those that it was made with."""
 
 
+TARGET = "target"
+"""The option that may be given several times, once for each target: it is the flag of `RunConfig.targets`, too."""
+
 OptionSettings = Mapping[str, Listed]
 """Name of an option, with underscores -> the setting that it gives."""
 
@@ -138,7 +141,7 @@ def with_options(
         @functools.wraps(command)
         def run(**kwargs: Any) -> None:  # noqa: ANN401
             given = {**{k: kwargs.pop(k) for k in list(kwargs) if k in chosen or k in hidden}, **LATER.get()}
-            command(**kwargs, given={k: v for k, v in given.items() if v is not None})
+            command(**kwargs, given=_with_targets({k: v for k, v in given.items() if v is not None}))
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "given"]
         added = [*(_parameter(name, one) for name, one in chosen.items()), *map(_hidden, hidden)]
@@ -153,12 +156,25 @@ def with_options(
 def _parameter(name: str, listed: Listed) -> inspect.Parameter:
     """One setting as a keyword parameter that typer understands."""
     one = listed.setting
-    kind = str if get_origin(one.type) is dict else one.type  # `RunConfig` reads a mapping's form on the command line
+    kind: Any = (
+        str if get_origin(one.type) is dict else one.type
+    )  # `RunConfig` reads a mapping's form on the command line
+    kind = list[str] if name == TARGET else kind
     flag = flag_of(name)
     flags = f"{flag}/--no{flag[1:]}" if kind is bool else flag
     option = typer.Option(flags, help=help_of(listed), rich_help_panel=listed.group or None, show_default=False)
     annotation: Any = Annotated[Optional[kind], option]  # noqa: UP045  (made at run time)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _with_targets(given: dict[str, Any]) -> dict[str, Any]:
+    """Options with what `--target` says: a column, or targets such as `mood:classification`."""
+    named = given.pop(TARGET, None)
+    if not isinstance(named, list):
+        return given if named is None else {**given, TARGET: named}
+    if len(named) == 1 and (":" not in named[0] or "kind" in given):
+        return {**given, TARGET: named[0]}
+    return {**given, "targets": named} if named else given
 
 
 def _hidden(name: str) -> inspect.Parameter:

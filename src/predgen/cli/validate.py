@@ -44,6 +44,9 @@ def validate_command(
     from predgen.terminal import PlainConsole
 
     remarks = facts.pop("remarks", [])
+    of_targets: dict[str, dict[str, Any]] = facts.pop("of_targets", {})
+    for name, own in of_targets.items():
+        facts |= {f"{name}: {fact}": value for fact, value in own.items()}
     table = Table(show_header=False)
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), _shown(value))

@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -94,6 +94,7 @@ def to_examples(
     is_reported: bool = False,
     source: str = "",
     remedy: str = "",
+    reads: Callable[[Row], Target | None] | None = None,
 ) -> list[Example]:
     """Turn rows into examples. A row is bad where a prompt field, the target or the weight is missing or unreadable.
 
@@ -106,6 +107,7 @@ def to_examples(
         is_reported: Whether bad rows were reported when they were read before; then "skip" needs no side file.
         source: Where the rows come from, for messages, e.g. "`data` 'reviews.csv'".
         remedy: What the caller offers for bad rows besides repairing them, for messages.
+        reads: Reads a row's target, which may then be None; None: it is what column `task.target` holds.
 
     Returns:
         The examples, in order. `row_id` counts source rows, skipped ones included.
@@ -128,7 +130,7 @@ def to_examples(
         raise ConfigError("bad_rows='skip' needs `side_file`, the path that the skipped rows are written to.")
     examples: list[Example] = []
     bad: list[_Bad] = []
-    for result in _results(rows, task, with_target):
+    for result in _results(rows, task, with_target, reads):
         if isinstance(result, _Bad):
             bad.append(result)
         else:
@@ -171,7 +173,12 @@ class _Bad:
         return f"row {self.row_id + 1}: column {self.column!r} is {self.value} ({self.reason})"
 
 
-def _results(rows: Iterable[Row], task: TaskSpec, with_target: bool) -> Iterator[Example | _Bad]:
+_Reads = Callable[[Row], Target | None]
+
+
+def _results(
+    rows: Iterable[Row], task: TaskSpec, with_target: bool, reads: _Reads | None = None
+) -> Iterator[Example | _Bad]:
     """Yield an example, or what is wrong, per row."""
     fields = prompt_fields(task.prompt)
     extract = extractor(task)
@@ -179,7 +186,7 @@ def _results(rows: Iterable[Row], task: TaskSpec, with_target: bool) -> Iterator
         row = extract(published)
         if row_id == 0:
             _check_columns(row, fields, task, with_target)
-        yield _example(row_id, row, fields, task, with_target)
+        yield _example(row_id, row, fields, task, with_target, reads)
 
 
 def _check_columns(row: Row, fields: Sequence[str], task: TaskSpec, with_target: bool) -> None:
@@ -198,7 +205,9 @@ def _check_columns(row: Row, fields: Sequence[str], task: TaskSpec, with_target:
         )
 
 
-def _example(row_id: int, row: Row, fields: Sequence[str], task: TaskSpec, with_target: bool) -> Example | _Bad:
+def _example(
+    row_id: int, row: Row, fields: Sequence[str], task: TaskSpec, with_target: bool, reads: _Reads | None
+) -> Example | _Bad:
     """Read one row."""
     column = ""
     try:
@@ -211,16 +220,15 @@ def _example(row_id: int, row: Row, fields: Sequence[str], task: TaskSpec, with_
         if not with_target:
             return Example(row_id, texts, options=options)
         column = task.target
-        value = _target_value(row.get(column), task)
-        if options and value not in list(task.labels.values())[: len(options)]:
+        target = Target(_target_value(row.get(column), task)) if reads is None else reads(row)
+        if options and target and target.value not in list(task.labels.values())[: len(options)]:
             raise CellError(f"not one of the row's {len(options)} options")
-        rationale = None
-        if task.rationale is not None and not is_missing(row.get(column := task.rationale)):
-            rationale = field_text(row[column]).strip() or None
+        if target and task.rationale is not None and not is_missing(row.get(column := task.rationale)):
+            target = replace(target, rationale=field_text(row[column]).strip() or None)
         if task.weight is None:
-            return Example(row_id, texts, Target(value, rationale), options=options)
+            return Example(row_id, texts, target, options=options)
         column = task.weight
-        return Example(row_id, texts, Target(value, rationale), weight_of(row.get(column)), options)
+        return Example(row_id, texts, target, weight_of(row.get(column)), options)
     except CellError as error:
         return _Bad(row_id, column, shown(row.get(column)), str(error), row)
 

@@ -16,7 +16,7 @@ from predgen.data.cells import CellError, label_key, label_of, plain
 def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
     """Return the labels that rows have, numbers in numeric order, then texts in alphabetical order."""
     found = {str(e.target.value) for e in examples if e.target is not None}
-    return tuple(sorted(found, key=_label_order))
+    return tuple(sorted(found, key=label_order))
 
 
 def with_labels(task: TaskSpec, labels: Sequence[str]) -> TaskSpec:
@@ -41,7 +41,7 @@ def declare_labels(task: TaskSpec, examples: list[Example], cells: Iterable[Any]
         return task, examples
     if not task.labels and task.normalise_labels:
         spellings = _one_spelling(Counter(str(e.target.value) for e in examples if e.target is not None))
-        task = replace(task, labels={label: spellings[label] for label in sorted(spellings, key=_label_order)})
+        task = replace(task, labels={label: spellings[label] for label in sorted(spellings, key=label_order)})
         examples = [
             replace(e, target=replace(e.target, value=spellings[str(e.target.value)])) if e.target else e
             for e in examples
@@ -103,8 +103,8 @@ def _values(cells: Iterable[Any], task: TaskSpec) -> dict[str, str | float]:
     return values
 
 
-def _label_order(label: str) -> tuple[float, str]:
-    """Numbers by value, then texts."""
+def label_order(label: str) -> tuple[float, str]:
+    """Sort key of a label: numbers by value, then texts."""
     try:
         return float(label), label
     except ValueError:

@@ -25,7 +25,8 @@ from predgen.errors import ConfigError
 IN_MEMORY = "rows in memory, read from no file"
 """What is saved of rows that were handed over: `fit(X, y)`, `train(config, data=...)`."""
 
-_SKIP = "leave such rows out with --bad-rows skip (bad_rows='skip')"
+SKIP_ROWS = "leave such rows out with --bad-rows skip (bad_rows='skip')"
+"""What messages about bad training rows offer besides repairing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def load_data(config: RunConfig, side_folder: Path | None = None, rows: Any = No
             side_file=side,
             is_reported=side_folder is None,
             source=source.called(split),
-            remedy=_SKIP,
+            remedy=SKIP_ROWS,
         )
         skipped += len(read) - len(parts[split])
         if split == "train" and config.task is None:

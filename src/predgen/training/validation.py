@@ -17,6 +17,18 @@ from predgen.engine.base_model import load_tokenizer
 from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
 from predgen.training.remarks import remarks
 from predgen.training.rows import TrainingData, load_data, split_of, task_of, unmeasured_classes
+from predgen.training.target_rows import load_targets
+
+_OF_TARGETS = (
+    "train_rows",
+    "validation_rows",
+    "targets",
+    "unmeasured_classes",
+    "tokens_per_row",
+    "truncated_rows",
+    "numbers_written",
+)
+"""Facts about one of several targets; others are the same for all."""
 
 
 def validate_data(config: RunConfig) -> dict[str, Any]:
@@ -29,6 +41,8 @@ def validate_data(config: RunConfig) -> dict[str, Any]:
     Raises:
         PredgenError: As training would, before it loads a model.
     """
+    if config.targets is not None:
+        return _facts_of_targets(config)
     task = task_of(config)
     splits = available_splits(task, config.data_dir) if config.task is not None else ("train",)
     # Where there is nothing at all, reading says what was looked for.
@@ -43,6 +57,24 @@ def validate_data(config: RunConfig) -> dict[str, Any]:
         facts["test_prompts_also_in_train"] = _shared(test, data.train)
         facts["test_prompts_also_in_validation"] = _shared(test, data.validation)
     return facts
+
+
+def _facts_of_targets(config: RunConfig) -> dict[str, Any]:
+    """Facts about the rows of several targets, and about those of each question (`of_targets`)."""
+    data, found, remarks_on = load_targets(config), {}, []
+    for one in data.questions:
+        own = _training_facts(one.config, data.parts[one.name])
+        remarks_on += [f"target {one.name!r}: {remark}" for remark in own.pop("remarks")]
+        found[one.name] = {name: own[name] for name in _OF_TARGETS if name in own}
+    return {
+        "kind": "several targets",
+        "train_rows": len(data.train),
+        "validation_rows": len(data.validation),
+        "skipped_rows": data.skipped,
+        "rows_without_answer": dict(data.missing),
+        "remarks": remarks_on,
+        "of_targets": found,
+    }
 
 
 def _test_facts(config: RunConfig, task: TaskSpec, test: Sequence[Example]) -> dict[str, Any]:
