@@ -339,6 +339,7 @@ def test_models_are_kept_where_asked(files: dict[str, Any], tmp_path: Path) -> N
     assert read_record(tmp_path / "exp" / "runs" / f"{record.id}.json") == record
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_command_makes_runs_in_workers(files: dict[str, Any], tmp_path: Path) -> None:
     words = [
         "compare",
