@@ -187,7 +187,7 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
         measured = measure(*args, **own)
         return {**measured, "accuracy": scores.pop(0)} if scores else measured
 
-    monkeypatch.setattr("predgen.training.run.measure", pretend)
+    monkeypatch.setattr("predgen.training.looks.measure", pretend)
     settings = {**TRAINED, "peft": "adalora", "rank": 2, "epochs": 4, "batch_size": 2}
     trained = tiny_run(
         bases["llama"], "classification", tiny_data("classification", 8, 6), tmp_path / "run", **settings
