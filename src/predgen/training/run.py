@@ -210,7 +210,12 @@ class _Run:
     def _built(self, setup: ModelSetup, examples: list[Example], lengths: _Lengths) -> TrainedModel:
         """The model before its first step."""
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
-        base = load_base(self.config.model, dtype=self.config.dtype, trust_remote_code=self.config.trust_remote_code)
+        base = load_base(
+            self.config.model,
+            dtype=self.config.dtype,
+            quantize=self.config.quantize,
+            trust_remote_code=self.config.trust_remote_code,
+        )
         wants_codec = registries.methods.get(setup.method).needs_codec
         codec = make_codec(self.config, self.data.task, setup, self.data.train, base.tokenizer) if wants_codec else None
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
