@@ -55,7 +55,7 @@ LEVELS = [
     {"baselines", "estimators", "evaluation", "explanation"},
     {"analysis", "compare", "findings"},
     {"report"},
-    {"demo"},
+    {"demo", "serving"},
     {"cli"},
     {"__main__"},
 ]

@@ -20,6 +20,7 @@ from predgen.cli.options import LATER, import_named, later_settings, with_import
 from predgen.cli.predict import predict_command
 from predgen.cli.report import report_command
 from predgen.cli.say import say
+from predgen.cli.serve import serve_command
 from predgen.cli.train import train_command
 from predgen.cli.validate import validate_command
 from predgen.escaping import in_line
@@ -118,6 +119,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_command,
     "predict": predict_command,
     "explain": explain_command,
+    "serve": serve_command,
     "calibrate": calibrate_command,
     "compare": compare_command,
     "report": report_command,

@@ -67,18 +67,21 @@ def custom_task(
     )
 
 
-def iter_examples(rows: Iterable[Row], task: TaskSpec, with_target: bool = False) -> Iterator[Example]:
+def iter_examples(
+    rows: Iterable[Row], task: TaskSpec, with_target: bool = False, *, first: int = 0
+) -> Iterator[Example]:
     """Turn rows into examples one by one, in constant memory; stop at the first row that cannot be used.
 
     Args:
         rows: Rows as `sources.rows_of` yields them.
         task: What to read from them.
         with_target: Whether the rows have targets to read; False for rows to predict.
+        first: Place of the first row in its source, from 0.
 
     Raises:
         DataError: If a column or a needed cell is missing or unreadable.
     """
-    for result in _results(rows, task, with_target):
+    for result in _results(rows, task, with_target, first=first):
         if isinstance(result, _Bad):
             raise DataError(f"{result}. {_repair([result], task, '')}")
         yield result
@@ -177,14 +180,14 @@ _Reads = Callable[[Row], Target | None]
 
 
 def _results(
-    rows: Iterable[Row], task: TaskSpec, with_target: bool, reads: _Reads | None = None
+    rows: Iterable[Row], task: TaskSpec, with_target: bool, reads: _Reads | None = None, first: int = 0
 ) -> Iterator[Example | _Bad]:
     """Yield an example, or what is wrong, per row."""
     fields = prompt_fields(task.prompt)
     extract = extractor(task)
-    for row_id, published in enumerate(rows):
+    for row_id, published in enumerate(rows, first):
         row = extract(published)
-        if row_id == 0:
+        if row_id == first:
             _check_columns(row, fields, task, with_target)
         yield _example(row_id, row, fields, task, with_target, reads)
 

@@ -135,9 +135,9 @@ def explain_examples(
     check_explainable(trained, label)
     found: list[Explanation] = []
     for rows in _in_portions(trained, examples):
-        asked = [one for example, parts in rows for one in (example, *(_without(example, part) for part in parts))]
+        asked = [one for _, _, questions in rows for one in questions]
         told = iter(trained.predict_examples(asked, batch_size=batch_size, decoding=whole_decoding(trained.model)))
-        found += [_explanation(trained, row, parts, label, [next(told) for _ in [row, *parts]]) for row, parts in rows]
+        found += [explained_by(trained, row, parts, label, [next(told) for _ in asked]) for row, parts, asked in rows]
         if on_rows is not None:
             on_rows(len(rows))
     return found
@@ -164,15 +164,27 @@ def check_explainable(trained: TrainedModel, label: str | None = None) -> None:
         )
 
 
-def _in_portions(trained: TrainedModel, examples: Sequence[Example]) -> Iterator[list[tuple[Example, list[Part]]]]:
-    """Rows with their parts, some thousand questions at a time."""
+def rows_without_parts(trained: TrainedModel, example: Example) -> tuple[list[Part], list[Example]]:
+    """Return the parts of a row that are left out, and what the model is asked: the row, and the row without each of them.
+
+    Args:
+        trained: The model.
+        example: The row.
+    """
     names = prompt_fields(trained.task.prompt)
-    portion: list[tuple[Example, list[Part]]] = []
+    parts = row_parts({name: example.fields[name] for name in names}, MOST_PARTS)
+    return parts, [example, *(_without(example, part) for part in parts)]
+
+
+def _in_portions(
+    trained: TrainedModel, examples: Sequence[Example]
+) -> Iterator[list[tuple[Example, list[Part], list[Example]]]]:
+    """Rows with their parts and questions, some thousand questions at a time."""
+    portion: list[tuple[Example, list[Part], list[Example]]] = []
     size = 0
     for example in examples:
-        parts = row_parts({name: example.fields[name] for name in names}, MOST_PARTS)
-        portion.append((example, parts))
-        size += 1 + len(parts)
+        portion.append((example, *rows_without_parts(trained, example)))
+        size += len(portion[-1][2])
         if size >= _EXAMPLES_AT_ONCE:
             yield portion
             portion, size = [], 0
@@ -186,10 +198,18 @@ def _without(example: Example, part: Part) -> Example:
     return replace(example, fields={**example.fields, part.field: text})
 
 
-def _explanation(
+def explained_by(
     trained: TrainedModel, example: Example, parts: Sequence[Part], label: str | None, told: Sequence[Prediction]
 ) -> Explanation:
-    """A row's explanation, from predictions with everything and without each part."""
+    """Return a row's explanation from what the model said to `rows_without_parts` it.
+
+    Args:
+        trained: The model.
+        example: The row.
+        parts: Its parts.
+        label: The label to explain; None: the predicted one.
+        told: Predictions by `whole_decoding`, in the order of the questions.
+    """
     whole, *others = told
     assert whole.value is not None, "labels and constrained numbers are always readable"
     answer = whole.value if label is None else label

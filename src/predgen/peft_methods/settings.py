@@ -20,20 +20,7 @@ def _alpha(default: float, source: str) -> Any:  # noqa: ANN401
 
 
 @dataclass(frozen=True)
-class AdapterSettings(Settings):
-    """Settings of everything that adapts linear layers."""
-
-    adapt_layers: int | None = setting(
-        None,
-        "Number of the base's uppermost layers that are adapted; default: all. Gradients stop below them: on a base of 30 layers,"
-        " 10 make a step cost about two thirds.",
-        group="Model",
-        low=1,
-    )
-
-
-@dataclass(frozen=True)
-class LoraSettings(AdapterSettings):
+class LoraSettings(Settings):
     """Settings of `lora` and `adalora`."""
 
     rank: int = _rank(8, "arXiv:2106.09685, RoBERTa runs; arXiv:2303.10512, the largest budget")
@@ -41,7 +28,7 @@ class LoraSettings(AdapterSettings):
 
 
 @dataclass(frozen=True)
-class DoraSettings(AdapterSettings):
+class DoraSettings(Settings):
     """Settings of `dora`."""
 
     rank: int = _rank(32, "arXiv:2402.09353, LLaMA runs")
@@ -49,7 +36,7 @@ class DoraSettings(AdapterSettings):
 
 
 @dataclass(frozen=True)
-class LoraFaSettings(AdapterSettings):
+class LoraFaSettings(Settings):
     """Settings of `lora_fa`."""
 
     rank: int = _rank(128, "arXiv:2308.03303")
@@ -57,7 +44,7 @@ class LoraFaSettings(AdapterSettings):
 
 
 @dataclass(frozen=True)
-class MosloraSettings(AdapterSettings):
+class MosloraSettings(Settings):
     """Settings of `moslora`."""
 
     rank: int = _rank(16, "arXiv:2406.11909, LLaMA runs")
@@ -65,7 +52,7 @@ class MosloraSettings(AdapterSettings):
 
 
 @dataclass(frozen=True)
-class MeloraSettings(AdapterSettings):
+class MeloraSettings(Settings):
     """Settings of `melora`."""
 
     rank: int = _rank(1, "arXiv:2402.17263, LLaMA runs")
@@ -80,7 +67,7 @@ class MeloraSettings(AdapterSettings):
 
 
 @dataclass(frozen=True)
-class RocoftSettings(AdapterSettings):
+class RocoftSettings(Settings):
     """Settings of `rocoft`."""
 
     rank: int = _rank(3, "arXiv:2410.10075, LLaMA runs")
@@ -101,7 +88,7 @@ class RocoftSettings(AdapterSettings):
 
 
 @dataclass(frozen=True)
-class PropulsionSettings(AdapterSettings):
+class PropulsionSettings(Settings):
     """Settings of `propulsion`."""
 
     propulsion_degree: int = setting(
