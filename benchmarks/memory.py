@@ -4,8 +4,6 @@ import resource
 import sys
 from pathlib import Path
 
-import torch
-
 MIB = 1 << 20
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -41,5 +39,7 @@ def _from_status(name: str) -> float:
 
 def gpu_mib(device: str, *, peak: bool) -> float:
     """Memory that torch has allocated on the GPU, now or at its peak, in MiB."""
+    import torch  # not above: what is measured may be a command that does without it
+
     assert device == "cuda"
     return (torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()) / MIB

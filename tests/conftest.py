@@ -17,6 +17,7 @@ import gc
 import random
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pytest
 import torch
 
 import predgen
+from forks import ForkedPython
 from predgen import RunConfig
 from predgen.bases.cache import Origin, place_of_base, write_origin
 
@@ -55,6 +57,12 @@ def hears_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def forked_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever starts Python in this test gets a fork of this process, see `forks.py`."""
+    monkeypatch.setattr(subprocess, "Popen", ForkedPython)
 
 
 @pytest.fixture(scope="session")

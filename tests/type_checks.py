@@ -22,10 +22,10 @@ _NAME = "_checked_in_tests_"
 
 def check_calls_of(package: str) -> None:
     """Have every function and every data class of a package checked, from its first import on."""
-    sys.meta_path.insert(0, _Finder(package))
+    sys.meta_path.insert(0, Finder(package))
 
 
-class _Finder(MetaPathFinder):
+class Finder(MetaPathFinder):
     """Finds the package's modules.
 
     jaxtyping's own import hook costs more than the tests: it binds the arguments of every call to its signature, also where no

@@ -66,6 +66,7 @@ class RunConfig(Settings):
     method: str = setting("predgen", "Prediction method.", group="Model", choices=registries.methods)
     peft: str = setting("lora", "Parameter-efficient fine-tuning method.", group="Model", choices=registries.peft_methods)
     dtype: str = setting("float32", "Type of the base model's weights; heads and adapters stay float32. auto: float32 weights, trained by bfloat16 products where the processor has them.", group="Model", choices=("float32", "bfloat16", "auto"))
+    quantize: str | None = setting(None, "Keep the base's linear layers in 4 bits (nf4, by bitsandbytes; extra `quantize`): a third of the memory, but slower on a CPU, and near, not equal, to the base as published.", group="Model", choices=("nf4",))
     trust_remote_code: bool = setting(False, "Let a hub model run its own Python code. Read that code first.", group="Model")
 
     # How to learn
@@ -121,6 +122,8 @@ class RunConfig(Settings):
         self._keep_own()
         self._check_what_to_learn()
         self._check_targets()
+        if self.quantize is not None and self.peft == "full":
+            raise ConfigError("`quantize` keeps the base in 4 bits, which cannot train, but `peft` is 'full': every weight trains. Choose an adapter, e.g. 'lora', or leave `quantize` out.")
         for name in ("label_texts", "normalise_labels"):
             if self.targets is None and getattr(self, name) and self.kind != "classification":
                 raise ConfigError(f"`{name}` names the classes of your own file, but {'`kind` is ' + repr(self.kind) if self.task is None else f'task {self.task!r} declares its own labels'}. Leave it out.")

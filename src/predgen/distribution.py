@@ -30,6 +30,7 @@ class Distribution:
         nodes: Trie nodes that were run for it, besides the prompt.
         shift: How far the mean was moved from what the model writes to what its head says; 0: it is what is written.
         temperature: At which its probabilities stand (`uncertainty.temperature`); 1: as the model was trained.
+        written: What is written, at the same temperature, where the mean was moved; None: it is what is written.
         is_cut: Whether the budget of nodes was spent before `unexpanded` was as small as asked for, or the mode certain.
         lowest: Lowest number of the interval over which each probability was spread, the number itself where it is exact;
             None: everything is exact.
@@ -51,6 +52,7 @@ class Distribution:
     lowest: npt.NDArray[np.float64] | None = None
     highest: npt.NDArray[np.float64] | None = None
     temperature: float = 1.0
+    written: "Distribution | None" = None
 
     def mean(self) -> float:
         """Return sum_a P(a|X) a: the best point under squared error (RAIL, Lukasik et al. 2024, arXiv:2403.04182)."""

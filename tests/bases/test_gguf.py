@@ -174,6 +174,7 @@ def test_counts_beyond_the_file_are_refused_at_once(tmp_path: Path, at: int) -> 
         read_header(path)
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_a_file_without_one_of_its_tensors_is_not_filled_up_with_random_numbers(tmp_path: Path) -> None:
     file = write_embedded(tmp_path / "x.gguf", leave_out="blk.3.ffn_up.weight")
     with pytest.raises(ModelError, match="up_proj"):

@@ -58,6 +58,7 @@ def test_probabilities_of_numbers_are_refused(runs: Runs, tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(runs: Runs, tmp_path: Path) -> None:
     # Two windows; after the first one the state is on the disk.
     source = write_csv(tmp_path / "in.csv", [{"text": "a fine day " * 3 + str(i)} for i in range(2100)])

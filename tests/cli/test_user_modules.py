@@ -2,20 +2,19 @@
 
 import importlib.metadata
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from cli_runs import PROMPT, Runs, predgen, refused
 from predgen import lookup, registries
-from predgen.compare.plan import Plan
-from predgen.compare.plan_file import plan_from
-from predgen.compare.runner import Experiment
-from predgen.compare.workers import LocalWorkers
+from predgen.compare import workers
 from predgen.config import RunConfig, config_from
 from predgen.errors import ConfigError
 from predgen.inference.trained import load
@@ -98,19 +97,28 @@ def test_a_module_that_cannot_be_imported_is_an_error(tmp_path: Path, monkeypatc
     assert "ZeroDivisionError" in refused(predgen("ls", "--import", "breaks_at_once"))
 
 
-def own_plan(runs: Runs) -> Plan:
-    """One run with an own loss and an own PEFT method."""
-    data = {"data": str(runs.data), "prompt": PROMPT.replace("\\n", "\n"), "target": "label", "kind": "classification"}
-    own = {"model": str(runs.base), "max_steps": 1, "loss": "own_max", "peft": "own_peft", "own_dropout": 0.5}
-    return plan_from({"methods": ["predgen"], "baselines": [], "seeds": [0], "settings": {**data, **own}})
+AS_WORKERS_BEGIN = """
+import json, sys
+from importlib.util import find_spec
+from predgen import registries
+registries.add(json.loads(sys.stdin.readline()))
+print(json.dumps([find_spec(sys.argv[1]) is not None, "own_max" in registries.losses, "torch" in sys.modules]), flush=True)
+"""
 
 
-def test_workers_know_what_this_process_has_registered(runs: Runs, own: str, tmp_path: Path) -> None:
+def test_workers_know_what_this_process_has_registered(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.Popen
+
+    def popen(command: list[str], **options: Any) -> "subprocess.Popen[str]":
+        return real([sys.executable, "-c", AS_WORKERS_BEGIN, own], cwd="/", **options)
+
     lookup.import_modules([own])
-    plan = own_plan(runs)
-    [record] = Experiment(plan, tmp_path / "exp", LocalWorkers(1)).run()
-    assert (record.status, record.error) == ("done", None)
-    assert (record.config["loss"], record.config["own_dropout"]) == ("own_max", 0.5)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with workers._start("one", tmp_path / "exp", 1) as worker:
+        assert worker.stdout is not None
+        assert json.loads(worker.stdout.readline()) == [True, True, False]
 
 
 def test_entry_points_are_looked_up_where_a_name_is_not_known(own: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,11 @@ def test_rank_of_a_preset_is_not_given_to_another_peft_method() -> None:
         {"tasks": ["sick"], "preset": "paper", "vary": {"peft": ["lora", "rocoft"]}, "methods": ["predgen"]}
     )
     configs = {cell.variant: cell.config() for cell in found.cells("sick", 0, {})}
-    assert configs["predgen peft=lora"].peft_settings() == {"rank": 8, "alpha": 16.0}
+    assert configs["predgen peft=lora"].peft_settings() == {
+        "adapt_layers": None,
+        "rank": 8,
+        "alpha": 16.0,
+    }
     assert configs["predgen peft=rocoft"].peft_settings()["rank"] == 3
     assert configs["zero_shot"].peft == "none"
 

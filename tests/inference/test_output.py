@@ -309,6 +309,7 @@ def test_a_pipe_of_unknown_format_is_refused(labelled: TrainedModel, tmp_path: P
         predict_file(labelled, tmp_path / "pipe", tmp_path / "out.csv")
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_standard_input_to_standard_output(folder: Path, labelled: TrainedModel, source: Path, tmp_path: Path) -> None:
     predict_file(labelled, source, tmp_path / "whole.jsonl", proba=True)
     command = [

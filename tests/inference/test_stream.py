@@ -146,6 +146,7 @@ predict_file(predgen.load(run), source, out, proba=True, window_rows=8, batch_si
 
 
 @pytest.mark.slow  # as tests/survival shows at each file operation, here in a process of its own
+@pytest.mark.usefixtures("forked_python")
 def test_kill_9_loses_and_repeats_no_row(labelled: TrainedModel, folder: Path, source: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
     loaded = predgen.load(folder / "label")

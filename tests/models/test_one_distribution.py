@@ -69,6 +69,29 @@ def test_every_point_is_read_off_the_one_distribution(case: Case, temperature: f
                 assert found.value in numbers.support
 
 
+@pytest.mark.parametrize("case", NUMBERS, ids=str)
+def test_another_temperature_is_told_from_a_prediction_as_it_is_predicted_anew(case: Case) -> None:
+    model = at(case, 1.0)
+    assert isinstance(model, WritingModel)
+    plain, anew = model.predict(rows(), WHOLE), at(case, 2.5).predict(rows(), WHOLE)
+    for stated, wanted in zip(plain, anew, strict=True):
+        told = model.retold(stated, 2.5)
+        assert told is not None
+        assert (told.value, told.answer, told.flags) == (wanted.value, wanted.answer, wanted.flags)
+        assert told.distribution is not None
+        assert wanted.distribution is not None
+        assert told.distribution.to_dict() == wanted.distribution.to_dict()
+
+
+def test_another_temperature_is_not_told_from_what_does_not_have_every_number() -> None:
+    partly = at(NUMBERS[0], 1.0, 5)
+    assert isinstance(partly, WritingModel)
+    assert partly.retold(partly.predict(rows(), WHOLE)[0], 2.5) is None
+    bare = at(NUMBERS[0], 1.0)
+    assert isinstance(bare, WritingModel)
+    assert bare.retold(bare.predict(rows())[0], 2.5) is None
+
+
 @pytest.mark.parametrize("case", [NUMBERS[0], NUMBERS[1], NUMBERS[2]], ids=str)
 def test_large_grids_have_the_distribution_of_small_ones_at_any_temperature(case: Case) -> None:
     for how in (None, "median", "mean"):

@@ -145,7 +145,8 @@ def test_numbers_used_are_recorded_and_another_method_brings_its_own(bases: dict
     assert (recorded["rank"], recorded["alpha"]) == (adapter["r"], adapter["lora_alpha"]) == (8, 16.0)
     config = predgen.load(tmp_path / "run").config
     assert config.to_dict() == {**recorded, "trust_remote_code": False}
-    assert dataclasses.replace(config, peft="melora").peft_settings() == {"rank": 1, "alpha": 16.0, "melora_blocks": 8}
+    melora = dataclasses.replace(config, peft="melora").peft_settings()
+    assert melora == {"adapt_layers": None, "rank": 1, "alpha": 16.0, "melora_blocks": 8}
 
 
 def test_training_changed_what_is_compared(bases: dict[str, Path], made: Made) -> None:
@@ -187,7 +188,7 @@ def test_pruned_adalora_of_an_earlier_best_checkpoint_round_trips(
         measured = measure(*args, **own)
         return {**measured, "accuracy": scores.pop(0)} if scores else measured
 
-    monkeypatch.setattr("predgen.training.run.measure", pretend)
+    monkeypatch.setattr("predgen.training.looks.measure", pretend)
     settings = {**TRAINED, "peft": "adalora", "rank": 2, "epochs": 4, "batch_size": 2}
     trained = tiny_run(
         bases["llama"], "classification", tiny_data("classification", 8, 6), tmp_path / "run", **settings

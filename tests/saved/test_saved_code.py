@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import dynamic_module_utils
 
 import cli_runs
 import predgen
@@ -86,8 +87,17 @@ def reseal(folder: Path) -> None:
     edit_json(folder / "predgen.json", change)
 
 
+@pytest.fixture
+def processes(forked_python: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that keep the code they are allowed to run in a folder of the test's."""
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+
 def predict(run: Path, cwd: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m predgen predict` as a user who opens a folder that somebody sent."""
+    """Run `python -m predgen predict` as a user who opens a folder that somebody sent.
+
+    In a process: what it imports of the folder's directory would stay in this one.
+    """
     (cwd / "in.csv").write_text(ROW, encoding="utf-8")
     command = [sys.executable, "-m", "predgen", "predict", str(run), "in.csv", "--out", "out.csv", *flags]
     environment = {
@@ -95,7 +105,6 @@ def predict(run: Path, cwd: Path, *flags: str) -> "subprocess.CompletedProcess[s
         "PYTHONPATH": str(Path(predgen.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
         "HF_HOME": str(cwd / "hub"),
-        "HF_MODULES_CACHE": str(cwd / "modules"),
     }
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
@@ -132,6 +141,7 @@ def test_code_planted_in_a_saved_base_does_not_run(full: Path, tmp_path: Path, k
     assert str(run) in str(error.value)
 
 
+@pytest.mark.usefixtures("processes")
 def test_code_of_a_base_that_the_manifest_names_does_not_run(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +197,7 @@ def test_base_that_needs_code_names_what_asks_for_it(base: Path, tmp_path: Path)
 # Extractors: functions that change rows before they are read
 
 
+@pytest.mark.usefixtures("processes")
 def test_extractor_in_a_manifest_names_no_code(base: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     tiny_run(base, "classification", tiny_data("classification", 8), run, max_steps=1)

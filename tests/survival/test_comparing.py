@@ -23,6 +23,7 @@ from predgen.records import Record, read_record, read_records, record_path, writ
 from tiny_experiments import InProcess, make_files, run_plan, tiny_plan
 from tiny_runs import tiny_base
 
+STEPS = 16  # enough that a command that has written two checkpoints, two steps each, is still at work
 CLOCKS = ("cost", "environment", "started", "curves")
 
 
@@ -173,7 +174,7 @@ class Command:
         words = (
             f"--model {tiny_base(folder / 'base')} --data {data} --target score --kind regression --methods predictor"
         )
-        words += f" --baselines none --seeds 0 --batch-size 4 --max-steps 60 --eval-steps 2 --out {self.out}"
+        words += f" --baselines none --seeds 0 --batch-size 4 --max-steps {STEPS} --eval-steps 2 --out {self.out}"
         self.words = [sys.executable, "-m", "predgen", "compare", *words.split(), "--prompt", PROMPT]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -191,15 +192,9 @@ class Command:
 
     def workers(self) -> list[int]:
         """Ids of the processes that make this experiment's runs."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = path.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"predgen.compare.worker" in words and os.fsencode(self.out) in words:
-                found.append(int(path.parent.name))
-        return found
+        assert self.process is not None
+        found = [path.read_text() for path in Path(f"/proc/{self.process.pid}/task").glob("*/children")]
+        return [int(word) for words in found for word in words.split()]
 
     def completes(self) -> Record:
         """The same command again; returns its one record."""
@@ -208,6 +203,14 @@ class Command:
         assert process.returncode == 0, said.decode()
         (record,) = read_records(self.out)
         return record
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process has not ended; one that nobody has asked about since has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes] | None" = None, seconds: float = 200) -> None:
@@ -221,24 +224,26 @@ def wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes] | None
 def require_gone_on(command: Command, record: Record) -> None:
     """The run is done, each of its steps was trained once, and nothing of it lies about."""
     assert record.status == "done"
-    assert record.training["optimizer_steps"] == 60
-    assert record.curves["step"] == list(range(1, 61))
+    assert record.training["optimizer_steps"] == STEPS
+    assert record.curves["step"] == list(range(1, STEPS + 1))
     assert sorted(p.name for p in command.out.iterdir()) == ["experiment.yaml", "rows", "runs"]
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_a_killed_compare_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
     command = Command(tmp_path)
     process = command.start()
     command.until_training()
-    assert len(command.workers()) == 1
+    (worker,) = command.workers()
     process.kill()
     process.communicate()
-    wait(lambda: command.workers() == [], seconds=10)
+    wait(lambda: not is_alive(worker), seconds=10)
     assert not (command.out / "runs").exists() or statuses(command.out) == {}
     require_gone_on(command, command.completes())
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_python")
 def test_a_killed_worker_s_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     command = Command(tmp_path)
     process = command.start()
@@ -267,15 +272,17 @@ def in_foreground() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_python")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_compare_that_is_told_to_stop_ends_its_worker_and_goes_on(tmp_path: Path, number: int) -> None:
     command = Command(tmp_path)
     process = command.start(preexec_fn=in_background if number == signal.SIGTERM else in_foreground)
     command.until_training()
+    (worker,) = command.workers()
     process.send_signal(number)
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 130, said.decode()
     assert b"Traceback" not in said
     assert b"same command" in said
-    assert command.workers() == []
+    assert not is_alive(worker)
     require_gone_on(command, command.completes())

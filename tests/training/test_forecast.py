@@ -27,7 +27,7 @@ def test_it_is_said_once_with_its_parts_and_moves_no_weight(base: Path) -> None:
     lines = [line for line in stream.getvalue().splitlines() if line.startswith("About ")]
     assert len(lines) == 1
     assert "8 steps of" in lines[0]
-    assert "2 x 5 validation rows while training, 5 at the end" in lines[0]
+    assert "2 x 5 validation rows while training (" in lines[0]
     weights = silent.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in told.model.state_dict().items())
 

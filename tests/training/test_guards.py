@@ -174,7 +174,7 @@ def scripted(values: list[float]) -> Any:
 def test_patience_counts_evaluations_without_a_better_metric(
     base: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None, steps: int, best: int
 ) -> None:
-    monkeypatch.setattr("predgen.training.run.measure", scripted([0.5, 0.6, 0.6, 0.7, 0.7, 0.6][: steps // 2]))
+    monkeypatch.setattr("predgen.training.looks.measure", scripted([0.5, 0.6, 0.6, 0.7, 0.7, 0.6][: steps // 2]))
     trained = tiny_run(
         base, "classification", tiny_data("classification", 16, 6), eval_steps=2, epochs=3, patience=patience
     )
@@ -193,7 +193,7 @@ def test_best_checkpoint_is_what_is_returned_and_reported(
         kept[state.global_step] = trainable_state(kwargs["model"])
 
     monkeypatch.setattr(callbacks.LogFile, "on_step_end", keeping, raising=False)
-    monkeypatch.setattr("predgen.training.run.measure", scripted([0.1, 0.9, 0.2]))
+    monkeypatch.setattr("predgen.training.looks.measure", scripted([0.1, 0.9, 0.2]))
     trained = tiny_run(base, "classification", data, tmp_path / "run", **settings)
     assert (trained.report["best_step"], trained.report["optimizer_steps"]) == (8, 12)
     state = trainable_state(trained.model)
@@ -214,7 +214,7 @@ def test_best_checkpoint_of_adalora_comes_with_its_own_ranks(base: Path, monkeyp
         kept[state.global_step] = trainable_state(kwargs["model"]), json.loads(json.dumps(pattern))
 
     monkeypatch.setattr(callbacks.LogFile, "on_step_end", keeping, raising=False)
-    monkeypatch.setattr("predgen.training.run.measure", scripted([0.1, 0.9, 0.2, 0.3]))
+    monkeypatch.setattr("predgen.training.looks.measure", scripted([0.1, 0.9, 0.2, 0.3]))
     data, settings = tiny_data("classification", 16, 6), {"peft": "adalora", "learning_rate": 0.1, "optimizer": "adamw"}
     trained = tiny_run(base, "classification", data, epochs=4, **settings)
     assert (trained.report["best_step"], trained.report["optimizer_steps"]) == (8, 16)
@@ -242,7 +242,7 @@ def test_eval_rows_bounds_what_is_looked_at_while_training_only(base: Path, monk
         counts.append(len(rows))
         return measure(names, rows, *args, **own)
 
-    monkeypatch.setattr("predgen.training.run.measure", counting)
+    monkeypatch.setattr("predgen.training.looks.measure", counting)
     trained = tiny_run(base, "classification", tiny_data("classification", 8, 9), eval_rows=5)
     assert counts == [5, 5, 9]  # after each epoch, then the report on all rows
     assert trained.report["validation_rows"] == 9
@@ -257,7 +257,7 @@ def test_many_validation_rows_do_not_take_longer_than_the_training(
         counts.append(len(rows))
         return measure(names, rows, *args, **own)
 
-    monkeypatch.setattr("predgen.training.run.measure", counting)
+    monkeypatch.setattr("predgen.training.looks.measure", counting)
     monkeypatch.setattr("predgen.training.run.LEAST_EVAL_ROWS", 4)
     console = PlainConsole(width=200)
     config = tiny_config(base, "classification")

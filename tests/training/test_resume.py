@@ -83,6 +83,7 @@ def test_resumed_run_has_the_weights_of_an_uninterrupted_one(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_python")
 def test_run_killed_by_the_system_resumes_bit_for_bit(base: Path, tmp_path: Path) -> None:
     whole = tiny_run(base, "regression", tiny_data("regression", 64), tmp_path / "whole", **RESUMABLE)
     paths = os.pathsep.join([str(KILLED.parents[1]), str(KILLED.parents[2] / "src")])

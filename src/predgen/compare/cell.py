@@ -225,7 +225,9 @@ def _measured(
 def _gain(trained: TrainedModel, rows: CellRows) -> dict[str, float | None]:
     """How much better than the constant baseline, on validation rows: > 0 is better, with its 95 % interval over rows."""
     data = rows.training
-    values = [p.value for p in trained.predict_examples(data.validation)]
+    values = trained.validated
+    if values is None:  # trained before an interruption
+        values = [p.value for p in trained.predict_examples(data.validation)]
     floor = make_baseline("constant", data.task.kind)
     floor.fit(trained.config, data)
     plain = [p.value for p in floor.predict(data.validation)]

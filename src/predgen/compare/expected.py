@@ -58,7 +58,7 @@ def _amounts(config: RunConfig, cell: Cell, rows: CellRows) -> tuple[float, int]
     per_step = config.batch_size * config.gradient_accumulation
     per_epoch = math.ceil(n_rows / per_step)
     steps = config.max_steps or math.ceil(config.epochs * per_epoch)
-    looks = math.ceil(steps / (config.eval_steps or per_epoch)) + 1
+    looks = math.ceil(steps / (config.eval_steps or per_epoch))  # the last one's rows are not predicted again
     measured = sum(map(len, rows.tests.values())) if cell.stage == "final" else 0
     return steps / per_epoch * n_rows, looks * len(rows.training.validation) + measured
 

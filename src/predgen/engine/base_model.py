@@ -5,16 +5,17 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
 from predgen.bases.find import find_base
 from predgen.engine.abilities import abilities_of
-from predgen.errors import ModelError
+from predgen.errors import ConfigError, ModelError
 from predgen.weights import MOST_TEXT_BYTES, require_finite
 
 _MIB = 1 << 20
@@ -38,17 +39,22 @@ class BaseModel:
     folder: Path
 
 
-def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = False) -> BaseModel:
+def load_base(
+    name: str, *, dtype: str = "float32", quantize: str | None = None, trust_remote_code: bool = False
+) -> BaseModel:
     """Load a base model and its tokenizer.
 
     Args:
         name: See `bases.find.find_base`.
         dtype: Type of the weights in memory, "float32" or "bfloat16".
+        quantize: "nf4" for linear layers in 4 bits, but the output layer; they are multiplied in `dtype`.
         trust_remote_code: Let the model's own Python code run.
 
     Raises:
         ModelError: If it is missing, damaged, has no fast tokenizer, or is not a causal language model.
     """
+    if quantize is not None:
+        _require_bitsandbytes()
     folder = find_base(name, trust_remote_code=trust_remote_code)
     _check_weights(folder, name)
     tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
@@ -60,6 +66,7 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
                 folder,
                 config=config,
                 dtype=getattr(torch, dtype),
+                quantization_config=_quantisation(quantize, dtype),
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -79,6 +86,27 @@ def load_base(name: str, *, dtype: str = "float32", trust_remote_code: bool = Fa
     if not runs_own_code(base):
         _forget_code(base)
     return base
+
+
+def _require_bitsandbytes() -> None:
+    """Raise where 4 bits cannot be had.
+
+    Raises:
+        ConfigError: If bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "`quantize` needs the package 'bitsandbytes', and it is not installed: pip install 'predgen[quantize]'; or leave it"
+            " out."
+        )
+
+
+def _quantisation(quantize: str | None, dtype: str) -> Any:  # noqa: ANN401
+    """Transformers' words for it; None for weights as they are. Source: Dettmers et al. (2023), "QLoRA", arXiv:2305.14314."""
+    if quantize is None:
+        return None
+    made: Any = BitsAndBytesConfig  # untyped
+    return made(load_in_4bit=True, bnb_4bit_quant_type=quantize, bnb_4bit_compute_dtype=getattr(torch, dtype))
 
 
 def _check_attention(config: Any) -> None:  # noqa: ANN401

@@ -11,6 +11,7 @@ from predgen.data.encode import Encoded
 from predgen.errors import ConfigError
 from predgen.inference.facts import whole_decoding
 from predgen.inference.trained import TrainedModel
+from predgen.models.base import PredictionModel
 from predgen.models.writer import WritingModel
 from predgen.uncertainty import calibrate as columns
 from predgen.uncertainty.calibrate import CalibrationRows
@@ -23,6 +24,7 @@ def calibrate(
     encoded: Sequence[Encoded],
     rows: CalibrationRows,
     *,
+    plain: Sequence[Prediction] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Fit a model's temperature and keep its conformal scores; the model has both afterwards, and its report says so.
@@ -36,6 +38,7 @@ def calibrate(
         trained: The model.
         encoded: Rows that neither trained it nor chose its checkpoint.
         rows: Their true answers and groups.
+        plain: What the model predicts of them at temperature 1, by `whole_decoding`; None: it is predicted here.
         on_batch: Called with the number of rows after each batch.
 
     Returns:
@@ -52,7 +55,8 @@ def calibrate(
     before = model.temperature
     model.temperature = 1.0
     try:
-        found = (_of_labels if labels else _of_numbers)(trained, encoded, rows, _predicted(trained, encoded, on_batch))
+        plain = _predicted(trained, encoded, on_batch) if plain is None else plain
+        found = (_of_labels if labels else _of_numbers)(trained, encoded, rows, plain)
     except BaseException:
         model.temperature = before
         raise
@@ -64,7 +68,7 @@ _Found = tuple[CalibrationRecord, dict[str, Any]]
 
 
 def _of_labels(
-    trained: TrainedModel, encoded: Sequence[Encoded], rows: CalibrationRows, plain: list[Prediction]
+    trained: TrainedModel, encoded: Sequence[Encoded], rows: CalibrationRows, plain: Sequence[Prediction]
 ) -> _Found:
     """What is kept, and said, of label probabilities; `plain` are those at temperature 1."""
     labels = trained.labels
@@ -77,15 +81,15 @@ def _of_labels(
 
 
 def _of_numbers(
-    trained: TrainedModel, encoded: Sequence[Encoded], rows: CalibrationRows, plain: list[Prediction]
+    trained: TrainedModel, encoded: Sequence[Encoded], rows: CalibrationRows, plain: Sequence[Prediction]
 ) -> _Found:
     """The same of numbers: the temperature is fitted to what is written, and has to do good to what is said."""
     model, told, temperature = trained.model, plain, 1.0
-    written = _written(trained, encoded, plain)
+    written = _written(model, plain)
     if written is not None:
         temperature = columns.temperature_of_numbers(rows, written)
         model.temperature = temperature
-        told = plain if temperature == 1 else _predicted(trained, encoded)
+        told = plain if temperature == 1 else _retold(trained, encoded, plain)
     remark = ""
     nll = columns.nll_of_numbers(rows, written, temperature)
     facts = [columns.facts_of_numbers(rows, found, own) for found, own in zip((plain, told), nll, strict=True)]
@@ -111,14 +115,20 @@ def _predicted(
     return trained.predict_encoded(encoded, decoding=whole_decoding(trained.model), on_batch=on_batch)
 
 
-def _written(trained: TrainedModel, encoded: Sequence[Encoded], plain: list[Prediction]) -> list[Prediction] | None:
+def _written(model: PredictionModel, plain: Sequence[Prediction]) -> list[Prediction] | None:
     """Predictions with what is written, unmoved; None for a model that writes nothing."""
-    model = trained.model
     if not isinstance(model, WritingModel):
         return None
-    if not model.is_directed:
-        return plain
-    return trained.predict_encoded(encoded, decoding=replace(whole_decoding(model), how="greedy"))
+    told = [(p, p.distribution) for p in plain]
+    return [p if numbers is None else replace(p, distribution=numbers.written or numbers) for p, numbers in told]
+
+
+def _retold(trained: TrainedModel, encoded: Sequence[Encoded], plain: Sequence[Prediction]) -> Sequence[Prediction]:
+    """Predictions at the model's temperature: from those at 1, where they hold the whole grid."""
+    model = trained.model
+    assert isinstance(model, WritingModel), "what has a temperature of numbers writes them"
+    told = [p for p in (model.retold(stated, model.temperature) for stated in plain) if p is not None]
+    return told if len(told) == len(plain) else _predicted(trained, encoded)
 
 
 def _tempered(plain: Prediction, temperature: float) -> Prediction:

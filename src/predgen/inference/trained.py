@@ -28,6 +28,9 @@ from predgen.saved.saving import write_folder
 class TrainedModel(Contents):
     """What `predgen.train` returns and `predgen.load` reads back: what a model's folder holds, and predicting with it.
 
+    Attributes:
+        validated: What has been predicted of the validation rows at the end of training, in their order; None: it was loaded.
+
     Example:
         >>> import predgen
         >>> model = predgen.load("RUN")  # doctest: +SKIP
@@ -35,6 +38,7 @@ class TrainedModel(Contents):
         'positive'
     """
 
+    validated: list[str | float | None] | None = field(default=None, init=False, repr=False, compare=False)
     _kept: KeptPrefix = field(default_factory=KeptPrefix, init=False, repr=False, compare=False)
 
     @property

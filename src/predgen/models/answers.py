@@ -191,7 +191,12 @@ def shifted(numbers: Distribution, mean: float, scale: TargetScale) -> Distribut
     ends = (e if e is None else scale.raws(scale.writtens(e) + step) for e in (numbers.lowest, numbers.highest))
     lowest, highest = ends
     moved = replace(numbers, support=scale.raws(written + step), lowest=lowest, highest=highest, mean_error=0.0)
-    return _distinct(replace(moved, shift=mean - numbers.mean()))
+    return _distinct(replace(moved, shift=mean - numbers.mean(), written=numbers))
+
+
+def at_temperature(written: Distribution, temperature: float) -> Distribution:
+    """What is written at temperature 1, at another one; of whole grids, where each number has its own probability."""
+    return replace(written, probabilities=tempered(written.probabilities, temperature), temperature=temperature)
 
 
 def _distinct(numbers: Distribution) -> Distribution:

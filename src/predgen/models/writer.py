@@ -30,6 +30,7 @@ from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
 from predgen.models.answers import (
+    at_temperature,
     distribution_of,
     distribution_of_expansion,
     point,
@@ -337,6 +338,32 @@ class WritingModel(PredictionModel):
         if not keeps_mean:
             return numbers
         return shifted(numbers, distribution_of(self.number_codec, probabilities, nodes, self.scale).mean(), self.scale)
+
+    def retold(self, stated: Prediction, temperature: float) -> Prediction | None:
+        """The method's own prediction of a number at another temperature, without running anything again.
+
+        Args:
+            stated: The prediction at temperature 1, with its distribution.
+            temperature: The other one.
+
+        Returns:
+            What `predict` would say at that temperature; None where the distribution does not have every number of the grid.
+        """
+        numbers = stated.distribution
+        if self.tree is None or numbers is None:
+            return None
+        written = numbers.written or numbers
+        if len(written.support) < len(self.number_codec.grid):
+            return None  # numbers that met at an end of the range would be tempered together
+        told = at_temperature(written, temperature)
+        if self.is_directed:
+            assert isinstance(stated.value, float), "a head says a number"
+            return replace(stated, distribution=shifted(told, stated.value, self.scale))
+        if not self.keeps_mean:
+            return replace(stated, distribution=told)
+        told = shifted(told, written.mean(), self.scale)
+        read = point(told, rule_of(self.own_decoding), self.number_codec, self.scale)
+        return replace(stated, value=read.value, distribution=told)
 
     @torch.no_grad()
     def distributions(self, batch: Batch, bound: float = 0.0) -> list[Distribution]:

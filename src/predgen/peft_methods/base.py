@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from predgen.errors import SavedModelError
+from predgen.errors import ConfigError, SavedModelError
 from predgen.plain_data import read_json, shortened, typed
 from predgen.weights import TensorFacts, facts_of_file, read_weights, require_same
 
@@ -182,8 +182,9 @@ def _made(method: PeftMethod, lm: Any, options: Mapping[str, Any], seed: int, st
     assert method.adapter is not None, f"{method.name} has no adapter"
     is_conv1d = any(isinstance(module, Conv1D) for module in lm.modules())
     config: Any = method.adapter(PeftSettings(options, seed, max(1, steps), is_conv1d))
-    if hasattr(config, "exclude_modules") and (uncalled := uncalled_layers(lm)):
-        config.exclude_modules = sorted({*(config.exclude_modules or ()), *uncalled})
+    left_out = uncalled_layers(lm) | layers_below(lm, options.get("adapt_layers"))
+    if hasattr(config, "exclude_modules") and left_out:
+        config.exclude_modules = sorted({*(config.exclude_modules or ()), *left_out})
     made: PeftConfig = config
     return made
 
@@ -200,6 +201,31 @@ def uncalled_layers(lm: nn.Module) -> set[str]:
         for name, mixer in mixers
         for layer in _READ_BY_MIXERS
         if isinstance(getattr(mixer, layer, None), nn.Linear)
+    }
+
+
+def layers_below(lm: Any, uppermost: int | None) -> set[str]:  # noqa: ANN401
+    """Names of the linear layers below the `uppermost` layers of a base; none for None.
+
+    Raises:
+        ConfigError: If the base has fewer layers.
+    """
+    if uppermost is None:
+        return set()
+    n_layers = lm.config.get_text_config().num_hidden_layers
+    stacks = ((n, m) for n, m in lm.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers)
+    name, stack = next(stacks, ("", nn.ModuleList()))
+    if uppermost > len(stack):
+        raise ConfigError(
+            f"`adapt_layers` is {uppermost}, but this base has {n_layers} layers"
+            f"{'' if len(stack) else ', in no one list'}. Give a smaller number, or leave it out to adapt all."
+        )
+    lower = ((f"{name}.{i}", layer) for i, layer in enumerate(stack[: n_layers - uppermost]))
+    return {
+        f"{at}.{inner}"
+        for at, layer in lower
+        for inner, module in layer.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
     }
 
 

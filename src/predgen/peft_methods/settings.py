@@ -20,7 +20,20 @@ def _alpha(default: float, source: str) -> Any:  # noqa: ANN401
 
 
 @dataclass(frozen=True)
-class LoraSettings(Settings):
+class AdapterSettings(Settings):
+    """Settings of everything that adapts linear layers."""
+
+    adapt_layers: int | None = setting(
+        None,
+        "Number of the base's uppermost layers that are adapted; default: all. Gradients stop below them: on a base of 30 layers,"
+        " 10 make a step cost about two thirds.",
+        group="Model",
+        low=1,
+    )
+
+
+@dataclass(frozen=True)
+class LoraSettings(AdapterSettings):
     """Settings of `lora` and `adalora`."""
 
     rank: int = _rank(8, "arXiv:2106.09685, RoBERTa runs; arXiv:2303.10512, the largest budget")
@@ -28,7 +41,7 @@ class LoraSettings(Settings):
 
 
 @dataclass(frozen=True)
-class DoraSettings(Settings):
+class DoraSettings(AdapterSettings):
     """Settings of `dora`."""
 
     rank: int = _rank(32, "arXiv:2402.09353, LLaMA runs")
@@ -36,7 +49,7 @@ class DoraSettings(Settings):
 
 
 @dataclass(frozen=True)
-class LoraFaSettings(Settings):
+class LoraFaSettings(AdapterSettings):
     """Settings of `lora_fa`."""
 
     rank: int = _rank(128, "arXiv:2308.03303")
@@ -44,7 +57,7 @@ class LoraFaSettings(Settings):
 
 
 @dataclass(frozen=True)
-class MosloraSettings(Settings):
+class MosloraSettings(AdapterSettings):
     """Settings of `moslora`."""
 
     rank: int = _rank(16, "arXiv:2406.11909, LLaMA runs")
@@ -52,7 +65,7 @@ class MosloraSettings(Settings):
 
 
 @dataclass(frozen=True)
-class MeloraSettings(Settings):
+class MeloraSettings(AdapterSettings):
     """Settings of `melora`."""
 
     rank: int = _rank(1, "arXiv:2402.17263, LLaMA runs")
@@ -67,7 +80,7 @@ class MeloraSettings(Settings):
 
 
 @dataclass(frozen=True)
-class RocoftSettings(Settings):
+class RocoftSettings(AdapterSettings):
     """Settings of `rocoft`."""
 
     rank: int = _rank(3, "arXiv:2410.10075, LLaMA runs")
@@ -88,7 +101,7 @@ class RocoftSettings(Settings):
 
 
 @dataclass(frozen=True)
-class PropulsionSettings(Settings):
+class PropulsionSettings(AdapterSettings):
     """Settings of `propulsion`."""
 
     propulsion_degree: int = setting(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from predgen.engine.base_model import without_progress_bars
+from predgen.errors import ConfigError
 from predgen.saved.contents import Contents
 from predgen.saved.saving import write_folder
 
@@ -14,7 +15,15 @@ def merge(trained: Contents, folder: str | Path) -> Path:
     """Write the fine-tuned language model, adapters merged, as a plain Hugging Face folder without predgen's head.
 
     It serves wherever causal language models do (the Generator's path); a Predictor's or director's head stays behind.
+
+    Raises:
+        ConfigError: If the base is in 4 bits: merged, the adapters would be rounded to 4 bits, too.
     """
+    if trained.config.quantize is not None:
+        raise ConfigError(
+            f"this model's base is kept in 4 bits (`quantize` {trained.config.quantize!r}): merging would round the adapters to 4 bits"
+            " as well. Use the model's folder as it is, or train without `quantize`."
+        )
     folder = Path(folder)
     lm = trained.model.lm
     if hasattr(lm, "merge_and_unload"):

@@ -32,7 +32,8 @@ def read_folder(folder: Path, *, base: str | None, merge_adapter: bool, trust_re
     found = _load_base(folder, stored, base, parts.config)
     config, setup, task = parts.config, parts.setup, parts.task
     model = _model(folder, setup, parts.codec, found, config)
-    if merge_adapter and config.dtype == "float32" and registries.peft_methods.get(config.peft).trains == "adapter":
+    is_exact = config.dtype == "float32" and config.quantize is None  # merging rounds to the base's type
+    if merge_adapter and is_exact and registries.peft_methods.get(config.peft).trains == "adapter":
         model.lm.merge_adapter()
     try:
         encoder = Encoder(
@@ -79,7 +80,9 @@ def _load_base(folder: Path, stored: Manifest, base: str | None, config: RunConf
                 f" {str(found)!r} (base {stored.base.name!r}): configuration, tokenizer or weights differ."
                 " Restore the original base, or give its place as `base`."
             )
-        loaded = load_base(name, dtype=config.dtype, trust_remote_code=config.trust_remote_code)
+        loaded = load_base(
+            name, dtype=config.dtype, quantize=config.quantize, trust_remote_code=config.trust_remote_code
+        )
     except ModelError as error:
         raise ModelError(
             f"the saved model {str(folder)!r} needs its base model: {error} Or give its place as `base`."

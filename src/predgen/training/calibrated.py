@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from predgen.config import RunConfig
-from predgen.core import Example
+from predgen.core import Example, Prediction
 from predgen.data.splits import limit_rows
 from predgen.errors import DataError
 from predgen.figures import number
@@ -39,12 +39,19 @@ def dealt(rows: list[Example], most: int, config: RunConfig, kind: str) -> tuple
     return looked, limit_rows([row for row in rows if id(row) not in seen], MOST_KEPT_ROWS, config.rows_seed)
 
 
-def calibrate_run(trained: TrainedModel, rows: Sequence[Example], n_validation: int, console: PlainConsole) -> None:
+def calibrate_run(
+    trained: TrainedModel,
+    rows: Sequence[Example],
+    plain: Sequence[Prediction],
+    n_validation: int,
+    console: PlainConsole,
+) -> None:
     """Calibrate a model that has just been trained, and say what came of it, or why it is not calibrated.
 
     Args:
         trained: The model.
         rows: Rows that calibrate; empty where there are too few.
+        plain: What the model predicts of them, with all that is known of it.
         n_validation: All validation rows.
         console: Where it is said.
     """
@@ -59,7 +66,7 @@ def calibrate_run(trained: TrainedModel, rows: Sequence[Example], n_validation: 
         targets = CalibrationRows([row.target.value for row in rows if row.target is not None])
         encoded = [trained.encoder.encode(row, with_answer=False) for row in rows]
         try:
-            found = calibrate(trained, encoded, targets)
+            found = calibrate(trained, encoded, targets, plain=plain)
         except DataError as error:  # one class alone, by chance or because there are few of the others
             said = f"Not calibrated: {error}"
         else:

@@ -22,7 +22,7 @@ class Forecast(TrainerCallback):
 
     Args:
         console: Where to print.
-        looks: Rows of each look at validation rows while training, and of the last one, at all of them.
+        looks: Validation rows that are looked at while training, each time, and those that are predicted at the end.
         time_rows: Predicts a few validation rows, and returns the seconds per row; not called without validation rows.
     """
 
@@ -63,15 +63,15 @@ class Forecast(TrainerCallback):
         steps = state.max_steps - self._begun_at
         n_looks = _looks(args, state, self._begun_at)
         while_training, at_end = self.looks
-        row_s = self.time_rows() if at_end else 0.0
+        row_s = self.time_rows() if while_training else 0.0
         look_s = row_s * (n_looks * while_training + at_end)
         told = f"About {duration_in_words(steps * step_s + look_s)}: {steps} steps of {step_s:.2g} s"
-        if at_end:
+        if while_training:
             told += (
-                f" ({duration_in_words(steps * step_s)}), and {n_looks} x {while_training} validation rows while training, {at_end}"
-                f" at the end ({duration_in_words(look_s)})"
+                f" ({duration_in_words(steps * step_s)}), and {n_looks} x {while_training} validation rows while training"
+                f"{f', {at_end} at the end' if at_end else ''} ({duration_in_words(look_s)})"
             )
-        return f"{told}. Measured on the first {_FIRST + _TIMED} steps{' and a few rows' if at_end else ''}."
+        return f"{told}. Measured on the first {_FIRST + _TIMED} steps{' and a few rows' if while_training else ''}."
 
 
 def seconds_per_row(predict: Callable[[list[Encoded]], object], rows: Sequence[Encoded]) -> float:

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,25 +11,22 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from predgen import registries
 from predgen.bases.cache import origin_of
 from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
-from predgen.core import Decoding, Example, Prediction
+from predgen.core import Example
 from predgen.data.cells import some_labels
 from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoded
 from predgen.engine.base_model import load_base
-from predgen.errors import NotFiniteError, TrainingError
 from predgen.files import locked_folder, told_in_words
-from predgen.inference.facts import facts_of, whole_decoding
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import metric_of, metrics_of, primary_metric
-from predgen.metrics.measure import measure
-from predgen.models.base import PLAIN, ModelSetup, PredictionModel
+from predgen.metrics.base import primary_metric
+from predgen.models.base import ModelSetup, PredictionModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.precision import with_precision
 from predgen.sampling.draws import SamplingPlan
@@ -43,6 +40,7 @@ from predgen.training.checkpoints import last_checkpoint
 from predgen.training.features import estimate_features
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.forecast import Forecast, seconds_per_row
+from predgen.training.looks import Looks
 from predgen.training.loop import PredictionTrainer
 from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
 from predgen.training.remarks import far_targets
@@ -114,20 +112,6 @@ def train(
             config = _as_started(folder, config, console)
         checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
         return _Run(config, folder, data, console).train(checkpoint, claim=not resume)
-
-
-def _predicted(
-    trainer: PredictionTrainer,
-    trained: TrainedModel,
-    rows: list[Encoded],
-    decoding: Decoding,
-    advance: Callable[[int], None],
-) -> list[Prediction]:
-    """Predict validation rows; a model that has no answers any more stops its run."""
-    try:
-        return trained.predict_encoded(rows, decoding=decoding, on_batch=advance)
-    except NotFiniteError as error:
-        raise TrainingError(trainer.stopped("scores of validation rows are not finite")) from error
 
 
 def _schedule(config: RunConfig, total: int) -> SamplingSchedule:
@@ -226,7 +210,12 @@ class _Run:
     def _built(self, setup: ModelSetup, examples: list[Example], lengths: _Lengths) -> TrainedModel:
         """The model before its first step."""
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
-        base = load_base(self.config.model, dtype=self.config.dtype, trust_remote_code=self.config.trust_remote_code)
+        base = load_base(
+            self.config.model,
+            dtype=self.config.dtype,
+            quantize=self.config.quantize,
+            trust_remote_code=self.config.trust_remote_code,
+        )
         wants_codec = registries.methods.get(setup.method).needs_codec
         codec = make_codec(self.config, self.data.task, setup, self.data.train, base.tokenizer) if wants_codec else None
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
@@ -255,9 +244,9 @@ class _Run:
         """Train, load the best checkpoint, measure it, save."""
         start = time.perf_counter()
         validation, spared = self._validation_rows()
-        encoded = [trained.encoder.encode(e, with_answer=False) for e in validation]
         display = self._display(args)
-        trainer = self._trainer(trained, rows, encoded, args, lengths, display)
+        looks = Looks(trained, validation, display)
+        trainer = self._trainer(trained, rows, looks, args, lengths, display)
         trainer.keeps_checkpoints = (self.folder / CONFIG).is_file()
         if checkpoint is None:
             self._look_at_features(trained, rows, trainer)
@@ -276,12 +265,15 @@ class _Run:
             self.method.after_training(trained.model.lm)
         trained.model.eval()
         seconds = time.perf_counter() - start
-        selection = Selection.of(self.metric, len(encoded), trainer.state.log_history)
+        selection = Selection.of(self.metric, len(validation), trainer.state.log_history)
         if selection.remark:
             self.console.print(selection.remark, highlight=False)
-        report = self._report(trained, rows, trainer, display, seconds)
+        as_looked_at = None if self.method.after_training is not None else best or trainer.state.global_step
+        looked = looks.at_end(trainer, self.data.validation, spared, as_looked_at)
+        trained.validated = [prediction.value for prediction in looked.predictions]
+        report = self._report(trained, rows, trainer, looked.metrics, seconds)
         trained.report = {**report, "selection": selection.to_dict(), "trainable_parameters": trainable}
-        calibrate_run(trained, spared, len(self.data.validation), self.console)
+        calibrate_run(trained, spared, looked.calibrating, len(self.data.validation), self.console)
         if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
             finish(self.folder)
@@ -328,13 +320,13 @@ class _Run:
         self,
         trained: TrainedModel,
         rows: list[Encoded],
-        validation: list[Encoded],
+        looks: Looks,
         args: TrainingArguments,
         lengths: _Lengths,
         display: cb.ProgressDisplay,
     ) -> PredictionTrainer:
         """Bring the trainer's parts together."""
-        config = self.config
+        config, validation = self.config, looks.encoded
         hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / LOG), display, *self.trackers]
         hooks.append(cb.KeptCheckpoints(self.folder / CHECKPOINTS))  # behind the trackers, which may look at them
         if config.eval_steps and validation:
@@ -342,8 +334,8 @@ class _Run:
         if self.method.after_step is not None:
             hooks.append(cb.AfterStep(self.method.after_step))
         if not self.console.quiet:
-            looks = len(validation), len(self.data.validation)
-            hooks.append(Forecast(self.console, looks, lambda: seconds_per_row(trained.predict_encoded, validation)))
+            n_rows = len(validation), len(self.data.validation) - len(validation)
+            hooks.append(Forecast(self.console, n_rows, lambda: seconds_per_row(trained.predict_encoded, validation)))
         if config.patience and validation:
             hooks.append(EarlyStoppingCallback(config.patience))
         return PredictionTrainer(
@@ -355,7 +347,7 @@ class _Run:
             method=self.method,
             schedule=_schedule(trained.config, lengths.total),
             reduction=config.method_settings().get("reduction", "example"),
-            evaluator=self._evaluator(trained, validation, display) if validation else None,
+            evaluator=looks if validation else None,
             callbacks=hooks,
         )
 
@@ -366,45 +358,18 @@ class _Run:
         rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
         return cb.ProgressDisplay(self.console, rows_per_step, f"{config.method} {name}")
 
-    def _evaluator(
-        self, trained: TrainedModel, rows: list[Encoded], display: cb.ProgressDisplay
-    ) -> Callable[[PredictionTrainer], dict[str, float]]:
-        """Metrics of validation rows, each rank predicting its share."""
-        names = metrics_of(self.config.metric, self.data.task)
-        takes_facts = any(metric_of(name, self.config.own).takes for name in names)
-        decoding = whole_decoding(trained.model) if takes_facts else PLAIN
-
-        def evaluate(trainer: PredictionTrainer) -> dict[str, float]:
-            rank, size = trainer.args.process_index, trainer.args.world_size
-            mine = list(range(rank, len(rows), size))
-            with display.measuring(len(mine)) as advance:
-                predicted = _predicted(trainer, trained, [rows[i] for i in mine], decoding, advance)
-            share = list(zip(mine, predicted, strict=True))
-            if size > 1:
-                share = gather_object(share)
-            predictions = [prediction for _, prediction in sorted(share, key=lambda pair: pair[0])]
-            labels = trained.labels
-            targets = [labels[int(row.target)] if labels else row.target for row in rows]
-            values, probabilities = [p.value for p in predictions], [p.probabilities for p in predictions]
-            facts = facts_of(trained.model, None, targets, predictions) if takes_facts else {}
-            return measure(names, targets, values, probabilities, labels, own=self.config.own, facts=facts)
-
-        return evaluate
-
     def _report(
         self,
         trained: TrainedModel,
         rows: Sequence[Encoded],
         trainer: PredictionTrainer,
-        display: cb.ProgressDisplay,
+        validation: dict[str, float],
         seconds: float,
     ) -> dict[str, Any]:
         """Facts of the run."""
-        validation = [trained.encoder.encode(e, with_answer=False) for e in self.data.validation]
-        measured = self._evaluator(trained, validation, display)(trainer) if validation else {}
         return {
-            "validation": measured,
-            "validation_rows": len(validation),
+            "validation": validation,
+            "validation_rows": len(self.data.validation),
             "train_rows": len(rows),
             "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
             "truncated_rows": sum(r.is_truncated for r in rows),
