@@ -6,13 +6,32 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Asker": "predgen.asking.asker",
+    "Choice": "predgen.questions.kinds",
+    "NumberQuestion": "predgen.questions.kinds",
     "PredGenClassifier": "predgen.estimators",
     "PredGenRegressor": "predgen.estimators",
     "RunConfig": "predgen.config",
+    "Score": "predgen.questions.kinds",
+    "YesNo": "predgen.questions.kinds",
+    "ask": "predgen.asking.asker",
     "load": "predgen.inference.trained",
     "train": "predgen.training.run",
 }
-__all__ = ["PredGenClassifier", "PredGenRegressor", "RunConfig", "__version__", "load", "train"]
+__all__ = [
+    "Asker",
+    "Choice",
+    "NumberQuestion",
+    "PredGenClassifier",
+    "PredGenRegressor",
+    "RunConfig",
+    "Score",
+    "YesNo",
+    "__version__",
+    "ask",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

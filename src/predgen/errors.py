@@ -1,6 +1,7 @@
 """Errors a user can repair. Each message says what, where, what is allowed and how to repair it."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 def some_of(names: Sequence[str], most: int = 20) -> str:
@@ -27,6 +28,34 @@ class DataError(PredgenError):
 
 class CodecError(PredgenError):
     """A value cannot be written with the codec's tokens, or a tokenizer cannot spell it."""
+
+
+class QuestionFault(NamedTuple):
+    """One thing that is wrong with a question.
+
+    Attributes:
+        where: The key, below the question's name where there are several: "urgent.options.1".
+        what: What is there, and what may be.
+    """
+
+    where: str
+    what: str
+
+
+class QuestionError(PredgenError):
+    """Questions that cannot be asked.
+
+    Attributes:
+        faults: Everything that is wrong with them.
+    """
+
+    def __init__(self, faults: Sequence[QuestionFault]) -> None:
+        super().__init__(tuple(faults))
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        """Return all faults in a line."""
+        return "; ".join(f"`{fault.where}` {fault.what}" for fault in self.faults) + ". Correct the question."
 
 
 class ModelError(PredgenError):

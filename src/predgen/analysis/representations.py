@@ -204,7 +204,7 @@ def _run(
         trained.model,
         rows,
         run,
-        answer_nodes=trained.model.answer_nodes(),
+        answer_nodes=[trained.model.answer_nodes()] * len(rows),
         pad_id=trained.pad_id,
         batch_tokens=config.eval_batch_tokens,
         batch_size=config.eval_batch_size,

@@ -8,9 +8,11 @@ import typer
 from predgen.cli.early import check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, say_engine, with_options
+from predgen.core import Decoding
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
+from predgen.saved.exchange import MANIFEST
 
 if TYPE_CHECKING:
     from predgen.inference.guarantees import Guarantee
@@ -22,7 +24,9 @@ PROMISES = "Sets, intervals, abstention"
 @with_options(decoding_settings)
 @readable_errors
 def predict_command(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a trained model; with --ask, also a base: its name or folder.")
+    ],
     source: Annotated[
         Path,
         typer.Argument(
@@ -50,6 +54,20 @@ def predict_command(
     safe_csv: Annotated[
         bool, typer.Option("--safe-csv", help="Put an apostrophe before cells that a spreadsheet takes for formulas.")
     ] = False,
+    ask: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Ask this yes/no question about each row, of a trained model (besides its prediction) or a base: two columns"
+            " more, yes or no, and the probability of yes. Repeatable; all questions of a row run together."
+        ),
+    ] = None,
+    ask_format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="How --ask puts questions: plain, or chat for an instruct model's own template. [default: as the model was"
+            " trained; plain for a base]"
+        ),
+    ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Write a probability for each label.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
@@ -103,18 +121,32 @@ def predict_command(
 
     `predgen predict RUN in.csv -o out.csv --coverage 0.9 --max-error 0.05`
 
+    `predgen predict smollm2 in.csv -o out.csv --ask 'Is it urgent?' --ask 'Is it a complaint?'`
+
     `zcat in.jsonl.gz | predgen predict RUN - -o - --to csv | head`
     """
     from predgen.inference.output import check_output, input_of, is_stream, reader_of
 
     levels, decoding = _levels(quantiles), decoding_from(given)
+    promised = (coverage, conformal, by, max_error, min_confidence)
+    is_base = bool(ask) and not (run / MANIFEST).is_file()
+    if is_base and (
+        proba or levels or batch_size or decoding != Decoding() or any(one is not None for one in promised)
+    ):
+        raise ConfigError(
+            f"{str(run)!r} is no trained model, and a base has answers to --ask alone. Leave out what is asked of predictions:"
+            " --proba, --batch-size, --decode, distributions, quantiles, sets, intervals and abstention."
+        )
     check_output(source, out, overwrite=overwrite, out_format=out_format)
-    check_saved(run)
+    if not is_base:
+        check_saved(run)
     reader = reader_of(input_of(source), source_format)
     # Reading is cheap beside predicting, gives an ETA, and finds a damaged file early; a pipe can be read once only.
     rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
+    from predgen.asking.asker import Asker
+    from predgen.asking.rows import Asking
     from predgen.inference.guarantees import Promised
-    from predgen.inference.stream import predict_file
+    from predgen.inference.stream import Predicting, RowMaker, write_rows
     from predgen.inference.trained import load
     from predgen.progress import rate_in_words, row_progress
     from predgen.terminal import PlainConsole
@@ -122,26 +154,29 @@ def predict_command(
 
     use_available_threads()
 
-    trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
-    say_engine(trained)
     console = PlainConsole(stderr=True)
-    promised = Promised(coverage, conformal, by, max_error, min_confidence)
-    for line in promises_in_words(trained.guarantee(promised, decoding)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    maker: RowMaker
+    if is_base:
+        maker = Asking(
+            Asker.load(str(run), format=ask_format, trust_remote_code=trust_remote_code), ask or (), name=str(run)
+        )
+    else:
+        trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
+        say_engine(trained)
+        maker = predicting = Predicting(trained, proba, levels, batch_size, decoding, Promised(*promised))
+        for line in promises_in_words(predicting.guarantee):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if ask:
+            maker = Asking(Asker(trained, format=ask_format), ask, predicting)
     try:
         with row_progress(console, "predict", rows) as advance:
-            done = predict_file(
-                trained,
+            done = write_rows(
+                maker,
                 source,
                 out,
                 source_format=source_format,
                 out_format=out_format,
                 safe_csv=safe_csv,
-                proba=proba,
-                batch_size=batch_size,
-                quantiles=levels,
-                decoding=decoding,
-                promised=promised,
                 overwrite=overwrite,
                 on_rows=advance,
             )

@@ -16,7 +16,7 @@ from predgen.engine.backbone import answers_only_from_finite_scores, eval_state
 from predgen.engine.prompt_pass import SharedPrefix
 from predgen.errors import ConfigError, ModelError
 from predgen.inference.prefixes import KeptPrefix
-from predgen.models.base import PLAIN, PredictionModel
+from predgen.models.base import PLAIN, PredictionModel, RowRunner
 from predgen.models.writer import WritingModel
 
 _T = TypeVar("_T")
@@ -66,7 +66,7 @@ def predict_encoded(
             questions,
             run,
             pad_id=pad_id,
-            answer_nodes=model.answer_nodes(decoding),
+            answer_nodes=[model.answer_nodes(decoding)] * len(questions),
             batch_tokens=batch_tokens,
             batch_size=batch_size,
             share_prefix=share_prefix and predict is None,
@@ -93,12 +93,12 @@ def _rows_of(on_batch: Callable[[int], None], n_rows: int, n_questions: int) -> 
 
 
 def run_encoded(
-    model: PredictionModel,
+    model: RowRunner,
     rows: Sequence[Encoded],
     run: Callable[[Batch, SharedPrefix | None], list[_T]],
     *,
     pad_id: int,
-    answer_nodes: int,
+    answer_nodes: Sequence[int],
     batch_tokens: int,
     batch_size: int | None = None,
     share_prefix: bool = True,
@@ -115,7 +115,7 @@ def run_encoded(
         rows: Encoded rows; targets are not looked at.
         run: Gives something per row of a batch whose prompts lack the tokens of the prefix, if there is one.
         pad_id: Any valid token id.
-        answer_nodes: Tokens that `run` runs per row besides the prompt.
+        answer_nodes: Tokens that `run` runs for each row besides the prompt.
         batch_tokens: Most tokens to run per batch: prompts with their padding, and the answers' nodes.
         batch_size: Rows per batch; None: as many as `batch_tokens` allow.
         share_prefix: Whether to run a common beginning of all prompts only once.
@@ -139,11 +139,11 @@ class _Running(Generic[_T]):
 
     def __init__(
         self,
-        model: PredictionModel,
+        model: RowRunner,
         rows: Sequence[Encoded],
         run: Callable[[Batch, SharedPrefix | None], list[_T]],
         pad_id: int,
-        answer_nodes: int,
+        answer_nodes: Sequence[int],
         prefix: SharedPrefix | None,
     ) -> None:
         self.model, self.rows, self.pad_id, self._run = model, rows, pad_id, run
@@ -153,7 +153,9 @@ class _Running(Generic[_T]):
 
     def all(self, batch_tokens: int, batch_size: int | None, on_batch: Callable[[int], None] | None) -> list[_T]:
         """Run all rows."""
-        waiting = deque(sorted(range(len(self.rows)), key=lambda i: (len(self.rows[i].prompt_ids), i)))
+        waiting = deque(
+            sorted(range(len(self.rows)), key=lambda i: (len(self.rows[i].prompt_ids), self.answer_nodes[i], i))
+        )
         found: dict[int, _T] = {}
         while waiting:
             chosen = self._next(waiting, batch_tokens, batch_size)
@@ -161,7 +163,7 @@ class _Running(Generic[_T]):
             if shortage is not None:
                 self._require_several(chosen, shortage)
                 waiting.extendleft(reversed(chosen))
-                batch_tokens = len(chosen) * self._width(chosen[-1]) // 2
+                batch_tokens = len(chosen) * self._width(chosen) // 2
                 batch_size = batch_size and len(chosen) // 2
                 continue
             found.update(zip(chosen, results, strict=True))
@@ -169,15 +171,18 @@ class _Running(Generic[_T]):
                 on_batch(len(chosen))
         return [found[i] for i in range(len(self.rows))]
 
-    def _width(self, row: int) -> int:
-        """Tokens to run for a row."""
-        return len(self.rows[row].prompt_ids) - self.skipped + self.answer_nodes
+    def _width(self, rows: Sequence[int]) -> int:
+        """Tokens to run for each of some rows together; prompts' lengths ascend, so the last row has the longest."""
+        nodes = max(self.answer_nodes[row] for row in rows)
+        return len(self.rows[rows[-1]].prompt_ids) - self.skipped + nodes
 
     def _next(self, waiting: deque[int], batch_tokens: int, batch_size: int | None) -> list[int]:
-        """Take the next batch's rows; lengths ascend, so the last row decides the width."""
+        """Take the next batch's rows."""
         chosen = [waiting.popleft()]
+        widest = chosen[0]  # in nodes
         while waiting:
-            is_full = (len(chosen) + 1) * self._width(waiting[0]) > batch_tokens
+            widest = max(widest, waiting[0], key=self.answer_nodes.__getitem__)
+            is_full = (len(chosen) + 1) * self._width([widest, waiting[0]]) > batch_tokens
             if len(chosen) == batch_size if batch_size else is_full:
                 break
             chosen.append(waiting.popleft())

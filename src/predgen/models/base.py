@@ -131,18 +131,42 @@ PLAIN = Decoding()
 """Nothing but the method's own prediction."""
 
 
-class PredictionModel(nn.Module):
+class RowRunner(nn.Module):
+    """A language model, and on which way its rows are run.
+
+    Args:
+        lm: Causal language model, possibly with adapters; registered as `lm`.
+
+    Attributes:
+        backbone: Tokens -> states -> logits.
+        obstacle: Why the base model cannot run trees; None: it can. The sequential path is used where it cannot.
+    """
+
+    def __init__(self, lm: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.lm = lm
+        base = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
+        abilities = abilities_of(base)
+        self.backbone = Backbone(base, abilities)
+        self.obstacle = abilities.detour or abilities.tree
+
+    @property
+    def can_share_prefix(self) -> bool:
+        """Whether rows may be run behind a prefix that was run once (`predict`'s argument)."""
+        return self.obstacle is None and self.backbone.can_continue
+
+
+class PredictionModel(RowRunner):
     """Base class of all methods.
 
     Args:
         setup: What to build.
-        lm: Causal language model, possibly with adapters. It is registered as `lm`; heads stand beside it.
+        lm: See `RowRunner`; heads stand beside it.
         codec: Writes and reads answers; None for the Predictor.
 
     Attributes:
         needs_codec: Whether the method writes answers.
         scale: How numbers are written and learned, and come back.
-        obstacle: Why the base model cannot run trees; None: it can. The sequential path is used where it cannot.
         temperature: What log-probabilities of the predictive distribution are divided by (`uncertainty.temperature`); 1: they
             stay as the model was trained. It moves no label, and no number that is a mean.
     """
@@ -150,15 +174,10 @@ class PredictionModel(nn.Module):
     needs_codec: ClassVar[bool] = True
 
     def __init__(self, setup: ModelSetup, lm: Any, codec: Codec | None) -> None:  # noqa: ANN401
-        super().__init__()
+        super().__init__(lm)
         self.setup = setup
         self.scale = setup.scale
-        self.lm = lm
         self.codec = codec
-        base = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
-        abilities = abilities_of(base)
-        self.backbone = Backbone(base, abilities)
-        self.obstacle = abilities.detour or abilities.tree
         self.temperature = 1.0
 
     @property
@@ -231,11 +250,6 @@ class PredictionModel(nn.Module):
     def answer_nodes(self, decoding: Decoding = PLAIN) -> int:
         """Tokens that are run for a row's answers, besides its prompt, where `decoding` is asked for."""
         return 0
-
-    @property
-    def can_share_prefix(self) -> bool:
-        """Whether rows may be run behind a prefix that was run once (`predict`'s argument)."""
-        return self.obstacle is None and self.backbone.can_continue
 
     def prompt_states(
         self, batch: Batch, prefix: SharedPrefix | None = None

@@ -1,0 +1,1 @@
+"""Typed questions about a state, their answers, and files of both; no model in here."""
