@@ -8,7 +8,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Before the first import of numba, by SHAP: compiling takes far longer than what the docs' example then computes.
 os.environ["NUMBA_DISABLE_JIT"] = "1"
 
-from type_checks import check_calls_of
+from type_checks import begin_test, check_calls_of
 
 # Before the first import of predgen: from here on beartype checks every annotated call in it.
 check_calls_of("predgen")
@@ -29,8 +29,11 @@ import predgen
 from forks import ForkedPython
 from predgen import RunConfig
 from predgen.bases.cache import Origin, place_of_base, write_origin
+from predgen.engine import abilities
+from predgen.engine.backbone import Backbone
 
 torch.set_num_threads(1)
+FIND_ABILITIES = abilities.find_abilities
 
 
 def pytest_collection_finish() -> None:
@@ -44,11 +47,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _same_random_numbers() -> None:
+def _same_start() -> None:
     """Seed every global generator before each test, so that its outcome does not depend on the order of tests."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    begin_test()
 
 
 @pytest.fixture
@@ -69,6 +73,33 @@ def forked_python(monkeypatch: pytest.MonkeyPatch) -> None:
 def embedded_folder() -> Path:
     """Folder of the base model that the package ships."""
     return Path(predgen.__file__).parent / "assets" / "embedded"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _abilities_found_once() -> Iterator[None]:
+    """What a base model can do is found out once for each architecture and configuration, not for each of its models.
+
+    It is a matter of a model's code, not of its weights: hundreds of tests build the same tiny Llama. Tests of the checks
+    themselves take `real_abilities`.
+    """
+    remembered: dict[tuple[object, ...], abilities.Abilities] = {}
+
+    def find(backbone: Backbone) -> abilities.Abilities:
+        lm = backbone.lm
+        key = (type(lm), lm.config.to_json_string(), lm.dtype, lm.config._attn_implementation)
+        if key not in remembered:
+            remembered[key] = FIND_ABILITIES(backbone)
+        return remembered[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abilities, "find_abilities", find)
+        yield
+
+
+@pytest.fixture
+def real_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are tried out as they are outside tests."""
+    monkeypatch.setattr(abilities, "find_abilities", FIND_ABILITIES)
 
 
 @pytest.fixture(scope="session", autouse=True)

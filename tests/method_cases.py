@@ -243,28 +243,39 @@ def answers_of(codec: FiniteCodec) -> list[tuple[int, ...]]:
     return [codec.encode(Target(codec.value_at(index))) for index in range(codec.space.size)]
 
 
+@functools.cache
+def legal_steps(codec: FiniteCodec) -> tuple[list[tuple[int, ...]], Tensor, Tensor]:
+    """All answers; their tokens, padded with -1, [N, T]; where a token is legal behind what stands before it, [N, T, V]."""
+    answers = answers_of(codec)
+    legal: dict[tuple[int, ...], set[int]] = {}
+    for answer in answers:
+        for t, token in enumerate(answer):
+            legal.setdefault(answer[:t], set()).add(token)
+    ids = torch.full((len(answers), max(map(len, answers))), -1)
+    allowed = torch.zeros(*ids.shape, len(char_level()), dtype=torch.bool)
+    for row, answer in enumerate(answers):
+        ids[row, : len(answer)] = torch.tensor(answer)
+        for t in range(len(answer)):
+            allowed[row, t, sorted(legal[answer[:t]])] = True
+    return answers, ids, allowed
+
+
 @torch.no_grad()
 def plain_log_probs(model: PredictionModel, prompt: Sequence[int], codec: FiniteCodec) -> tuple[list[float], Tensor]:
     """Two logs of each answer's probability: under the legal tokens, found by looking at all answers, and all tokens.
 
     The model runs the prompt with each answer behind it, as whole sequences without a cache.
     """
-    answers, n = answers_of(codec), len(prompt)
-    legal: dict[tuple[int, ...], set[int]] = {}
-    for answer in answers:
-        for t, token in enumerate(answer):
-            legal.setdefault(answer[:t], set()).add(token)
-    width = max(map(len, answers)) - 1
+    answers, tokens, allowed = legal_steps(codec)
+    n, width = len(prompt), tokens.shape[1] - 1
     ids = torch.tensor([[*prompt, *answer[:-1], *[0] * (width + 1 - len(answer))] for answer in answers])
     mask = torch.tensor([[1] * (n + len(answer) - 1) + [0] * (width + 1 - len(answer)) for answer in answers])
     logits = model.lm(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, n - 1 :].double()
-    full = logits.log_softmax(dim=2)
-    constrained, free = [], []
-    for row, answer in enumerate(answers):
-        steps = [logits[row, t, sorted(legal[answer[:t]])].logsumexp(0) for t in range(len(answer))]
-        constrained.append(sum(float(logits[row, t, token] - steps[t]) for t, token in enumerate(answer)))
-        free.append(sum(float(full[row, t, token]) for t, token in enumerate(answer)))
-    return constrained, torch.tensor(free, dtype=torch.float64)
+    own = logits.gather(2, tokens.clamp(min=0)[..., None])[..., 0]
+    is_legal = torch.nn.functional.pad(allowed, (0, logits.shape[2] - allowed.shape[2]))  # up to the model's vocabulary
+    legal = logits.masked_fill(~is_legal, -torch.inf).logsumexp(2)
+    constrained, free = ((own - of).masked_fill(tokens < 0, 0.0).sum(1) for of in (legal, logits.logsumexp(2)))
+    return constrained.tolist(), free
 
 
 def sequential(model: PredictionModel) -> PredictionModel:

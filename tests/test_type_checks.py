@@ -28,6 +28,14 @@ def test_data_classes_are_checked_when_they_are_made() -> None:
         Variant("a", None)
 
 
+def test_shapes_are_checked_again_after_many_calls() -> None:
+    for _ in range(100):
+        SumLoss().join(torch.zeros(2), torch.zeros(2))
+    with pytest.raises(TypeError, match="join"):
+        for _ in range(10):
+            SumLoss().join(torch.zeros(2), torch.zeros(2, 1))
+
+
 def test_results_are_checked() -> None:
     def text(value: Any) -> str:
         return value

@@ -3,7 +3,7 @@
 >>> from tiny_models import tiny_model
 >>> model = tiny_model("gemma3", vocab_size=100)
 
-All have width 32, 2 layers, context 512, float32, eval mode. Pad is token 0, bos and eos are token 1, whatever the
+All have width 32, 2 layers (1 where they are saved, but for gemma3), context 512, float32, eval mode. Pad is token 0, bos and eos are token 1, whatever the
 family: the same ids fit every model, and pad differs from eos, so that a mask taken from the wrong one shows.
 
 What differs, on purpose:
@@ -47,7 +47,6 @@ STD = 0.2
 _COMMON = {
     "hidden_size": HIDDEN,
     "intermediate_size": 64,
-    "num_hidden_layers": LAYERS,
     "num_attention_heads": HEADS,
     "max_position_embeddings": CONTEXT,
     "initializer_range": STD,
@@ -55,13 +54,14 @@ _COMMON = {
 
 
 def tiny_model(
-    name: str, vocab_size: int = 128, seed: int = 0, pad_id: int = PAD_ID, end_id: int = END_ID
+    name: str, vocab_size: int = 128, seed: int = 0, pad_id: int = PAD_ID, end_id: int = END_ID, layers: int = LAYERS
 ) -> PreTrainedModel:
     """Build a tiny model of one of `FAMILIES`; the same arguments always give the same weights.
 
     Torch's global generator is left as it was found.
     """
     ids = {"vocab_size": vocab_size, "pad_token_id": pad_id, "bos_token_id": end_id, "eos_token_id": end_id}
+    ids["num_hidden_layers"] = layers
     builders = {"llama": _llama, "gpt2": _gpt2, "gpt_neox": _gpt_neox, "qwen3": _qwen3, "gemma3": _gemma3}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -71,11 +71,13 @@ def tiny_model(
 def save_tiny(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Path:
     """Write a tiny model and `tokenizer` as an ordinary Hugging Face folder; special ids are the tokenizer's.
 
-    A tokenizer without pad token gets a model whose pad is eos, as users of GPT-2 have it.
+    It has one layer: what tests do with folders is train, save and load, whose time goes with the number of modules. That
+    layers work together is seen by tests of `tiny_model`. (gemma3 is two kinds of layers.) A tokenizer without pad token gets a model whose pad is eos, as users of GPT-2 have it.
     """
     end_id = tokenizer.eos_token_id
     pad_id = end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    tiny_model(name, len(tokenizer), seed, pad_id, end_id).save_pretrained(folder)
+    layers = LAYERS if name == "gemma3" else 1
+    tiny_model(name, len(tokenizer), seed, pad_id, end_id, layers).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -112,7 +114,8 @@ def _llama(ids: dict[str, int]) -> PreTrainedModel:
 
 
 def _gpt2(ids: dict[str, int]) -> PreTrainedModel:
-    sizes = {"n_embd": HIDDEN, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT}
+    ids = {"n_layer" if name == "num_hidden_layers" else name: value for name, value in ids.items()}
+    sizes = {"n_embd": HIDDEN, "n_head": HEADS, "n_positions": CONTEXT}
     dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     return GPT2LMHeadModel(GPT2Config(**sizes, **dropout, **ids, initializer_range=STD))
 

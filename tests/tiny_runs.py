@@ -22,7 +22,7 @@ RESUMABLE: dict[str, Any] = {
     "learning_rate": 0.01,
     "gradient_accumulation": 2,
     "batch_size": 2,
-    "epochs": 3.0,
+    "epochs": 2.0,
     "eval_steps": 2,  # 16 rows are 4 steps an epoch: checkpoints fall into and between epochs
 }
 

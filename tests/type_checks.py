@@ -14,10 +14,13 @@ from typing import Any
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import jaxtyped
+from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 # PEP 484's numeric tower: an int may stand where a float is expected, as for mypy. A wrong type is what Python calls it.
 _checked = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeError))
 _NAME = "_checked_in_tests_"
+_FIRST = 20  # calls of a function in one test
+_tests = [0]
 
 
 def check_calls_of(package: str) -> None:
@@ -85,7 +88,36 @@ def checked(made: Any) -> Any:
     hints = {name: _resolved(hint, made) for name, hint in made.__annotations__.items()}
     made.__annotations__ = hints
     has_shapes = any("jaxtyping" in repr(hint) for hint in hints.values())
-    return jaxtyped(_checked(made), typechecker=None) if has_shapes else _checked(made)
+    return _often_enough(made, jaxtyped(_checked(made), typechecker=None)) if has_shapes else _checked(made)
+
+
+def begin_test() -> None:
+    """Count calls anew: which of them are checked does not depend on tests before."""
+    _tests[0] += 1
+
+
+def _often_enough(plain: Any, checking: Any) -> Any:
+    """A function whose shapes are checked in the first calls of each test and in every tenth after them.
+
+    To check shapes costs as much as a small operation on them; a loop makes the same call a thousand times.
+    """
+    test = calls = 0
+
+    @functools.wraps(plain)
+    def call(*arguments: Any, **named: Any) -> Any:
+        nonlocal test, calls
+        if test != _tests[0]:
+            test, calls = _tests[0], 0
+        calls += 1
+        if calls <= _FIRST or calls % 10 == 0:
+            return checking(*arguments, **named)
+        push_shape_memo({})  # what it calls has sizes of its own, not those of who called it
+        try:
+            return plain(*arguments, **named)
+        finally:
+            pop_shape_memo()
+
+    return call
 
 
 def _resolved(hint: Any, function: Any) -> Any:

@@ -35,7 +35,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[MeanInformation]:
     return cells_of(runs, settings, measure_information(runs, settings, Store(tmp_path_factory.mktemp("out"))))
 
 
-@pytest.mark.parametrize("extra", [0, 1, 2])
+@pytest.mark.parametrize("extra", [0, 2])
 def test_comparison_names_tasks_estimators_and_unit(cells: list[MeanInformation], extra: int, tmp_path: Path) -> None:
     more = [replace(c, estimator=f"other{i}", error=None) for i in range(extra) for c in cells]
     draw_comparison([*cells, *more], {"words": 0.69}, 2, tmp_path / "figure2")
@@ -118,13 +118,13 @@ def test_any_text_can_be_drawn(tmp_path: Path) -> None:
     assert "$x_1$" in texts_of(tmp_path / "heat")
 
 
-@pytest.mark.parametrize("title", ["$x_1$", "$", "\\frac"])  # alone each is formula, half a formula, and a command
-def test_any_title_can_be_drawn(title: str, tmp_path: Path) -> None:
+def test_any_title_can_be_drawn(tmp_path: Path) -> None:
+    title = "$"  # half a formula, alone; whole ones and commands are among the texts above
     draw_heat_map(heat(["a"], n_answers=1), title, tmp_path / "heat")
     assert title in texts_of(tmp_path / "heat")
 
 
-@pytest.mark.parametrize("n", [1, 22, 23, 60])
+@pytest.mark.parametrize("n", [22, 60])
 def test_short_prompts_are_shown_whole(n: int, tmp_path: Path) -> None:
     draw_heat_map(heat([f"t{i}" for i in range(n)], n_answers=1), "task", tmp_path / "heat")
     texts = texts_of(tmp_path / "heat").split()

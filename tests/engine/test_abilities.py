@@ -14,6 +14,8 @@ from predgen.engine.backbone import Abilities, Backbone, Replay
 from predgen.errors import ModelError
 from tiny_models import tiny_model
 
+pytestmark = pytest.mark.usefixtures("real_abilities")
+
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_capable_models_pass_every_check(name: str) -> None:

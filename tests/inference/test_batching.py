@@ -90,7 +90,7 @@ def test_shared_beginning_changes_no_prediction(case: Case, monkeypatch: pytest.
     assert len(run_prefixes) == 1  # once for all batches
     assert char_level().decode(run_prefixes[0].ids) == f"{TASK}R: "
     assert_close(together, apart)
-    assert_close([predict(model, [row], decoding=loose)[0] for row in rows[:3]], apart[:3])
+    assert_close([predict(model, [row], decoding=loose)[0] for row in rows[:2]], apart[:2])
     assert len({repr(p) for p in apart}) > 1 or case.pooling == "first"  # the first token is the same in every row
 
 

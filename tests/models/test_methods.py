@@ -46,6 +46,8 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 WRITERS = (CASES[4], CASES[5], CASES[7])
 PAIRS = [(case, FAMILIES[0]) for case in CASES]
 PAIRS += [(case, family) for case in (CASES[0], *WRITERS) for family in FAMILIES[1:]]
+# Where losses are compared with all pairs already: every case, and every architecture.
+FEW_PAIRS = [*PAIRS[: len(CASES)], *zip((CASES[0], *WRITERS), FAMILIES[1:], strict=True)]
 every_pair = pytest.mark.parametrize(("case", "family"), PAIRS, ids=str)
 PREDGEN = [case for case in CASES if case.sampling in ("token", "sequence")]
 every_predgen = pytest.mark.parametrize("case", PREDGEN, ids=str)
@@ -59,7 +61,7 @@ def test_losses_and_predictions_do_not_depend_on_the_batch(case: Case, family: s
     losses, predictions = model(whole, plan(), "example"), model.predict(whole)
     losses_of_rows = losses.director if losses.writer is None else losses.writer
     assert len({round(value, 4) for value in losses_of_rows.tolist()}) > 4  # rows differ
-    for rows in ([5, 2, 7, 0], [3], [7], [1, 6]):
+    for rows in ([5, 2, 7, 0], [3]):
         batch = batch_of(case.kind, rows)
         assert_same_losses(model(batch, plan(), "example"), losses, rows)
         assert_same_predictions(model.predict(batch), [predictions[row] for row in rows])
@@ -91,15 +93,13 @@ def test_a_row_of_weight_zero_changes_no_gradient(case: Case) -> None:
     assert_same_gradients(gradients_of(model, [filled]), gradients)
 
 
-@every_pair
-def test_one_batch_of_eight_and_eight_of_one_give_the_same_gradients(case: Case, family: str) -> None:
+@pytest.mark.parametrize(("case", "family"), FEW_PAIRS, ids=str)
+def test_one_batch_and_its_rows_alone_or_in_parts_give_the_same_gradients(case: Case, family: str) -> None:
     model = make(case, family)
-    whole = gradients_of(model, [batch_of(case.kind)])
+    whole = gradients_of(model, [batch_of(case.kind, [0, 1, 3, 6])])
     assert {name.split(".")[0] for name in whole} >= {"lm"}
-    assert_same_gradients(gradients_of(model, [batch_of(case.kind, [row]) for row in range(8)]), whole)
-    assert_same_gradients(
-        gradients_of(model, [batch_of(case.kind, rows) for rows in ([6, 1, 3], [0, 2, 7, 4, 5])]), whole
-    )
+    assert_same_gradients(gradients_of(model, [batch_of(case.kind, [row]) for row in (0, 1, 3, 6)]), whole)
+    assert_same_gradients(gradients_of(model, [batch_of(case.kind, rows) for rows in ([6, 1, 3], [0])]), whole)
 
 
 @pytest.mark.parametrize("loss", ["wdal", "wdal_shifted"])
@@ -154,7 +154,7 @@ def test_gold_is_fed_at_p_zero(case: Case) -> None:
     assert torch.equal(fed.scored, batch.answer_mask)
 
 
-@pytest.mark.parametrize(("case", "family"), [pair for pair in PAIRS if pair[0] in PREDGEN], ids=str)
+@pytest.mark.parametrize(("case", "family"), [pair for pair in FEW_PAIRS if pair[0] in PREDGEN], ids=str)
 def test_the_greedy_answer_is_fed_at_p_one_in_either_mode(case: Case, family: str) -> None:
     batch = batch_of(case.kind)
     losses = []
@@ -382,7 +382,7 @@ def test_pooling_by_hand_on_either_padding_side(side: str) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.pooling != "first"], ids=str)
 def test_every_method_can_learn_four_rows_by_heart(case: Case) -> None:
     model, batch = make(case, "llama"), batch_of(case.kind, range(4))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     history = []
     for _ in range(25):
         optimizer.zero_grad()

@@ -268,7 +268,7 @@ def test_real_options_make_the_round_trip(name: str) -> None:
     config = config_of(name, max_length=1024)
     task = task_of(config)
     for split in available_splits(task, REAL):
-        rows = to_examples(load_task(task, split, data_dir=REAL)[:64], task)
+        rows = to_examples(load_task(task, split, data_dir=REAL)[:16], task)
         encoder = encoder_of(config, task, rows, real_tokenizer())
         assert isinstance(encoder.codec, OptionCodec)
         for row in rows:

@@ -39,14 +39,13 @@ LINEAR, VALUE, ORDERED, EXPECTED = (
     Case("predgen", "regression", "ordered"),
     Case("predgen", "regression", "expected"),
 )
-# All directors and modes at all p on one architecture; then every architecture, and adapters.
+# Each two of director, mode and p meet on one architecture; then every architecture, and adapters.
 STEPS = [
-    (replace(case, sampling=mode), "llama", p)
-    for case in (LINEAR, VALUE, ORDERED, EXPECTED)
-    for mode in ("token", "sequence")
-    for p in (0.0, 0.5, 1.0)
+    (replace(case, sampling=("token", "sequence")[(i + j) % 2]), "llama", p)
+    for i, case in enumerate((LINEAR, VALUE, ORDERED, EXPECTED))
+    for j, p in enumerate((0.0, 0.5, 1.0))
 ]
-STEPS += [(replace(case, sampling="token"), f, 0.5) for case in (LINEAR, VALUE) for f in FAMILIES[1:]]
+STEPS += [(replace(case, sampling="token"), f, 0.5) for case, f in zip((LINEAR, VALUE) * 2, FAMILIES[1:], strict=True)]
 STEPS += [
     (replace(case, sampling="token", peft="lora"), f, 0.5)
     for case, f in ((LINEAR, "llama"), (VALUE, "gpt2"), (EXPECTED, "gemma3"))
@@ -187,7 +186,7 @@ def test_losses_leave_a_mixed_train_state_as_found() -> None:
     assert len(set(before)) == 2
 
 
-@pytest.mark.parametrize("passes", [1, 2, 99])
+@pytest.mark.parametrize("passes", [1, 2, 16])
 def test_parallel_sampling_reaches_token_sampling_with_enough_passes(passes: int) -> None:
     case = Case("predgen", "math", "ordered", "parallel")
     model, token = make(case, "llama"), make(replace(case, sampling="token"), "llama")
@@ -199,7 +198,7 @@ def test_parallel_sampling_reaches_token_sampling_with_enough_passes(passes: int
     gold = batch.answer_mask.sum(dim=1).tolist()
     # What stands behind the gold answer's end is not scored, and not written by `parallel`.
     same = [a == b[: n - 1] for a, b, n in zip(fed, wanted, gold, strict=True)]
-    assert all(same) if passes == 99 else not all(same)
+    assert all(same) if passes == 16 else not all(same)
 
 
 @pytest.mark.parametrize("sampling", ["token", "parallel"])

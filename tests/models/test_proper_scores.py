@@ -70,7 +70,7 @@ def test_a_run_lowers_the_score_and_is_saved(case: Case, tmp_path: Path) -> None
     own |= {"reward_costs": "0 1; 5 0"} if case.director == "reward" else {}
     base, data = tiny_base(tmp_path / "base"), tiny_data(case.kind)
     settings = {"director": case.director, "loss": "director_only", "learning_rate": 0.02, "optimizer": "adamw", **own}
-    trained = tiny_run(base, case.kind, data, tmp_path / "run", epochs=8.0, **settings)
+    trained = tiny_run(base, case.kind, data, tmp_path / "run", epochs=5.0, **settings)
     entries = map(json.loads, (tmp_path / "run/log.jsonl").read_text(encoding="utf-8").splitlines())
     losses = [entry["director_loss"] for entry in entries if "director_loss" in entry]
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])  # an epoch each

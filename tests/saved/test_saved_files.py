@@ -205,8 +205,8 @@ def test_base_of_other_tensors_is_refused(
 
 def test_base_with_fewer_layers_than_weights_is_refused(base: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(base, tmp_path / "base"))
-    edit_json(other / "config.json", num_hidden_layers=1)
-    with pytest.raises(ModelError, match=r"have, but the model has not, .*layers\.1"):
+    edit_json(other / "config.json", num_hidden_layers=0)
+    with pytest.raises(ModelError, match=r"have, but the model has not, .*layers\.0"):
         tiny_run(other, "classification", tiny_data("classification", 4), **TRAINED)
 
 

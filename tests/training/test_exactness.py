@@ -60,12 +60,12 @@ def test_eight_micro_batches_of_one_equal_one_of_eight(
     base: Path, method: str, kind: str, settings: dict[str, object]
 ) -> None:
     start = weights_of(
-        tiny_run(base, kind, tiny_data(kind, 20), method=method, batch_size=8, max_steps=1, learning_rate=0.0)
+        tiny_run(base, kind, tiny_data(kind, 12), method=method, batch_size=8, max_steps=1, learning_rate=0.0)
     )
-    # 20 rows: the last step of each epoch holds 4
-    one = tiny_run(base, kind, tiny_data(kind, 20), method=method, batch_size=8, **settings)
-    many = tiny_run(base, kind, tiny_data(kind, 20), method=method, batch_size=1, gradient_accumulation=8, **settings)
-    assert one.report["optimizer_steps"] == many.report["optimizer_steps"] == 6
+    # 12 rows: the last step of each epoch holds 4
+    one = tiny_run(base, kind, tiny_data(kind, 12), method=method, batch_size=8, **settings)
+    many = tiny_run(base, kind, tiny_data(kind, 12), method=method, batch_size=1, gradient_accumulation=8, **settings)
+    assert one.report["optimizer_steps"] == many.report["optimizer_steps"] == 4
     assert_same(weights_of(one), weights_of(many), 1e-5)
     moved = (
         [n for n, w in weights_of(one).items() if not torch.equal(w, start[n])]
@@ -78,7 +78,12 @@ def test_eight_micro_batches_of_one_equal_one_of_eight(
 def test_batch_reduction_depends_on_the_micro_batch(base: Path) -> None:
     runs = [
         tiny_run(
-            base, "regression", tiny_data("regression"), reduction="batch", batch_size=b, gradient_accumulation=8 // b
+            base,
+            "regression",
+            tiny_data("regression", 8),
+            reduction="batch",
+            batch_size=b,
+            gradient_accumulation=8 // b,
         )
         for b in (8, 2)
     ]

@@ -66,7 +66,7 @@ def test_every_head_gets_figures_and_keeps_them_while_it_trains(
     base: Path, method: str, kind: str, own: dict[str, Any]
 ) -> None:
     found = []
-    for steps in (3, 5):  # the first one warms up
+    for steps in (2, 3):  # the first one warms up
         model = tiny_run(base, kind, tiny_data(kind), method=method, max_steps=steps, **own, **NORMED).model
         head = model.head if method == "predictor" else model.director.head
         assert head.norm.mean.abs().max() > 0
@@ -110,7 +110,7 @@ def test_resumed_run_has_figures_and_weights_of_an_uninterrupted_one(
 def test_a_saved_model_keeps_its_figures(
     base: Path, tmp_path: Path, method: str, kind: str, own: dict[str, Any]
 ) -> None:
-    trained = tiny_run(base, kind, tiny_data(kind), tmp_path / "run", method=method, max_steps=3, **own, **NORMED)
+    trained = tiny_run(base, kind, tiny_data(kind), tmp_path / "run", method=method, max_steps=2, **own, **NORMED)
     rows = [{"text": text} for text in ("a dull book", "no tea and good wine", "x")]
     assert predgen.load(tmp_path / "run").predict(rows) == trained.predict(rows)
     again = trained.save(tmp_path / "again")
@@ -120,7 +120,7 @@ def test_a_saved_model_keeps_its_figures(
 @pytest.mark.parametrize("method", ["predictor", "predgen", "generator"])
 def test_a_model_saved_before_there_was_the_setting_predicts_the_same(base: Path, tmp_path: Path, method: str) -> None:
     own = {} if method == "generator" else {"head_norm": "none"}
-    trained = tiny_run(base, "regression", tiny_data("regression"), tmp_path / "run", method=method, max_steps=3, **own)
+    trained = tiny_run(base, "regression", tiny_data("regression"), tmp_path / "run", method=method, max_steps=2, **own)
     shutil.copytree(tmp_path / "run", tmp_path / "old")
     manifest = json.loads((tmp_path / "old" / MANIFEST).read_text(encoding="utf-8"))
     for settings in (manifest["setup"]["settings"], manifest["config"]):

@@ -7,6 +7,7 @@ import pytest
 
 from predgen import registries
 from predgen.analysis.channels import Channel, binary_symmetric_channel, correlated_gaussians, gaussian_mixture
+from predgen.analysis.estimators import critics
 from predgen.analysis.estimators.base import Estimator
 from predgen.errors import DataError
 from predgen.settings import declared
@@ -27,6 +28,12 @@ def estimator(name: str) -> Estimator:
 def rows(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     z, y = correlated_gaussians(2, 0.7).draw(n, np.random.default_rng(seed))
     return z, y
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Critics that are not trained to the end: what never matters does not matter on the way either."""
+    monkeypatch.setattr(critics, "MAX_EPOCHS", 15)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,6 +68,7 @@ def test_shuffled_outcomes_tell_nothing(name: str, kind: str) -> None:
     assert abs(found.nats) < 0.06
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", NAMES)
 def test_units_and_offsets_do_not_matter(name: str) -> None:
     z, y = rows(200)
@@ -71,12 +79,14 @@ def test_units_and_offsets_do_not_matter(name: str) -> None:
     assert other == pytest.approx(plain, abs=0.02 if name in NEURAL else 1e-6)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", NAMES)
 def test_class_ids_are_only_names(name: str) -> None:
     z, y = gaussian_mixture(2, 2.0).draw(100, np.random.default_rng(0))
     assert estimator(name).estimate(z, y).nats == estimator(name).estimate(z, 7 * y - 3).nats
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", NAMES)
 def test_order_of_rows_does_not_matter(name: str) -> None:
     z, y = rows(300)
@@ -90,6 +100,7 @@ def test_order_of_rows_does_not_matter(name: str) -> None:
         assert other.nats == pytest.approx(plain.nats, abs=(other.high - other.low) / 2)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_everything(name: str) -> None:
     z, y = rows(100)
@@ -101,6 +112,7 @@ def test_seed_decides_everything(name: str) -> None:
         assert other.nats != first.nats
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", ["mine", "infonce", "classifier"])
 def test_default_repeats_seeds(name: str) -> None:
     z, y = rows(100)
@@ -126,6 +138,7 @@ def test_rows_are_checked(name: str) -> None:
         estimator(name).estimate(z * [1, math.nan], y)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", NAMES)
 def test_fewest_rows_and_rarest_class_still_work(name: str) -> None:
     n = registries.mi_estimators.get(name).min_rows
