@@ -13,6 +13,7 @@ from predgen.codecs.base import FiniteSpace
 from predgen.codecs.trie import Trie
 from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
+from predgen.engine.level_pass import LevelPass
 from predgen.engine.prompt_pass import run_prompts
 from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
@@ -57,10 +58,10 @@ def padded(rows: Sequence[Sequence[int]], side: str = "left", extra: int = 0, pa
 
 
 def start_pass(kind: str, backbone: Backbone, ids: Tensor, mask: Tensor, head: Sequence[int] = ()) -> NodePass:
-    """One of the three passes over trie nodes."""
+    """One of the four passes over trie nodes."""
     if kind == "tree":
         return TreePass(backbone, run_prompts(backbone, ids, mask, head))
-    return {"joint": JointPass, "paths": PathPass}[kind](backbone, ids, mask, head)
+    return {"joint": JointPass, "levels": LevelPass, "paths": PathPass}[kind](backbone, ids, mask, head)
 
 
 def spelled(space: FiniteSpace) -> list[Answer]:

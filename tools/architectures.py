@@ -26,10 +26,9 @@ from predgen.codecs.trie import Trie
 from predgen.engine.abilities import abilities_of
 from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
-from predgen.engine.prompt_pass import run_prompts
+from predgen.engine.node_pass import start_pass
 from predgen.engine.scores import AnswerScores
 from predgen.engine.sequential import write
-from predgen.engine.tree_pass import NodePass, PathPass, TreePass
 from predgen.errors import ModelError
 
 FOUND = Path(__file__).parent.parent / "docs" / "architectures.json"
@@ -203,7 +202,7 @@ def way_of(backbone: Backbone) -> str:
         (can.batch, "one by one"),
         (can.padding, "equal lengths"),
         (can.cache, "uncached"),
-        (can.tree, "sequential"),
+        (can.tree, "levels" if can.by_level else "sequential"),
     ):
         if is_so is not None:
             return way
@@ -220,7 +219,8 @@ def largest_error(backbone: Backbone) -> float:
         ids[i, -len(row) :], mask[i, -len(row) :] = row, True
     space = Trie(ANSWERS, STOP)
     tree = AnswerTree(space)
-    scores = AnswerScores(backbone, _nodes(backbone, ids, mask, tree), tree)
+    obstacle = backbone.abilities.detour or backbone.abilities.tree
+    scores = AnswerScores(backbone, start_pass(backbone, obstacle, ids, mask, tree.head), tree)
     expected = torch.stack([_one_by_one(backbone.lm, row) for row in rows])
     written = write(backbone, ids, mask, space, 1 + max(map(len, ANSWERS))).sequences()
     chosen = [tuple(ANSWERS[i]) for i in scores.greedy().tolist()]
@@ -236,13 +236,6 @@ def _state(space: Trie, answer: Sequence[int]) -> Any:  # noqa: ANN401
     for token in answer:
         state = space.advance(state, token)
     return state
-
-
-def _nodes(backbone: Backbone, ids: Tensor, mask: Tensor, tree: AnswerTree) -> NodePass:
-    """The pass that prediction takes."""
-    if backbone.abilities.tree is not None:
-        return PathPass(backbone, ids, mask, tree.head)
-    return TreePass(backbone, run_prompts(backbone, ids, mask, tree.head))
 
 
 def _one_by_one(lm: Any, prompt: Tensor) -> Tensor:  # noqa: ANN401

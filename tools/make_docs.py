@@ -108,6 +108,7 @@ def presets_table() -> str:
 
 WAYS = {
     "tree": "one tree pass",
+    "levels": "level by level, on copied caches",
     "sequential": "sequential, on a cache",
     "uncached": "sequential, without a cache",
     "equal lengths": "rows of equal length together, without a cache",

@@ -26,8 +26,8 @@ from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
 from predgen.engine.expansion import expand
 from predgen.engine.forest import Answers, Asked, Grove, count_nodes, forest_log_probs, run_forest, split_shared
+from predgen.engine.node_pass import start_pass
 from predgen.engine.prompt_pass import share_prefix
-from predgen.engine.tree_pass import start_pass
 from tiny_models import SLIDING_WINDOW, tiny_model
 
 CHARACTERS = {character: 20 + index for index, character in enumerate("0123456789.-+")}
@@ -195,7 +195,7 @@ def test_activation_checkpointing_changes_nothing() -> None:
             assert_same(one, other)
 
 
-@pytest.mark.parametrize("name", ["bloom", "mamba", "rwkv"])
+@pytest.mark.parametrize("name", ["bloom", "mamba", "jamba", "rwkv"])
 @torch.no_grad()
 def test_bases_without_trees_answer_each_question_on_their_own_way(name: str) -> None:
     KNOWN[:] = ANSWER_SETS

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from predgen.engine.backbone import Abilities, Backbone, eval_state
+from predgen.engine.level_pass import find_copy_obstacle, find_gradient_obstacle
 from predgen.engine.tree_pass import checked_width, find_obstacle, reason_of, relative_error, tolerance_of
 from predgen.errors import ModelError
 
@@ -64,7 +65,10 @@ def find_abilities(backbone: Backbone) -> Abilities:
             raise
         except Exception as error:  # whatever a model's code raises: it cannot be used
             raise _refusal(backbone.lm, f"it does not run on plain rows of tokens ({reason_of(error)})") from error
-    return Abilities(batch, padding, cache, cache or find_obstacle(backbone))
+    tree = cache or find_obstacle(backbone)
+    copies = cache or (find_copy_obstacle(backbone) if tree is not None else None)
+    gradients = copies or (find_gradient_obstacle(backbone) if tree is not None else None)
+    return Abilities(batch, padding, cache, tree, copies, gradients)
 
 
 def _refusal(lm: nn.Module, reason: str) -> ModelError:

@@ -49,12 +49,21 @@ class Abilities:
         padding: Rows change with the padding beside them: only rows of equal length are run together, without padding.
         cache: It cannot go on from a cache: all that has been written is run again with every token.
         tree: It cannot run all answers in one pass.
+        copies: Nor level by level, on copies of its cache; asked only of models that run no tree.
+        gradients: Gradients do not pass through such copies; asked only where copies are right.
     """
 
     batch: str | None = None
     padding: str | None = None
     cache: str | None = None
     tree: str | None = None
+    copies: str | None = None
+    gradients: str | None = None
+
+    @property
+    def by_level(self) -> bool:
+        """Whether answers are run level by level, in place of a tree."""
+        return self.tree is not None and self.detour is None and self.copies is None
 
     @property
     def detour(self) -> str | None:
@@ -264,6 +273,12 @@ class Backbone:
     def drops_caches(self) -> bool:
         """Whether activation checkpointing is at work, under which transformers keeps no cache."""
         return any(getattr(part, "gradient_checkpointing", False) and part.training for part in self.decoder.modules())
+
+    @property
+    def runs_levels(self) -> bool:
+        """Whether answers are run level by level on copies of the prompts' cache, now: with gradient where it is enabled."""
+        has_gradients = not torch.is_grad_enabled() or self.abilities.gradients is None
+        return self.abilities.by_level and has_gradients and not self.drops_caches
 
     def logits(self, states: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
         """Vocabulary logits of states, in float32, with the architecture's own scaling and soft cap."""

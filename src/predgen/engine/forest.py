@@ -22,6 +22,7 @@ from predgen.codecs.base import FiniteSpace
 from predgen.engine.answer_tree import AnswerTree, shared_head
 from predgen.engine.backbone import Backbone
 from predgen.engine.expansion import rectangle
+from predgen.engine.level_pass import LevelPass
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
 from predgen.engine.scores import AnswerScores
 from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
@@ -225,12 +226,15 @@ def run_forest(
         A grove for each `Answers` object among the questions, in the order of the first that has it, rows from top to bottom.
     """
     assert prefix is None or obstacle is None, "what runs no trees shares no prefix"
-    if obstacle is not None:
+    by_level = obstacle is not None and backbone.runs_levels
+    if obstacle is not None and not by_level:
         return _alone(backbone, prompt_ids, prompt_mask, asked, everything)
 
-    prompts = None if backbone.drops_caches else run_prompts(backbone, prompt_ids, prompt_mask, (), prefix)
+    prompts = None if by_level or backbone.drops_caches else run_prompts(backbone, prompt_ids, prompt_mask, (), prefix)
 
     def start(rows: Int[Tensor, " R"]) -> NodePass:
+        if by_level:
+            return LevelPass(backbone, prompt_ids[rows], prompt_mask[rows])
         if prompts is None:
             return JointPass(backbone, prompt_ids[rows], prompt_mask[rows])
         return TreePass(backbone, prompts if len(rows) == len(prompt_ids) else prompts.fork(rows))

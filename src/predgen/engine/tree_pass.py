@@ -9,7 +9,8 @@ arXiv:2404.00242). Three passes give the same numbers:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from predgen.engine.answer_pass import answer_states, last_position
 from predgen.engine.backbone import Backbone, eval_state, positions_of
-from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, run_prompts
 
 _CHECKED_WINDOW = 64  # sliding attention wider than this is not reached by the check's prompts
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}
@@ -275,31 +276,6 @@ class PathPass(NodePass):
         return content[torch.arange(len(ids), device=ids.device), self._head.shape[1] + depth - 1]
 
 
-def start_pass(
-    backbone: Backbone,
-    obstacle: str | None,
-    prompt_ids: Int[Tensor, "B P"],
-    prompt_mask: Bool[Tensor, "B P"],
-    head: Sequence[int] = (),
-    prefix: SharedPrefix | None = None,
-) -> NodePass:
-    """Start the pass over trie nodes that a model can run, with gradient where it is enabled.
-
-    Args:
-        backbone: The language model.
-        obstacle: Why it runs no trees; None: it does.
-        prompt_ids: Prompt tokens.
-        prompt_mask: True for prompt tokens.
-        head: Content tokens with which every answer starts.
-        prefix: Tokens before the prompts, already run.
-    """
-    if obstacle is not None:
-        return PathPass(backbone, prompt_ids, prompt_mask, head)
-    if backbone.drops_caches:
-        return JointPass(backbone, prompt_ids, prompt_mask, head)
-    return TreePass(backbone, run_prompts(backbone, prompt_ids, prompt_mask, head, prefix))
-
-
 @torch.no_grad()
 def find_obstacle(backbone: Backbone) -> str | None:
     """Say why a model cannot run trees, or None: a tiny batch is run as a tree, and each of its paths as a row.
@@ -318,7 +294,7 @@ def find_obstacle(backbone: Backbone) -> str | None:
         return f"its context of {backbone.context} tokens is too short for the check"
     try:
         with eval_state(backbone.lm):
-            error = _tree_error(backbone, width)
+            error = relative_error(*tree_and_paths(backbone, width, partial(_started, backbone)))
     except Exception as refusal:  # whatever a model's code raises when it meets a 4-D mask: it cannot run trees
         return reason_of(refusal)
     allowed = tolerance_of(backbone)
@@ -354,8 +330,21 @@ _CHECKED_PATHS = ((1, 3), (1, 4), (2, 5))  # nodes on the way to each leaf
 _CHECKED_NODES = ((0, 0), (2, 0), (0, 1), (1, 1), (2, 1))  # path and place in it where each node is found
 
 
-def _tree_error(backbone: Backbone, width: int) -> float:
-    """Largest difference between the states of a tree and those of its paths, run as rows of one batch."""
+def _started(backbone: Backbone, ids: Tensor, mask: Tensor, head: Sequence[int]) -> NodePass:
+    """A tree behind prompts."""
+    return TreePass(backbone, run_prompts(backbone, ids, mask, head))
+
+
+def tree_and_paths(
+    backbone: Backbone, width: int, start: Callable[[Tensor, Tensor, Sequence[int]], NodePass]
+) -> tuple[Float[Tensor, "2 N H"], Float[Tensor, "2 N H"]]:
+    """States of a tiny tree behind two prompts, and those of its paths, run as rows of one batch.
+
+    Args:
+        backbone: The language model.
+        width: Tokens of the prompts.
+        start: Starts the pass over nodes, from prompts, their mask and the answers' head.
+    """
     vocabulary, device = backbone.vocabulary_size, backbone.device
     ids = torch.arange(2, 2 + 2 * width, device=device).view(2, width) % vocabulary
     mask = torch.ones_like(ids, dtype=torch.bool)
@@ -363,7 +352,7 @@ def _tree_error(backbone: Backbone, width: int) -> float:
     tokens = torch.arange(3, 8, device=device).expand(2, -1) % vocabulary
     parents = torch.tensor(_CHECKED_TREE, device=device).expand(2, -1)
     head = [9 % vocabulary]
-    tree = TreePass(backbone, run_prompts(backbone, ids, mask, head))
+    tree = start(ids, mask, head)
     ours = torch.cat([tree.tail, tree.grow(tokens, parents)], dim=1)
     n = len(_CHECKED_PATHS)
     ways = [[*head, *(int(tokens[0, node - 1]) for node in way)] for way in _CHECKED_PATHS]
@@ -372,4 +361,4 @@ def _tree_error(backbone: Backbone, width: int) -> float:
     paths = answer_states(backbone, prompt, prompt_mask, fed, torch.ones_like(fed, dtype=torch.bool))
     nodes = [paths.content[path::n, len(head) + place] for path, place in _CHECKED_NODES]  # B H each
     theirs = torch.cat([paths.predicting[::n, : 1 + len(head)], torch.stack(nodes, dim=1)], dim=1)
-    return relative_error(ours, theirs)
+    return ours, theirs

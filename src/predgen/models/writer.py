@@ -22,10 +22,11 @@ from predgen.engine.answer_tree import AnswerTree, count_scored, shared_head
 from predgen.engine.backbone import eval_state
 from predgen.engine.expansion import expand
 from predgen.engine.free_text import FreeText
+from predgen.engine.node_pass import start_pass
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
 from predgen.engine.scores import AnswerScores
 from predgen.engine.sequential import Written, write, write_on
-from predgen.engine.tree_pass import NodePass, TreePass, start_pass
+from predgen.engine.tree_pass import NodePass, TreePass
 from predgen.engine.walk import GoldFeed
 from predgen.errors import ConfigError
 from predgen.losses.token_nll import token_nll
@@ -78,17 +79,20 @@ class WritingModel(PredictionModel):
         if not isinstance(self.codec, FiniteCodec):
             return "sequential: answers with free text have no finite trie"
         if self.obstacle is not None:
-            return f"sequential: {self.obstacle}"
+            how = "level by level, on copied caches" if self.backbone.abilities.by_level else "sequential"
+            return f"{how}: {self.obstacle}"
         return "tree pass" if self.tree is not None else "tree passes, level by level"
 
     @property
     def cost(self) -> str | None:
+        steps = self.written_by.max_tokens - 1  # the stop is read, not fed
+        if self.way.startswith("level by level"):
+            return f"one forward over a row's prompt and up to {steps} steps of one token for each node"
         if not self.way.startswith("sequential"):
             return None
         if self.tree is not None:
             forwards = self.path_forwards(self.tree)
             return f"up to {forwards} forwards over a row where trees take one pass" if forwards > 1 else None
-        steps = self.written_by.max_tokens - 1  # the stop is read, not fed
         if self.backbone.abilities.cache is not None:
             cost = f"up to {steps + 1} forwards over a row"
         else:
