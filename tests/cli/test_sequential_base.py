@@ -89,8 +89,7 @@ def test_what_answers_cost_without_trees_is_said_before_they_are_paid_for(
         forwards.clear()
         model.predict([{"text": text}])
         said = re.search(r"one forward .* up to (\d+) steps", model.model.engine)
-        assert said is not None
-        assert 1 < len(forwards) <= 1 + int(said[1])
+        assert len(forwards) == 1 if said is None else 1 < len(forwards) <= 1 + int(said[1])
     hook.remove()
 
 

@@ -87,6 +87,8 @@ class WritingModel(PredictionModel):
     def cost(self) -> str | None:
         steps = self.written_by.max_tokens - 1  # the stop is read, not fed
         if self.way.startswith("level by level"):
+            if self.tree is not None and self.path_forwards(self.tree) == 1:
+                return None
             return f"one forward over a row's prompt and up to {steps} steps of one token for each node"
         if not self.way.startswith("sequential"):
             return None
