@@ -72,7 +72,7 @@ class LevelPass(NodePass):
         for d in range(1, int(depth.max()) + 1):
             rows, nodes = (depth == d).nonzero(as_tuple=True)
             levels = self._level[rows, parents[rows, nodes]]
-            for level in levels.unique().tolist():
+            for level in sorted({*levels.tolist()}):
                 of_level = levels == level
                 row, node = rows[of_level], nodes[of_level]
                 states.append(self._step(level, row, self._row[row, parents[row, node]], tokens[row, node], d))
@@ -101,7 +101,7 @@ class LevelPass(NodePass):
     def keep(self, nodes: Int[Tensor, "B K"]) -> None:
         old = self._renumber(nodes)
         self._row, self._level = self._row.gather(1, old), self._level.gather(1, old)
-        used = set(self._level.unique().tolist())
+        used = {*self._level.flatten().tolist()}
         self._caches = [cache if level in used else None for level, cache in enumerate(self._caches)]
 
 
