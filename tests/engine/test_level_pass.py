@@ -98,6 +98,7 @@ def test_copies_leave_what_they_are_made_of() -> None:
     assert cache.layers[0].keys[:, 0, :, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
+@pytest.mark.usefixtures("real_abilities")
 def test_models_whose_caches_cannot_be_copied_run_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(cache: object, size: int, rows: Tensor) -> object:
         return cache_of_rows(cache, size, rows.flip(0))
