@@ -245,12 +245,13 @@ def test_expected_with_too_many_nodes_is_refused() -> None:
         make(replace(EXPECTED, max_tree_nodes=scored - 1), codec=codec_for("regression"))
 
 
-def test_marginal_and_expected_run_where_trees_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A base without trees still has all answers, path by path.
-    monkeypatch.setattr("predgen.models.base.abilities_of", lambda lm: Abilities(tree="test"))
+@pytest.mark.parametrize("copies", [None, "test"])
+def test_marginal_and_expected_run_where_trees_cannot(monkeypatch: pytest.MonkeyPatch, copies: str | None) -> None:
+    # A base without trees still has all answers, level by level, or path by path.
+    monkeypatch.setattr("predgen.models.base.abilities_of", lambda lm: Abilities(tree="test", copies=copies))
     for case in (CLASSES, NUMBERED, EXPECTED):
         model, batch = model_for(case), rows_for(case.kind)
-        assert model.way == "sequential: test"
+        assert model.way == ("sequential: test" if copies else "level by level, on copied caches: test")
         torch.testing.assert_close(
             model(batch, plan(), "example").director,
             plain_loss(model, batch)[1].detach(),
