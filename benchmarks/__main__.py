@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for setting in settings:
             base_folder(setting)
             print(f"{row.key}, {setting.spec.title} ...", file=sys.stderr, flush=True)
-            results.append(measure(row, setting))
+            results.append(measure(row.at(setting.size), setting))
             print(table(results[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
             write_json(options.out / "results.json", results, settings)
     (options.out / "results.md").write_text(table(results), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Base models of the suite: pretrained ones, and Llamas with random weights, which serve for speed only."""
+"""Base models of the suite: pretrained ones, and others with random weights, which serve for speed only."""
 
 import shutil
 from pathlib import Path
@@ -6,13 +6,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.settings import Setting
 from predgen.bases.find import EMBEDDED, find_base
@@ -30,12 +24,12 @@ def base_folder(setting: Setting) -> Path:
     Random models take the embedded model's tokenizer of 4,096 tokens. Their embeddings keep the width of their own,
     larger vocabulary, so that logits cost what they cost there; texts get a little longer, for ours and peers alike.
     """
-    if setting.spec.llama is None:
+    if setting.spec.sizes is None:
         return find_base(setting.spec.base)
     embedded = find_base(EMBEDDED)
     folder = setting.folder / "base"
     if not folder.exists():
-        lm = _random_llama(setting, AutoTokenizer.from_pretrained(embedded))
+        lm = _random(setting, AutoTokenizer.from_pretrained(embedded))
         half_done = setting.folder / "base.part"
         lm.save_pretrained(half_done)
         for name in _TOKENIZER_FILES:
@@ -44,11 +38,11 @@ def base_folder(setting: Setting) -> Path:
     return folder
 
 
-def _random_llama(setting: Setting, tokenizer: Any) -> Any:  # noqa: ANN401  (transformers' classes are untyped)
-    """Make a Llama; the same sizes always give the same weights."""
-    sizes: dict[str, Any] = dict(setting.spec.llama or {})
-    config = LlamaConfig(
-        **sizes,
+def _random(setting: Setting, tokenizer: Any) -> Any:  # noqa: ANN401  (transformers' classes are untyped)
+    """Make a model; the same sizes always give the same weights."""
+    config = AutoConfig.for_model(
+        setting.spec.family,
+        **(setting.spec.sizes or {}),
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=False,
         bos_token_id=tokenizer.bos_token_id,
@@ -57,7 +51,7 @@ def _random_llama(setting: Setting, tokenizer: Any) -> Any:  # noqa: ANN401  (tr
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        lm: Any = LlamaForCausalLM(config)
+        lm: Any = AutoModelForCausalLM.from_config(config)
     return lm.to(getattr(torch, setting.spec.dtype))
 
 

@@ -1,6 +1,6 @@
 """The rows of the table: what is measured, against what, and which ratio is to be reached."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmarks import commands, inputs, ours
@@ -25,6 +25,7 @@ class Row:
         goal: Bound of the ratio; None: reported only.
         direction: "at most": ratio = ours / peer, small is good. "at least": ratio = peer / ours, a speed-up.
         goal_sizes: Sizes that the goal is meant for; others are reported only.
+        hybrid_goal: The goal of size "hybrid", whose answers take forwards of their own.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Row:
     goal: float | None = None
     direction: Literal["at most", "at least"] = "at most"
     goal_sizes: tuple[str, ...] = EVERY_SIZE
+    hybrid_goal: float | None = None
 
     def ratio(self, figures: Figures) -> Spread:
         """The ratio that the goal bounds."""
@@ -53,23 +55,27 @@ class Row:
             return "-"
         return f"<= {self.goal:g}" if self.direction == "at most" else f">= {self.goal:g}x"
 
+    def at(self, size: str) -> "Row":
+        """The row with the goal of a size."""
+        return replace(self, goal=self.hybrid_goal, goal_sizes=("hybrid",)) if size == "hybrid" else self
+
 
 _CLASSIFIER = "sequence-classification forward"
 _STEP = "PredGen training step at p = 1"
 
 ROWS = (
     Row("classify-2", "classify, 2 labels of 1 token, exact probabilities", _CLASSIFIER,
-        Timed(ours.classify(inputs.LABELS_2), sequence_classifier.forward(2)), 1.15),
+        Timed(ours.classify(inputs.LABELS_2), sequence_classifier.forward(2)), 1.15, hybrid_goal=1.6),
     Row("classify-5", "classify, 5 labels of 3-4 tokens, exact probabilities", _CLASSIFIER,
-        Timed(ours.classify(inputs.LABELS_5), sequence_classifier.forward(5)), 1.15),
+        Timed(ours.classify(inputs.LABELS_5), sequence_classifier.forward(5)), 1.15, hybrid_goal=1.6),
     Row("regress-51", "regress, 0.0-5.0 in steps of 0.1, full distribution", _CLASSIFIER,
-        Timed(ours.distribution(1, 0.0), sequence_classifier.forward(1)), 1.25),
+        Timed(ours.distribution(1, 0.0), sequence_classifier.forward(1)), 1.25, hybrid_goal=2.0),
     Row("regress-501", "regress, step 0.01, distribution to 99.9 % mass", _CLASSIFIER,
         Timed(ours.distribution(2, 0.001), sequence_classifier.forward(1)), 2.0),
     Row("write-number", "regress, step 0.1, the most probable number", "model.generate",
         Timed(ours.write_number, generate.greedy)),
     Row("labels-20", "label probabilities, 20 labels", "one forward per label",
-        Timed(ours.label_log_probs(inputs.LABELS_20), label_likelihood.score(inputs.LABELS_20)), 10.0, "at least"),
+        Timed(ours.label_log_probs(inputs.LABELS_20), label_likelihood.score(inputs.LABELS_20)), 10.0, "at least", hybrid_goal=8.0),
     Row("instruction", "predict rows with a 60-token constant instruction", "without prefix sharing",
         Timed(ours.predict_with_instruction(10_000, share_prefix=True),
               ours.predict_with_instruction(10_000, share_prefix=False), 10_000), 1.5, "at least"),

@@ -15,20 +15,22 @@ class Size:
     Attributes:
         name: As given to `--sizes`.
         title: As printed.
-        llama: Arguments of `LlamaConfig` for random weights; None: a pretrained model.
+        sizes: Arguments of the family's configuration, for random weights; None: a pretrained model.
         device: "cpu" or "cuda".
         dtype: Type of the weights in memory.
         row_share: Share of the end-to-end rows that this size takes, so that larger models end in time too.
         base: The pretrained model, as `--model` takes it.
+        family: Model type of transformers, for random weights.
     """
 
     name: str
     title: str
-    llama: dict[str, int] | None
+    sizes: dict[str, Any] | None
     device: str = "cpu"
     dtype: str = "float32"
     row_share: float = 1.0
     base: str = "embedded"
+    family: str = "llama"
 
 
 SIZES = {
@@ -42,6 +44,11 @@ SIZES = {
         Size("60m", "60M Llama", {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8,
                                   "num_attention_heads": 8, "vocab_size": 32_000}, row_share=0.1),
         Size("smollm2", "135M SmolLM2", None, row_share=0.1, base="smollm2"),
+        # Of four layers three are linear attention, as in Qwen3-Next and Qwen3.5: no tree runs in one pass. 60 million parameters.
+        Size("hybrid", "60M Qwen3.5 hybrid", {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8,
+                                   "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
+                                   "linear_num_key_heads": 8, "linear_num_value_heads": 8, "linear_key_head_dim": 64,
+                                   "linear_value_head_dim": 64, "vocab_size": 32_000}, row_share=0.1, family="qwen3_5_text"),
         # The sizes of Llama 3.2 1B, embeddings not tied: 1.5 billion parameters.
         Size("1b", "1.5B Llama, bf16", {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
                                         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256},

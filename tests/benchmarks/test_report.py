@@ -59,6 +59,14 @@ def test_table_shows_a_missed_goal_as_missed() -> None:
     assert "| >= 10x | 4.00x (4.00-4.00) | missed | 500.0 ms | 2.00 s | 1 | 1 batch |" in line
 
 
+def test_hybrids_have_goals_of_their_own() -> None:
+    made, hybrid = figures(1.5, 1.0), SIZES["hybrid"]
+    assert Result(COST.at("hybrid"), hybrid, made).verdict == "reached"  # 1.6; elsewhere 1.15
+    assert Result(COST.at("60m"), SIZE, made).verdict == "missed"
+    without = replace(COST, hybrid_goal=None).at("hybrid")
+    assert (Result(without, hybrid, made).verdict, without.goal_text()) == ("no goal", "-")
+
+
 def test_table_shows_what_could_not_be_measured() -> None:
     line = table([Result(COST, SIZE, None, "ValueError: a|b\nmore")]).splitlines()[-1]
     assert "| ValueError: a\\|b | failed |" in line
