@@ -2,7 +2,7 @@
 
 import csv
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -44,6 +44,18 @@ def prompts_with_instruction(setting: Setting, n: int, instruction_tokens: int =
     instruction = _ids(rng, instruction_tokens)
     own = setting.prompt_tokens - instruction_tokens
     return [instruction + _ids(rng, max(1, own + rng.randint(-20, 20))) for _ in range(n)]
+
+
+def states(setting: Setting, count: Callable[[str], int], seed: int = 0) -> list[str]:
+    """Texts of random words, one batch; each is the first with `prompt_tokens` tokens or more, as `count` counts them."""
+    rng = random.Random(seed)
+    found = []
+    for _ in range(setting.batch_size):
+        text = rng.choice(_WORDS)
+        while count(text) < setting.prompt_tokens:
+            text += f" {rng.choice(_WORDS)}"
+        found.append(text)
+    return found
 
 
 def _ids(rng: random.Random, n: int) -> Ids:

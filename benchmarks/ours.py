@@ -15,13 +15,14 @@ from benchmarks.settings import Setting
 from benchmarks.steps import training_step
 from predgen import registries
 from predgen.codecs.base import Codec
+from predgen.codecs.label import LabelCodec
 from predgen.core import Target
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
-from predgen.engine.base_model import load_base
+from predgen.engine.base_model import BaseModel, load_base
 from predgen.inference.batching import predict_encoded
-from predgen.models.base import ModelSetup
+from predgen.models.base import ModelSetup, RowRunner
 from predgen.peft_methods.base import apply_peft
 from predgen.sampling.draws import SamplingPlan
 from predgen.saved.exchange import MANIFEST
@@ -165,12 +166,25 @@ def _model(
 
 def _codec(tokenizer: Any, labels: Sequence[str], decimals: int) -> Codec:  # noqa: ANN401
     """Labels, or numbers 0..5."""
-    codec: Codec
     if labels:
-        codec = registries.codecs.get("label").fit(labels, tokenizer)
-    else:
-        codec = registries.codecs.get("number").fit([LOW, HIGH], tokenizer, scale=(LOW, HIGH), decimals=decimals)
+        return label_codec(tokenizer, labels)
+    codec: Codec = registries.codecs.get("number").fit([LOW, HIGH], tokenizer, scale=(LOW, HIGH), decimals=decimals)
     return codec
+
+
+def label_codec(tokenizer: Any, labels: Sequence[str]) -> LabelCodec:  # noqa: ANN401
+    """Labels as answers."""
+    return LabelCodec.fit(labels, tokenizer)
+
+
+def runner_of(base: BaseModel) -> RowRunner:
+    """A base as models see it."""
+    return RowRunner(base.lm)
+
+
+def plain_rows(prompts: Sequence[Ids]) -> list[Encoded]:
+    """Prompts alone, as predgen encodes them."""
+    return _encoded(prompts)
 
 
 def _encoded(prompts: Sequence[Ids], codec: Codec | None = None, values: Sequence[float] = ()) -> list[Encoded]:

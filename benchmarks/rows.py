@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks import commands, inputs, ours
+from benchmarks import commands, inputs, ours, questions
 from benchmarks.figures import Figures, Spread
 from benchmarks.measures import Commands, Growth, PeakMemory, Timed
-from benchmarks.peers import generate, label_likelihood, published, sequence_classifier, sft
+from benchmarks.peers import generate, label_likelihood, prompt_each, published, sequence_classifier, sft
 
 Measure = Timed | PeakMemory | Commands | Growth
 Verdict = Literal["reached", "missed", "no goal"]
@@ -76,6 +76,16 @@ ROWS = (
         Timed(ours.write_number, generate.greedy)),
     Row("labels-20", "label probabilities, 20 labels", "one forward per label",
         Timed(ours.label_log_probs(inputs.LABELS_20), label_likelihood.score(inputs.LABELS_20)), 10.0, "at least", hybrid_goal=8.0),
+    Row("targets-10", "10 targets (suffixes such as Urgency:, 2 or 5 labels)", "one of them",
+        Timed(questions.targets(10), questions.targets(1)), 1.5),
+    Row("ask-10", "10 zero-shot yes/no questions", "one of them",
+        Timed(questions.ask(questions.TEN), questions.ask(questions.ONE)), 1.5),
+    Row("ask-128", "128 labels, a yes/no question each", "one of them",
+        Timed(questions.ask(questions.MANY_LABELS), questions.ask(questions.ONE_LABEL))),
+    Row("choice-128", "a choice of 128 options, listed in the question", "one yes/no question",
+        Timed(questions.ask(questions.ONE_CHOICE), questions.ask(questions.ONE))),
+    Row("prompts-128", "128 labels, a yes/no question each", "one prompt each, batches of 16",
+        Timed(questions.ask(questions.MANY_LABELS), prompt_each.ask(questions.MANY_LABELS)), 10.0, "at least"),
     Row("instruction", "predict rows with a 60-token constant instruction", "without prefix sharing",
         Timed(ours.predict_with_instruction(10_000, share_prefix=True),
               ours.predict_with_instruction(10_000, share_prefix=False), 10_000), 1.5, "at least"),

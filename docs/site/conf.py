@@ -51,6 +51,7 @@ NAVIGATION = {
         "docs/estimators",
         "docs/uncertainty",
         "docs/explain",
+        "docs/questions",
         "docs/saved_model",
         "docs/compare",
         "docs/report",

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import inputs, ours
+from benchmarks import inputs, ours, questions
 from benchmarks.models import base_folder, load_classifier, load_lm
-from benchmarks.peers import generate, sequence_classifier
+from benchmarks.peers import generate, prompt_each, sequence_classifier
 from benchmarks.peers.label_likelihood import label_batches, label_scores, score
 from benchmarks.peers.published import PublishedLoss, positions_of, write
 from benchmarks.peers.sft import lean_batch, lean_loss, lean_step, sft_batch, trainer_step
@@ -74,6 +74,17 @@ def test_labels_are_as_long_as_the_table_says(setting: Setting) -> None:
     assert len(inputs.LABELS_20) == 20
     assert max(len(ids) for ids in ours.label_ids(setting, inputs.LABELS_20)) <= 4
     assert score(inputs.LABELS_20)(setting)().shape == (3, 20)
+
+
+def test_a_prompt_each_gives_the_probabilities_of_the_forest(setting: Setting) -> None:
+    few = dict(list(questions.MANY_LABELS.items())[:5])
+    answers = questions.ask(few)(setting)()
+    told = [answer.probability for of_state in answers for answer in of_state.values()]
+    found = prompt_each.ask(few)(setting)()
+    assert found.shape == (3 * 5,)
+    torch.testing.assert_close(found, torch.tensor(told), atol=1e-5, rtol=1e-5)
+    assert len(questions.MANY_LABELS) == len({*questions.LABELS_128}) == 128
+    assert len(questions.TEN) == len(questions.TARGETS) == 10
 
 
 def test_lean_loss_is_the_full_logit_loss(lm: Any, setting: Setting) -> None:

@@ -155,7 +155,9 @@ class Asker:
     def engine(self) -> str:
         """How questions are run, in words."""
         obstacle = self.runner.obstacle
-        return "one tree pass for all questions" if obstacle is None else f"each question alone: {obstacle}"
+        if obstacle is None:
+            return "one tree pass for all questions of a state"
+        return f"{'level by level' if self.runner.backbone.runs_levels else 'each question alone'}: {obstacle}"
 
     def ask(
         self,
@@ -250,7 +252,7 @@ class Asker:
 
     def _nodes(self, one: _Prompted) -> int:
         """Tokens that are run for a case besides what its questions share."""
-        if self.runner.obstacle is None:
+        if self.runner.obstacle is None or self.runner.backbone.runs_levels:
             return count_nodes(one.asked)
         shared = len(one.row.prompt_ids)
         return sum(shared + len(asked.suffix) + len(asked.answers.head) for asked in one.asked) - shared

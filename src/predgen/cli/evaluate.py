@@ -9,6 +9,8 @@ import typer
 from predgen.cli.early import check_folder_of, check_readable, check_saved
 from predgen.cli.errors import readable_errors
 from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, say_engine, with_options
+from predgen.core import Decoding
+from predgen.errors import ConfigError
 from predgen.files import write_text
 
 _SHOWN_SHARES = (0.5, 0.8, 0.9)  # of the most confident rows, whose error is printed; all of the curve is in --json
@@ -17,7 +19,15 @@ _SHOWN_SHARES = (0.5, 0.8, 0.9)  # of the most confident rows, whose error is pr
 @with_options(lambda: decoding_settings("decode"))
 @readable_errors
 def evaluate_command(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a trained model; with CASES, also a base: its name or folder.")
+    ],
+    cases: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(
+            help="File of decisions (.jsonl: state, questions, answers with probabilities) to ask the model, instead of its own rows."
+        ),
+    ] = None,
     split: Annotated[Optional[str], typer.Option(help="Split of the run's task: train, validation or test.")] = None,  # noqa: UP045
     task: Annotated[
         str | None, typer.Option(help="Another task of the same kind, whose split to take instead.")
@@ -25,6 +35,13 @@ def evaluate_command(
     data: Annotated[Optional[str], typer.Option(help="A file with the run's columns instead.")] = None,  # noqa: UP045
     target: Annotated[str | None, typer.Option(help="Column of --data with the answers; default: the run's.")] = None,
     data_dir: Annotated[Optional[str], typer.Option(help="Folder of the task's files; default: the run's.")] = None,  # noqa: UP045
+    ask_format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="How questions of CASES are put: plain, or chat for an instruct model's own template. [default: as the model was"
+            " trained; plain for a base]"
+        ),
+    ] = None,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the figures to this file.")] = None,  # noqa: UP045
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     trust_remote_code: TrustRemoteCode = False,
@@ -51,8 +68,20 @@ def evaluate_command(
     `predgen evaluate RUN --data my.csv --target label`
 
     `predgen evaluate RUN --task svamp --split test --data-dir DIR`
+
+    `predgen evaluate smollm2 cases.jsonl --json out.json`
     """
     decoding = decoding_from(given)
+    if cases is not None:
+        of_rows = (split, task, data, target, data_dir, batch_size, average_options)
+        if any(of_rows) or with_trained_rows or permute_options or decoding != Decoding():
+            raise ConfigError(
+                "a file of decisions brings its own questions: leave out what names rows, batches, options or a decoding, or"
+                " leave out the file."
+            )
+        check_folder_of(json_file, "--json")
+        _evaluate_decisions(run, cases, ask_format, json_file, base, trust_remote_code)
+        return
     check_saved(run)
     check_folder_of(json_file, "--json")
     if data is not None:
@@ -90,6 +119,53 @@ def evaluate_command(
     if json_file is not None:
         write_text(json_file, json.dumps(result, indent=1, allow_nan=False) + "\n")
     _show(result)
+
+
+def _evaluate_decisions(
+    run: Path, cases: Path, ask_format: str | None, json_file: Path | None, base: str | None, trust_remote_code: bool
+) -> None:
+    """Ask a model the questions of a file, and print how good its answers are."""
+    from predgen.questions.decisions import read_decisions
+
+    decisions = read_decisions(cases)
+    from predgen.asking.asker import Asker
+    from predgen.asking.judging import judge
+    from predgen.progress import row_progress
+    from predgen.terminal import PlainConsole
+    from predgen.threads import use_available_threads
+
+    use_available_threads()
+
+    asker = Asker.load(str(run), format=ask_format, base=base, trust_remote_code=trust_remote_code)
+    console = PlainConsole(stderr=True)
+    console.print(f"Questions: {asker.engine}.", markup=False, highlight=False, soft_wrap=True)
+    with row_progress(console, "evaluate", len(decisions)) as advance:
+        found = judge(asker, decisions, on_batch=advance).to_dict()
+    result = {"model": str(run), "cases": str(cases), "engine": asker.engine, **found}
+    if json_file is not None:
+        write_text(json_file, json.dumps(result, indent=1) + "\n")
+    _show_decisions(result)
+
+
+def _show_decisions(result: dict[str, Any]) -> None:
+    """Print the figures of a file of decisions as a table."""
+    from rich.table import Table
+
+    from predgen.escaping import in_line
+    from predgen.figures import number
+    from predgen.terminal import PlainConsole
+
+    table = Table(title="95 % bootstrap intervals over cases", title_justify="left")
+    for column in ("question", "metric", "value", "low", "high"):
+        table.add_column(column, justify="left" if column in ("question", "metric") else "right")
+    parts = {"all choices": result["metrics"], **result["by_question"]}
+    for name, figures in parts.items():
+        for metric, figure in figures.items():
+            table.add_row(in_line(name), metric, *(number(figure[key], 4) for key in ("value", "low", "high")))
+    console = PlainConsole()
+    console.print(table)
+    for name, count in result["counts"].items():
+        console.print(f"{count} {name.replace('_', ' ')}")
 
 
 def _show(result: dict[str, Any]) -> None:
