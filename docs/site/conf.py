@@ -52,6 +52,7 @@ NAVIGATION = {
         "docs/uncertainty",
         "docs/explain",
         "docs/questions",
+        "docs/serving",
         "docs/saved_model",
         "docs/compare",
         "docs/report",

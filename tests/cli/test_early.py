@@ -41,6 +41,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("explain", ".", "in.csv", "-o", "in.csv"), "in.csv"),
     (("evaluate", ".", "--data", "no.csv"), "no.csv"),
     (("evaluate", "nowhere"), "nowhere"),
+    (("serve", "./nowhere"), "nowhere"),
     (("evaluate", ".", "--json", "no/where.json"), "where.json"),
 ]  # fmt: skip
 

@@ -1,11 +1,17 @@
 """Two calibrated tiny runs, and a server with both in this process."""
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from predgen.inference.trained import TrainedModel, load
@@ -24,7 +30,7 @@ class ServedRuns:
 
     def models(self) -> list[ServedModel]:
         """Both, read anew."""
-        return [ServedModel.read(folder, None, None, False) for folder in (self.labels, self.numbers)]
+        return [ServedModel.read(folder) for folder in (self.labels, self.numbers)]
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +56,21 @@ def numbered(served_runs: ServedRuns) -> TrainedModel:
 def client(served_runs: ServedRuns) -> Iterator[TestClient]:
     with TestClient(make_app(served_runs.models(), ServeSettings())) as found:
         yield found
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve at a port of this machine, in a thread; gives the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, ws="none"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield "http://{}:{}".format(*listening.getsockname())
+        server.should_exit = True
+        thread.join()
 
 
 def told(answer: Any) -> Any:

@@ -234,7 +234,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(models: list[ServedModel]) 
 
 def test_a_folder_that_is_replaced_changes_nothing_but_is_told(served_runs: ServedRuns, tmp_path: Path) -> None:
     run = shutil.copytree(served_runs.labels, tmp_path / "moods")
-    with serving([ServedModel.read(run, None, None, False)]) as client:
+    with serving([ServedModel.read(run)]) as client:
         before = told(client.post("/predict", json=ROW))
         assert told(client.get("/v1/models"))["data"][0]["folder"] == "as loaded"
         for path in run.rglob("*.safetensors"):
@@ -271,5 +271,7 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
         ServeSettings(port=70000)
     with pytest.raises(ConfigError, match="`api_key`"):
         ServeSettings(api_key=" ")
+    for parent in "ab":
+        (tmp_path / parent / "moods").mkdir(parents=True)
     with pytest.raises(ConfigError, match="'moods'"):
-        check_names((tmp_path / "a" / "moods", tmp_path / "b" / "moods"))
+        check_names([str(tmp_path / "a" / "moods"), str(tmp_path / "b" / "moods")])

@@ -23,7 +23,7 @@ from cli_runs import predgen, refused
 from predgen.cli.main import app
 from predgen.errors import ConfigError
 from predgen.inference.trained import TrainedModel
-from predgen.serving.run import serve_runs
+from predgen.serving.run import serve_models
 from predgen.serving.settings import ServePlan, ServeSettings
 from serving.conftest import ServedRuns
 
@@ -135,12 +135,12 @@ def test_a_port_that_is_taken_is_told_before_a_model_is_loaded(tmp_path: Path) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"`port` {port} at `host` '127.0.0.1' cannot be had"):
-            serve_runs(ServePlan((tmp_path / "no-model",), ServeSettings(port=port)))
+            serve_models(ServePlan((str(tmp_path / "no-model"),), ServeSettings(port=port)))
 
 
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`host` '192\.0\.2\.1'"):  # TEST-NET-1 is nobody's
-        serve_runs(ServePlan((tmp_path / "no-model",), ServeSettings(host="192.0.2.1", port=0)))
+        serve_models(ServePlan((str(tmp_path / "no-model"),), ServeSettings(host="192.0.2.1", port=0)))
 
 
 def test_mistakes_of_the_command_line_are_told(

@@ -22,7 +22,12 @@ def serve_settings() -> OptionSettings:
 @with_options(serve_settings, is_open=False)
 @readable_errors
 def serve_command(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of trained models.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders of trained models; bases, by name, folder, hub id or .gguf file.", metavar="MODEL..."
+        ),
+    ],
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     trust_remote_code: TrustRemoteCode = False,
     *,
@@ -32,16 +37,21 @@ def serve_command(
 
     Rows of all clients are predicted together. SIGTERM and Ctrl-C end it when everything it took is answered.
 
+    A trained model answers what it was trained to answer; a base answers any question, at `/v1/systemone` and `/v1/decisions`.
+
     `predgen serve RUN`
+
+    `predgen serve smollm2 --format chat`
 
     `PREDGEN_API_KEY=secret predgen serve RUN OTHER-RUN --host 0.0.0.0 --port 8080 --workers 2`
     """
     settings = ServeSettings(**{"api_key": os.environ.get(KEY_VARIABLE), **given})
-    plan = ServePlan(tuple(runs), settings, base, trust_remote_code)
+    plan = ServePlan(tuple(models), settings, base, trust_remote_code)
     check_packages()
-    check_names(plan.runs)
-    for run in runs:
-        check_saved(run)
-    from predgen.serving.run import serve_runs
+    check_names(plan.models)
+    for model in models:
+        if model.startswith((".", "/", "~")) and not Path(model).exists():  # others may be names, or ids of the hub
+            check_saved(Path(model))
+    from predgen.serving.run import serve_models
 
-    serve_runs(plan)
+    serve_models(plan)

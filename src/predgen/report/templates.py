@@ -34,8 +34,14 @@ def style() -> Markup:
     return Markup((ASSETS / "style.css").read_text(encoding="utf-8"))
 
 
-def policy(script: str = "") -> str:
-    """Forbid a page the network, and every script but its own, whatever a row's text says."""
+def policy(script: str = "", *, asks: bool = False) -> str:
+    """Forbid a page the network, and every script but its own, whatever a row's text says.
+
+    Args:
+        script: Its script; empty: none.
+        asks: Whether its script asks the server that it came from.
+    """
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     allowed = f" script-src 'sha256-{digest}';" if script else ""
-    return f"default-src 'none';{allowed} style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    server = " connect-src 'self';" if asks else ""
+    return f"default-src 'none';{allowed}{server} style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -120,7 +120,7 @@ class _Call:
         """Answer with an error, unless an answer has begun."""
         if self.status:
             return
-        answer = JSONResponse({"detail": message}, status, headers)
+        answer = JSONResponse({"detail": message, "message": message}, status, headers)
         await answer(self.scope, _nothing, self.send)
 
     def receiving(self, receive: Receive, timeout_s: float) -> Receive:

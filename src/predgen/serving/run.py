@@ -7,6 +7,8 @@ import os
 import socket
 import tempfile
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,26 +17,30 @@ from uvicorn.supervisors import Multiprocess
 from predgen.errors import ConfigError, ModelError
 from predgen.escaping import in_line
 from predgen.serving.logs import EVENTS, LOGGING
-from predgen.serving.settings import SHARED_COUNTS, ServePlan, check_names
+from predgen.serving.settings import SHARED_COUNTS, ServePlan, check_names, name_of_model
 from predgen.threads import available_threads, use_available_threads
+
+if TYPE_CHECKING:
+    from predgen.serving.bases import ServedBase
+    from predgen.serving.served import ServedModel
 
 _BACKLOG = 2048
 _GRACE_S = 5  # beside the time that a request may take
 _WORKER_ANSWERS_S = 120  # while it loads a model, too
 
 
-def serve_runs(plan: ServePlan) -> None:
-    """Serve runs until SIGTERM or Ctrl-C; requests that were taken are answered before it ends.
+def serve_models(plan: ServePlan) -> None:
+    """Serve models until SIGTERM or Ctrl-C; requests that were taken are answered before it ends.
 
     Args:
         plan: What is served, and how.
 
     Raises:
-        ConfigError: If two runs have the same name, or address or port cannot be had.
-        SavedModelError: If a run cannot be read; ModelError, if its base model is missing.
-        ModelError: If a worker process could not load the models.
+        ConfigError: If two models have the same name, or address or port cannot be had.
+        SavedModelError: If a run cannot be read.
+        ModelError: If a base is missing, or a worker process could not load the models.
     """
-    check_names(plan.runs)
+    check_names(plan.models)
     listening = _listen(plan.settings.host, plan.settings.port)
     with listening:
         plan = replace(plan, address=_address(listening))
@@ -45,15 +51,41 @@ def serve_runs(plan: ServePlan) -> None:
 
 
 def app_of(plan: ServePlan) -> FastAPI:
-    """Load the runs of a plan and return the app that serves them."""
+    """Load the models of a plan and return the app that serves them."""
     from predgen.serving.app import make_app
-    from predgen.serving.served import ServedModel
 
     use_available_threads(available_threads(plan.settings.workers))
-    one = plan.settings.max_batch_tokens
-    models = [ServedModel.read(run, one, plan.base, plan.trust_remote_code) for run in plan.runs]
+    models = [_model(plan, model) for model in plan.models]
     EVENTS.info("serving", extra={"facts": {"address": plan.address, "models": [model.name for model in models]}})
     return make_app(models, plan.settings)
+
+
+def _model(plan: ServePlan, model: str) -> "ServedModel | ServedBase":
+    """Load a trained model or a base."""
+    from predgen.inference.guarantees import Promised
+    from predgen.saved.exchange import MANIFEST
+    from predgen.serving.bases import ServedBase, check_base_settings
+    from predgen.serving.served import ServedModel
+
+    told, trusts = plan.settings, plan.trust_remote_code
+    if Path(model).is_dir() and (Path(model) / MANIFEST).is_file():
+        refusing = Promised(max_error=told.max_error, min_confidence=told.min_confidence)
+        return ServedModel.read(
+            Path(model),
+            max_batch_tokens=told.max_batch_tokens,
+            base=plan.base,
+            trust_remote_code=trusts,
+            refusing=refusing,
+        )
+    check_base_settings(told.max_error)
+    return ServedBase.read(
+        model,
+        name_of_model(model),
+        format=told.format,
+        batch_tokens=told.max_batch_tokens,
+        min_confidence=told.min_confidence,
+        trust_remote_code=trusts,
+    )
 
 
 def _in_this_process(plan: ServePlan, listening: socket.socket) -> None:

@@ -1,5 +1,6 @@
 """What `/predict` and `/explain` take and give, as JSON. Unknown keys are refused, and all faults of a request are told at once."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -117,15 +118,17 @@ class Fault(BaseModel):
 
 
 class Faults(BaseModel):
-    """Everything that is wrong with a request."""
+    """Everything that is wrong with a request, one by one and in a line."""
 
     detail: list[Fault]
+    message: str
 
 
 class Refusal(BaseModel):
-    """Why a request is not answered."""
+    """Why a request is not answered; clients of either protocol look under one of the names."""
 
     detail: str
+    message: str
 
 
 class FaultsError(Exception):
@@ -136,8 +139,40 @@ class FaultsError(Exception):
     """
 
     def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
-        super().__init__("; ".join(text for _, text in faults))
+        super().__init__("; ".join(f"{'.'.join(map(str, place)) or 'body'}: {text}" for place, text in faults))
         self.faults = [{"loc": ["body", *place], "msg": text, "type": "value_error"} for place, text in faults]
+
+
+def places_and_faults(errors: Iterable[Mapping[str, Any]], body: object) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return pydantic's errors with places as the client wrote them: each once, without names of types, and only the deepest.
+
+    Where something may have one of several forms, pydantic tells of each form why it is none.
+
+    Args:
+        errors: `loc` and `msg` of each.
+        body: What was checked.
+
+    Example:
+        >>> errors = [{"loc": ("state", "str"), "msg": "no text"}, {"loc": ("state", "list[any]"), "msg": "no list"}]
+        >>> places_and_faults(errors, {"state": 3})
+        [(('state',), 'no text; no list')]
+    """
+    found: dict[tuple[str | int, ...], list[str]] = {}
+    for error in errors:
+        found.setdefault(_place_in(body, error["loc"]), []).append(error["msg"])
+    deepest = [place for place in found if not any(other[: len(place)] == place and other != place for other in found)]
+    return [(place, "; ".join(dict.fromkeys(found[place]))) for place in deepest]
+
+
+def _place_in(body: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:  # noqa: ANN401
+    """The parts of a place that stand in the data, and the key that is missing there."""
+    place: list[str | int] = []
+    for i, part in enumerate(loc):
+        is_key = isinstance(body, Mapping) and (part in body or i == len(loc) - 1)
+        if is_key or (isinstance(body, list) and isinstance(part, int)):
+            place.append(part)
+            body = body[part] if not is_key or part in body else None
+    return tuple(place)
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {

@@ -1,5 +1,6 @@
 """A model as a server has it: requests become work for the model's thread, and predictions become answers."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +13,20 @@ from predgen.data.examples import iter_examples
 from predgen.data.prompts import prompt_fields
 from predgen.decodings import rule_of
 from predgen.distribution import Distribution
-from predgen.errors import ConfigError, DataError, PredgenError
+from predgen.errors import ConfigError, DataError, PredgenError, QuestionError, QuestionFault
 from predgen.explanation.explain import check_explainable, explained_by, rows_without_parts
-from predgen.inference.facts import whole_decoding
-from predgen.inference.guarantees import Guarantee, Promised
+from predgen.inference.facts import COVERAGE, whole_decoding
+from predgen.inference.guarantees import NOTHING, Guarantee, Promised
 from predgen.inference.trained import TrainedModel, load
 from predgen.models.base import PLAIN
+from predgen.questions.kinds import NumberQuestion, TypedQuestion
+from predgen.questions.wording import State
 from predgen.saved.exchange import MANIFEST
 from predgen.serving.batcher import Work
+from predgen.serving.matching import OwnQuestion
 from predgen.serving.schema import ExplainRequest, FaultsError, PredictRequest, RowData
-from predgen.serving.settings import name_of_run
+from predgen.serving.settings import name_of_model
+from predgen.serving.told import AskedQuestions, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +53,41 @@ class ServedModel:
         trained: The model.
         folder: Where it was read from.
         max_batch_tokens: Tokens that are run at once; None: as many as its run says.
+        refusing: Which questions are refused, where it predicts labels.
+
+    Raises:
+        ConfigError: If it cannot be known which are to be refused.
     """
 
-    def __init__(self, trained: TrainedModel, folder: Path, max_batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        trained: TrainedModel,
+        folder: Path,
+        max_batch_tokens: int | None = None,
+        refusing: Promised = NOTHING,
+    ) -> None:
         if max_batch_tokens is not None:
             # Its own batches are then no smaller than a turn.
             trained.config = replace(trained.config, eval_batch_tokens=max_batch_tokens)
         self.trained = trained
-        self.name = name_of_run(folder)
+        self.name = name_of_model(str(folder))
         self.budget = trained.config.eval_batch_tokens
         self._manifest = folder.resolve() / MANIFEST
         self._stamp = _stamp(self._manifest)
+        self._own = OwnQuestion(trained)
+        whole = whole_decoding(trained.model)
+        self._refusals = trained.guarantee(refusing if trained.labels else NOTHING, whole)
+        self._interval = _interval_guarantee(trained)
 
     @classmethod
     def read(
-        cls, folder: Path, max_batch_tokens: int | None, base: str | None, trust_remote_code: bool
+        cls,
+        folder: Path,
+        *,
+        max_batch_tokens: int | None = None,
+        base: str | None = None,
+        trust_remote_code: bool = False,
+        refusing: Promised = NOTHING,
     ) -> "ServedModel":
         """Load a run, into memory of this process alone: what later happens to its files changes nothing.
 
@@ -71,7 +96,7 @@ class ServedModel:
             ModelError: If its base model is missing.
         """
         trained = load(folder, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
-        return cls(trained, folder, max_batch_tokens)
+        return cls(trained, folder, max_batch_tokens, refusing)
 
     @property
     def created(self) -> int:
@@ -88,6 +113,7 @@ class ServedModel:
         """Return what clients may know of the model, as plain JSON data."""
         trained, setup = self.trained, self.trained.model.setup
         facts: dict[str, Any] = {
+            "created": self.created,
             "kind": setup.kind,
             "method": setup.method,
             "fields": list(prompt_fields(trained.task.prompt)),
@@ -143,6 +169,69 @@ class ServedModel:
             return {"model": self.name, **{key: value for key, value in data.items() if key != "row"}}
 
         return AskedWork(self._work(encoded, whole_decoding(self.trained.model)), answer, 1, _tokens(encoded))
+
+    def question(self, name: str | None, data: Mapping[str, Any]) -> TypedQuestion:
+        """Read a question, which has to be the one that the model was trained to answer.
+
+        Raises:
+            QuestionError: With everything that is wrong with it.
+        """
+        question = self._own.read(name, data)
+        if isinstance(question, NumberQuestion) and not whole_decoding(self.trained.model).distribution:
+            raise QuestionError(
+                [QuestionFault("", "is for numbers with probabilities, but this model predicts the number alone")]
+            )
+        return question
+
+    def check_state(self, state: State) -> None:
+        """Refuse what is no row of the model.
+
+        Raises:
+            FaultsError: If it is none.
+        """
+        self._state_row(state)
+
+    def ask(self, state: State, questions: Mapping[str, TypedQuestion]) -> AskedQuestions:
+        """Return the work of a state's questions, all of which the model was trained to answer: one prediction answers them.
+
+        Raises:
+            FaultsError: If the state is no row of the model.
+        """
+        row, encoded = self._state_row(state)
+
+        def read(told: list[Any]) -> tuple[dict[str, Told], int]:
+            return {name: self._told(question, row, told) for name, question in questions.items()}, _tokens([encoded])
+
+        return AskedQuestions(self._work([encoded], whole_decoding(self.trained.model)), read)
+
+    def _state_row(self, state: State) -> tuple[Row, Encoded]:
+        """A state as a row: an object has the prompt's columns; a text fills the only one, or is such an object as JSON."""
+        fields = prompt_fields(self.trained.task.prompt)
+        if isinstance(state, str) and len(fields) != 1:
+            try:
+                state = json.loads(state)
+            except ValueError:
+                pass  # is told below
+        if not isinstance(state, str | dict):
+            raise FaultsError([((), f"is no row of this model; give an object with the keys {', '.join(fields)}")])
+        example = self._example(state, 0)
+        if isinstance(example, str):
+            raise FaultsError([((), example)])
+        try:
+            return self._row(state), self.trained.encoder.encode(example, with_answer=False)
+        except PredgenError as error:
+            raise FaultsError([((), str(error))]) from error
+
+    def _told(self, question: TypedQuestion, row: Row, told: list[Any]) -> Told:
+        """What a prediction says to a question, unless it is refused."""
+        [cells] = self._refusals.cells([row], told, self.trained.classes)
+        if cells.get("abstained"):
+            return Told(None)
+        answer = self._own.answer(question, told[0])
+        if self._interval is None:
+            return Told(answer)
+        [ends] = self._interval.cells([row], told, ())
+        return Told(answer, (COVERAGE, ends["lower"], ends["upper"]))
 
     def _work(self, encoded: Sequence[Encoded], decoding: Decoding) -> Work:
         """Encoded rows as work: all that are asked for in the same way can be run together."""
@@ -236,6 +325,16 @@ class _Answering:
         if "lower" in kept:
             found["interval"] = {"lower": kept["lower"], "upper": kept["upper"]}
         return found | {name: cell for name, cell in kept.items() if name in ("set", "abstained")}
+
+
+def _interval_guarantee(trained: TrainedModel) -> Guarantee | None:
+    """What gives answers in numbers their interval; None where the model is not calibrated, or on too few rows."""
+    if trained.model.setup.kind != "regression":
+        return None
+    try:
+        return trained.guarantee(Promised(COVERAGE), whole_decoding(trained.model))
+    except ConfigError:
+        return None
 
 
 def distribution_data(told: Distribution) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a server is told: where it listens, what it takes, how long it may need. No torch here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,20 @@ class ServeSettings(Settings):
     )
     max_body: int = setting(1 << 20, "Most bytes of a request's body.", low=1)
     timeout: float = setting(60.0, "Most seconds from a request's first byte to its answer.", low=0.01, high=86400)
+    min_confidence: float | None = setting(
+        None, "Refuse questions of the decision protocols whose answer is less probable than this.", low=0.0, high=1.0
+    )
+    max_error: float | None = setting(
+        None,
+        "Refuse as many of them, that at most this share of the others is wrong; for calibrated labels.",
+        low=0.0,
+        high=1.0,
+    )
+    format: str | None = setting(
+        None,
+        "How bases are asked: plain text, or the tokenizer's own chat template; default: plain.",
+        choices=("plain", "chat"),
+    )
     api_key: str | None = setting(
         None, f"Key that requests have to bring, as `Authorization: Bearer KEY`; better given as {KEY_VARIABLE}."
     )
@@ -58,36 +73,37 @@ class ServePlan:
     """What is served, and how; small enough to be sent to another process.
 
     Attributes:
-        runs: Folders of trained models; a model's name is its folder's.
+        models: Folders of trained models, whose names are their folders'; bases, by name, folder, hub id or .gguf file.
         settings: How the server listens.
         base: Where the base model of all of them lies now; None: where it was.
         trust_remote_code: Whether models may run Python code of their bases.
         address: Where the server is reached, for its log.
     """
 
-    runs: tuple[Path, ...]
+    models: tuple[str, ...]
     settings: ServeSettings = field(default_factory=ServeSettings)
     base: str | None = None
     trust_remote_code: bool = False
     address: str = ""
 
 
-def name_of_run(run: Path) -> str:
-    """Return the name by which clients ask for a run."""
-    return run.resolve().name
+def name_of_model(model: str) -> str:
+    """Return the name by which clients ask for a model: that of its folder or file, or its own where it has none here."""
+    path = Path(model)
+    return path.resolve().name.removesuffix(".gguf") if path.exists() else model
 
 
-def check_names(runs: tuple[Path, ...]) -> None:
-    """Refuse runs that clients could not tell apart.
+def check_names(models: Sequence[str]) -> None:
+    """Refuse models that clients could not tell apart.
 
     Raises:
         ConfigError: If two have the same name.
     """
-    names = [name_of_run(run) for run in runs]
-    for run, name in zip(runs, names, strict=True):
+    names = [name_of_model(model) for model in models]
+    for model, name in zip(models, names, strict=True):
         if names.count(name) > 1:
             raise ConfigError(
-                f"{str(run)!r} and another run are both called {name!r}, and clients ask for a model by its folder's name."
+                f"{model!r} and another model are both called {name!r}, and clients ask for a model by its folder's name."
                 " Rename a folder."
             )
 
