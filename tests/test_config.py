@@ -84,14 +84,14 @@ def test_paper_defaults() -> None:
 
 # Rank and scale of each method's paper; RoCoFT, MELoRA and MoSLoRA as in their LLaMA runs.
 PAPER_PEFT = {
-    "lora": {"rank": 8, "alpha": 16.0},
-    "adalora": {"rank": 8, "alpha": 16.0},
-    "rocoft": {"rank": 3, "rocoft_axis": "column", "rocoft_selection": "first"},
-    "dora": {"rank": 32, "alpha": 64.0},
-    "melora": {"rank": 1, "alpha": 16.0, "melora_blocks": 8},
-    "lora_fa": {"rank": 128, "alpha": 256.0},
-    "moslora": {"rank": 16, "alpha": 32.0},
-    "propulsion": {"propulsion_degree": 15},
+    "lora": {"adapt_layers": None, "rank": 8, "alpha": 16.0},
+    "adalora": {"adapt_layers": None, "rank": 8, "alpha": 16.0},
+    "rocoft": {"adapt_layers": None, "rank": 3, "rocoft_axis": "column", "rocoft_selection": "first"},
+    "dora": {"adapt_layers": None, "rank": 32, "alpha": 64.0},
+    "melora": {"adapt_layers": None, "rank": 1, "alpha": 16.0, "melora_blocks": 8},
+    "lora_fa": {"adapt_layers": None, "rank": 128, "alpha": 256.0},
+    "moslora": {"adapt_layers": None, "rank": 16, "alpha": 32.0},
+    "propulsion": {"adapt_layers": None, "propulsion_degree": 15},
     "none": {},
     "full": {},
 }
@@ -115,14 +115,14 @@ def test_another_peft_method_brings_its_own_defaults() -> None:
 
 def test_given_settings_stay_with_another_peft_method() -> None:
     config = dataclasses.replace(RunConfig(task="sst2", peft="lora", rank=4), peft="moslora")
-    assert config.peft_settings() == {"rank": 4, "alpha": 32.0}
+    assert config.peft_settings() == {"rank": 4, "adapt_layers": None, "alpha": 32.0}
     with pytest.raises(ConfigError, match="`rank` is 4, but PEFT method 'propulsion' has no such setting"):
         dataclasses.replace(config, peft="propulsion")
 
 
 def test_given_peft_settings_win_over_the_defaults() -> None:
     config = RunConfig(task="sst2", peft="melora", rank=4, melora_blocks=2)
-    assert config.peft_settings() == {"rank": 4, "alpha": 16.0, "melora_blocks": 2}
+    assert config.peft_settings() == {"rank": 4, "adapt_layers": None, "alpha": 16.0, "melora_blocks": 2}
 
 
 @pytest.mark.parametrize(

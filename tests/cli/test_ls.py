@@ -60,7 +60,7 @@ def test_tasks_say_what_they_are() -> None:
 def test_peft_methods_say_what_they_compute_and_which_settings_they_have() -> None:
     entries = {entry["name"]: entry for entry in json.loads(predgen("ls", "peft", "--json").stdout)}
     assert list(entries) == [*"lora adalora rocoft dora melora lora_fa moslora propulsion none full".split()]
-    assert entries["melora"]["settings"] == {"rank": 1, "alpha": 16.0, "melora_blocks": 8}
+    assert entries["melora"]["settings"] == {"rank": 1, "adapt_layers": None, "alpha": 16.0, "melora_blocks": 8}
     assert entries["moslora"]["trained_per_layer"] == "r (i + o) + r^2"
     assert "trainable_parameters" not in entries["lora"]
     assert "W[rows]" in flat(predgen("ls", "peft").stdout)  # and not taken for the table's own markup

@@ -145,7 +145,7 @@ def test_a_broken_entry_point_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_foreign_setting_leaves_other_methods_alone(own: str) -> None:
     lookup.import_modules([own])
     plain = RunConfig(task="sst2")
-    assert plain.peft_settings() == {"rank": 8, "alpha": 16.0}
+    assert plain.peft_settings() == {"rank": 8, "adapt_layers": None, "alpha": 16.0}
     config = config_from({"task": "sst2", "peft": "own_peft", "own_dropout": "0.5", "rank": 3})
     assert config.peft_settings() == {"rank": 3, "own_dropout": 0.5}
     assert config_from(config.to_dict()) == config

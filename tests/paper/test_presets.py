@@ -160,7 +160,12 @@ def test_train_starts_from_the_preset_and_flags_win(base: Path, tmp_path: Path, 
 
 def test_flag_for_another_peft_method_needs_no_further_flags(capsys: pytest.CaptureFixture[str]) -> None:
     config, _ = settings(None, {"task": "sick", "peft": "rocoft", "rank": 5}, "paper")
-    assert config.peft_settings() == {"rank": 5, "rocoft_axis": "column", "rocoft_selection": "first"}
+    assert config.peft_settings() == {
+        "rank": 5,
+        "adapt_layers": None,
+        "rocoft_axis": "column",
+        "rocoft_selection": "first",
+    }
     said = flat(capsys.readouterr().err)
     assert "not in the paper: rocoft_axis column, rocoft_selection first, max_length 512" in said
     assert "overridden: peft rocoft, rank 5" in said

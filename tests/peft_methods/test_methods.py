@@ -115,6 +115,10 @@ def test_declared_settings_are_those_the_method_reads(name: str) -> None:
             read.add(key)
             return super().__getitem__(key)
 
+        def get(self, key: str, *otherwise: Any) -> Any:
+            read.add(key)
+            return super().get(key, *otherwise)
+
     read: set[str] = set()
     declared = defaults_of(registries.peft_methods, name)
     apply_peft(registries.peft_methods.get(name), tiny_model("llama"), Noting(declared), total_optimizer_steps=1)

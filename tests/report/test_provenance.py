@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from predgen.cli.main import app
-from predgen.cli.options import settings
+from predgen.cli.options import _with_targets, settings
 from predgen.config import RunConfig
 from predgen.report.experiment import LoadedExperiment
 from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
@@ -23,7 +23,7 @@ def parsed(command: str) -> dict[str, Any]:
     assert (program, name) == ("predgen", "train")
     group: Any = typer.main.get_command(app)
     with click.Context(group) as context, group.commands["train"].make_context("train", words, parent=context) as inner:
-        return {key: value for key, value in inner.params.items() if value is not None}
+        return _with_targets({key: value for key, value in inner.params.items() if value not in (None, ())})
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ class Preset:
         parts = {"in the paper": self.published, "not in the paper": self.defaults}
         lines = [f"preset {self.name!r} for {self.task}:"]
         for where, settings in parts.items():
-            kept = [f"{name} {value}" for name, value in settings.items() if name not in overridden]
+            given = {name: value for name, value in settings.items() if value is not None}
+            kept = [f"{name} {value}" for name, value in given.items() if name not in overridden]
             lines.append(f"  {where}: {', '.join(kept) or 'nothing'}")
         changed = [f"{name} {overridden[name]}" for name in self.settings if name in overridden]
         return "\n".join([*lines, *([f"  overridden: {', '.join(changed)}"] if changed else [])])
