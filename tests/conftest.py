@@ -28,9 +28,11 @@ import torch
 import predgen
 from forks import ForkedPython
 from predgen import RunConfig
+from predgen.bases import find
 from predgen.bases.cache import Origin, place_of_base, write_origin
 from predgen.engine import abilities
 from predgen.engine.backbone import Backbone
+from tiny_models import save_first_layer
 
 torch.set_num_threads(1)
 FIND_ABILITIES = abilities.find_abilities
@@ -102,13 +104,26 @@ def real_abilities(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abilities, "find_abilities", FIND_ABILITIES)
 
 
+@pytest.fixture(scope="session")
+def shallow_folder(tmp_path_factory: pytest.TempPathFactory, embedded_folder: Path) -> Path:
+    """The embedded model's first layer."""
+    return save_first_layer(embedded_folder, tmp_path_factory.mktemp("package") / "assets" / "embedded")
+
+
+@pytest.fixture
+def shallow_embedded(shallow_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ "embedded" is that layer alone, where a test is not about what the model knows."""
+    monkeypatch.setattr(find, "files", lambda package: shallow_folder.parents[1])
+    return shallow_folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _default_base(tmp_path_factory: pytest.TempPathFactory, embedded_folder: Path) -> Iterator[None]:
-    """A cache of bases in which the default's name stands for the embedded model: tests download nothing."""
+def _default_base(tmp_path_factory: pytest.TempPathFactory, shallow_folder: Path) -> Iterator[None]:
+    """A cache of bases in which the default's name stands for the embedded model's first layer: tests download nothing."""
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREDGEN_CACHE", str(cache))
         place = place_of_base(RunConfig(task="sst2").model)
-        shutil.copytree(embedded_folder, place)
+        shutil.copytree(shallow_folder, place)
         write_origin(place, Origin("the embedded model under another name"))
         yield

@@ -44,9 +44,8 @@ def permuted(weight: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 @cache
-def _embedded() -> tuple[dict[str, torch.Tensor], object, dict[str, object]]:
+def _contents(folder: Path) -> tuple[dict[str, torch.Tensor], object, dict[str, object]]:
     """Weights, configuration and tokenizer.json of the embedded model."""
-    folder = find_base(EMBEDDED)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return model.state_dict(), model.config, json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
 
@@ -59,7 +58,7 @@ def write_embedded(path: Path, *, leave_out: str = "", context: int | None = Non
         leave_out: Name of a tensor that is left out.
         context: Context length that it claims; None: the true one.
     """
-    weights, config, tokenizer = _embedded()
+    weights, config, tokenizer = _contents(find_base(EMBEDDED))
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(context or config.max_position_embeddings)

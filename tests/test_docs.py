@@ -64,7 +64,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_embedded: Path) -> Iterator[Path]:
     """An empty working folder that can be imported from; afterwards registries and modules are as they were."""
     everything = [value for value in vars(registries).values() if isinstance(value, Registry)]
     inside = [[dict(d) for d in (r._targets, r._summaries, r._aliases)] for r in everything]

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 import predgen
 from gguf_files import embedded_tokenizer, write_embedded, write_small
 from predgen import RunConfig
-from predgen.bases import fetch
+from predgen.bases import fetch, find
 from predgen.bases.cache import ORIGIN, digest_of, origin_of, place_of_gguf
 from predgen.bases.convert import convert_gguf
 from predgen.bases.find import EMBEDDED, find_base
@@ -34,17 +34,18 @@ def train_on(base: Path, folder: Path) -> TrainedModel:
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A GGUF file of the embedded model, and what it was turned into, in a cache of this module's own."""
+def converted(tmp_path_factory: pytest.TempPathFactory, shallow_folder: Path) -> tuple[Path, Path]:
+    """A GGUF file of the embedded model's first layer, and what it was turned into, in a cache of this module's own."""
     folder = tmp_path_factory.mktemp("gguf")
-    file = write_embedded(folder / "tiny.gguf")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find, "files", lambda package: shallow_folder.parents[1])
+        file = write_embedded(folder / "tiny.gguf")
         patch.setenv("PREDGEN_CACHE", str(folder / "cache"))
         return file, find_base(str(file))
 
 
 @pytest.fixture(autouse=True)
-def _cache(converted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(converted: tuple[Path, Path], shallow_embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use that cache."""
     monkeypatch.setenv("PREDGEN_CACHE", str(converted[0].parent / "cache"))
 
@@ -176,7 +177,7 @@ def test_counts_beyond_the_file_are_refused_at_once(tmp_path: Path, at: int) -> 
 
 @pytest.mark.usefixtures("forked_python")
 def test_a_file_without_one_of_its_tensors_is_not_filled_up_with_random_numbers(tmp_path: Path) -> None:
-    file = write_embedded(tmp_path / "x.gguf", leave_out="blk.3.ffn_up.weight")
+    file = write_embedded(tmp_path / "x.gguf", leave_out="blk.0.ffn_up.weight")
     with pytest.raises(ModelError, match="up_proj"):
         convert_gguf(file, tmp_path / "out")
 

@@ -172,16 +172,16 @@ def test_templates_that_cannot_be_used_are_refused(template: str | None, said: s
 
 
 @pytest.fixture(scope="module")
-def chat_base(tmp_path_factory: pytest.TempPathFactory, embedded_folder: Path) -> Path:
+def chat_base(tmp_path_factory: pytest.TempPathFactory, shallow_folder: Path) -> Path:
     """The embedded model with a chat template of marks that it has: its end and padding tokens."""
     folder = tmp_path_factory.mktemp("chat")
-    tokenizer = AutoTokenizer.from_pretrained(embedded_folder)
+    tokenizer = AutoTokenizer.from_pretrained(shallow_folder)
     tokenizer.chat_template = (
         _LOOP
         + "<|pad|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|pad|>assistant\n{% endif %}"
     )
     tokenizer.save_pretrained(folder)
-    AutoModelForCausalLM.from_pretrained(embedded_folder).save_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(shallow_folder).save_pretrained(folder)
     return folder
 
 

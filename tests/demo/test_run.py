@@ -13,6 +13,7 @@ from predgen.errors import ModelError
 from predgen.terminal import PlainConsole
 
 
+@pytest.mark.usefixtures("shallow_embedded")
 @pytest.mark.parametrize("has_base", [True, False])
 def test_every_figure_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_base: bool) -> None:
     monkeypatch.setattr(run, "N_ROWS", {"n_train": 16, "n_validation": 4, "n_test": 8})

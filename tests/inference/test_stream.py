@@ -25,7 +25,7 @@ from predgen.inference.stream import predict_file
 from predgen.inference.trained import TrainedModel
 from tiny_runs import tiny_base, tiny_data, tiny_run
 
-N_ROWS, WINDOW = 50, 8
+N_ROWS, WINDOW = 28, 8
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,9 @@ def test_numbers_are_written_as_numbers(numbered: TrainedModel, source: Path, tm
     assert {type(row["prediction"]) for row in read_rows(tmp_path / "out.jsonl")} == {float}
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-@pytest.mark.parametrize("rows", [1, WINDOW, 3 * WINDOW + 1, N_ROWS])
+@pytest.mark.parametrize(
+    ("rows", "suffix"), [(1, ".csv"), (WINDOW, ".jsonl"), (3 * WINDOW + 1, ".csv"), (N_ROWS, ".jsonl")]
+)
 def test_restart_gives_the_same_bytes(
     labelled: TrainedModel, source: Path, tmp_path: Path, suffix: str, rows: int
 ) -> None:

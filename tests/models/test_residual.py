@@ -305,10 +305,10 @@ def test_a_base_that_cannot_run_trees_says_the_same(kind: str) -> None:
     assert_same_predictions(model.predict(batch), expected)
 
 
-@pytest.mark.parametrize("peft", registries.peft_methods)
-def test_it_trains_with_every_peft_method(tmp_path: Path, peft: str) -> None:
+@pytest.mark.parametrize("peft", ["lora", "adalora", "full"])  # that heads train in full with each: test_peft_heads.py
+def test_it_trains_with_kinds_of_peft_methods(tmp_path: Path, peft: str) -> None:
     base = tiny_base(tmp_path / "base")
-    settings = {"director": "residual", "loss": "sum", "head_norm": "standard", "decimals": 1, "max_steps": 3}
+    settings = {"director": "residual", "loss": "sum", "head_norm": "standard", "decimals": 1, "max_steps": 2}
     trained = tiny_run(base, "regression", tiny_data("regression", 8), tmp_path / "run", peft=peft, **settings)
     assert trained.model.director.prompt_head.weight.any()
     assert trained.model.director.answer_head.weight.any()
@@ -319,7 +319,7 @@ def test_it_trains_with_every_peft_method(tmp_path: Path, peft: str) -> None:
 @every_kind
 def test_a_bfloat16_base_and_a_merged_adapter_predict_nearly_the_same(kind: str, tmp_path: Path) -> None:
     base, data = tiny_base(tmp_path / "base"), tiny_data(kind)
-    settings = {"director": "residual", "loss": "sum", "head_norm": "standard", "max_steps": 3}
+    settings = {"director": "residual", "loss": "sum", "head_norm": "standard", "max_steps": 2}
     settings |= {"decimals": 1} if kind == "regression" else {}
     rows = [{"text": "a dull book"}, {"text": "no tea and good wine"}]
     exact = tiny_run(base, kind, data, tmp_path / "run", **settings)

@@ -49,7 +49,7 @@ def test_they_are_loaded_as_they_were_saved(name: str, tmp_path: Path) -> None:
 
 
 def test_a_run_adapts_them_and_its_folder_says_so(tmp_path: Path) -> None:
-    base = tiny_base(tmp_path / "base")
+    base = tiny_base(tmp_path / "base", "gemma3")  # of two layers
     trained = tiny_run(
         base, "classification", tiny_data("classification"), tmp_path / "run", max_steps=1, adapt_layers=1
     )

@@ -57,8 +57,7 @@ class _Stop(TrainerCallback):
         ("lora", 5),
         ("adalora", 5),
         *(pytest.param(p, 3, marks=pytest.mark.slow) for p in ("adalora", "full", "dora", "lora_fa")),
-        ("rocoft", 5),
-        *(pytest.param(p, 5, marks=pytest.mark.slow) for p in ("melora", "moslora", "propulsion")),
+        *(pytest.param(p, 5, marks=pytest.mark.slow) for p in ("rocoft", "melora", "moslora", "propulsion")),
     ],
 )
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(
