@@ -20,7 +20,6 @@ import typer
 
 import predgen
 from predgen import registries
-from predgen.cli.options import _with_targets
 from predgen.config import all_settings, config_from
 from predgen.lookup import Registry
 
@@ -168,9 +167,7 @@ def test_command_parses(block: Block, words: list[str], monkeypatch: pytest.Monk
     name, parameters = parsed(words)
     known = all_settings()
     if name in ("train", "validate") and parameters.get("config") is None:
-        config_from(
-            _with_targets({key: value for key, value in parameters.items() if key in known and value not in (None, ())})
-        )
+        config_from({key: value for key, value in parameters.items() if key in known and value is not None})
 
 
 @pytest.mark.parametrize("words", [["train", "--lernrate", "1"], ["trian"], ["predict", "RUN"]], ids=" ".join)

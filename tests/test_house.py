@@ -53,7 +53,7 @@ LEVELS = [
     {"inference"},
     {"asking", "training"},
     {"baselines", "estimators", "evaluation", "explanation"},
-    {"analysis", "compare", "findings"},
+    {"analysis", "compare", "findings", "target_evaluation"},
     {"report"},
     {"demo", "serving"},
     {"cli"},

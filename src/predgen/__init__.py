@@ -16,7 +16,9 @@ _EXPORTS = {
     "YesNo": "predgen.questions.kinds",
     "ask": "predgen.asking.asker",
     "load": "predgen.inference.trained",
+    "load_targets": "predgen.inference.targets",
     "train": "predgen.training.run",
+    "train_targets": "predgen.training.run",
 }
 __all__ = [
     "Asker",
@@ -30,7 +32,9 @@ __all__ = [
     "__version__",
     "ask",
     "load",
+    "load_targets",
     "train",
+    "train_targets",
 ]
 
 

@@ -105,8 +105,8 @@ class RunConfig(Settings):
     own: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401
-        """Take the settings by name, own ones of components among the others."""
-        settings = renamed(settings)
+        """Take the settings by name, own ones of components among the others; `target` may be a list of `targets`."""
+        settings = _with_targets(renamed(settings))
         names = {f.name for f in fields(self)} - {"own"}
         own = {**settings.pop("own", {}), **{name: settings.pop(name) for name in list(settings) if name not in names}}
         for f in fields(self):
@@ -277,6 +277,17 @@ class RunConfig(Settings):
         """Return all settings as plain data, those of the chosen components filled in: what is used, and what runs record."""
         found = {**super().to_dict(), **flat(self.components)}
         return found if self.targets is None else {**found, "targets": self.targets}
+
+
+def _with_targets(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings where `target`, given several times, says several targets; one that names no kind is the column of the only one."""
+    named = settings.get("target")
+    if not isinstance(named, list | tuple):
+        return settings
+    rest = {name: value for name, value in settings.items() if name != "target"}
+    if len(named) == 1 and (":" not in str(named[0]) or settings.get("kind") is not None):
+        return {**rest, "target": named[0]}
+    return {**rest, "targets": list(named)} if named else rest
 
 
 RENAMED = ("form",)

@@ -21,6 +21,7 @@ from predgen.inference.calibration import calibrate
 from predgen.inference.facts import facts_of, names_of_figures, whole_decoding
 from predgen.inference.guarantees import groups_of
 from predgen.inference.options import averaged, in_orders
+from predgen.inference.targets import TrainedTargets
 from predgen.inference.trained import TrainedModel, count_flags, load
 from predgen.metrics.base import metric_of, metrics_of
 from predgen.metrics.intervals import bootstrap_interval
@@ -90,6 +91,7 @@ def evaluate(
     batch_size: int | None = None,
     permute_options: bool = False,
     average_options: int | None = None,
+    predictions: Sequence[Prediction] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Predict rows and measure the predictions.
@@ -103,6 +105,7 @@ def evaluate(
         batch_size: Rows per batch; None: as many as the run's `eval_batch_tokens` allow.
         permute_options: Ask each row once more with its options in another order, and tell how many answers change.
         average_options: Ask each row in so many orders of its options, and take the mean of the probabilities.
+        predictions: What the model says of the rows, asked as `whole_of` says; None: it is predicted here.
         on_batch: Called with the number of rows after each batch.
 
     Raises:
@@ -120,7 +123,7 @@ def evaluate(
     asked: dict[str, Any] = {
         "batch_size": batch_size,
         "on_batch": on_batch,
-        "decoding": _whole(trained, decoding) if is_own else decoding,
+        "decoding": whole_of(trained, decoding) if is_own else decoding,
     }
     changed = None
     if permute_options or average_options is not None:
@@ -128,15 +131,15 @@ def evaluate(
         orders = in_orders(trained, examples, number, seed=seed, **asked)
         changed = _changed(orders, n_resamples, seed) if permute_options else None
         predictions = [averaged(of_row[: average_options or 1], trained.labels) for of_row in orders]
-    else:
+    elif predictions is None:
         predictions = trained.predict_examples(examples, **asked)
     metrics, intervals, uncertainty = _figures(trained, examples, predictions, is_own, n_resamples, seed)
     told, shown = counts(trained, examples, predictions), _curve(trained, examples, predictions)
     return Evaluation(len(examples), metrics, intervals, told, uncertainty, shown, changed)
 
 
-def _whole(trained: TrainedModel, decoding: Decoding) -> Decoding:
-    """Ask for distributions of numbers, too: where they cost nothing, or intervals are made from them."""
+def whole_of(trained: TrainedModel, decoding: Decoding = PLAIN) -> Decoding:
+    """Return what to ask for figures: distributions of numbers, too, where they cost nothing, or intervals are made from them."""
     model = trained.model
     is_at_hand = isinstance(model, WritingModel) and model.tree is not None
     return whole_decoding(model) if is_at_hand or trained.calibration is not None else decoding
@@ -219,7 +222,7 @@ def calibrate_on(
     """
     given, examples = _given(trained, data, target)
     if not with_trained_rows:
-        _refuse_trained_rows(trained, examples, _called(data))
+        refuse_trained_rows(trained, examples, called(data))
     rows = CalibrationRows(_targets_of(examples), by, () if by is None else tuple(groups_of(given, by)))
     encoded = [trained.encoder.encode(example, with_answer=False) for example in examples]
     return calibrate(trained, encoded, rows, on_batch=on_batch)
@@ -308,13 +311,13 @@ def rows_to_measure(
             raise ConfigError(f"`target` {target!r} names a column of `data`; a `split` has the column of its task.")
         rows, is_held_out = _rows_of_split(trained, split, data_dir, task)
     if not (with_trained_rows or is_held_out):
-        where = _called(data) if data is not None else f"split {split!r}" + (f" of task {task!r}" if task else "")
-        _refuse_trained_rows(trained, rows, where)
+        where = called(data) if data is not None else f"split {split!r}" + (f" of task {task!r}" if task else "")
+        refuse_trained_rows(trained, rows, where)
     return rows
 
 
-def _called(data: Any) -> str:  # noqa: ANN401
-    """What messages call the rows that were given."""
+def called(data: Any) -> str:  # noqa: ANN401
+    """Return what messages call the rows that were given."""
     return repr(str(data)) if isinstance(data, str | Path) else "the rows given"
 
 
@@ -333,7 +336,7 @@ def _given(trained: TrainedModel, data: Any, target: str | None) -> tuple[list[R
     rows: list[Row] = list(rows_of(data))
     if task.target not in rows[0]:
         raise DataError(
-            f"{_called(data)} has no column {task.target!r}, {'the `target` given' if target else 'the target of this run'}."
+            f"{called(data)} has no column {task.target!r}, {'the `target` given' if target else 'the target of this run'}."
             f"{near_matches(task.target, rows[0])} Its columns: {', '.join(map(repr, rows[0]))}. Name the one with the answers"
             " with `target` (--target)."
         )
@@ -386,8 +389,8 @@ def _answers(task: TaskSpec) -> str:
     return f"labels {', '.join(task.labels.values())}" if task.labels else "numbers"
 
 
-def _refuse_trained_rows(trained: TrainedModel, rows: Sequence[Example], where: str) -> None:
-    """Raise where rows to measure on are rows that the run was trained on."""
+def refuse_trained_rows(trained: TrainedModel | TrainedTargets, rows: Sequence[Example], where: str) -> None:
+    """Raise a `DataError` where rows to measure on are rows that the run was trained on."""
     seen = list(trained.trained_rows.shared(rows)) if trained.trained_rows is not None else []
     if seen:
         first = " / ".join(seen[0].fields.values())

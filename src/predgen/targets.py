@@ -166,10 +166,14 @@ class TargetSpec:
         """Columns that hold a row's answer."""
         return tuple(self.shares.values()) or (self.name,)
 
+    def questions(self) -> list[tuple[str, str | None]]:
+        """Return name and label of each of its questions; without a label where the target has only one."""
+        return [(self.part_name(label), label) for label in (self.labels if self.is_multilabel else (None,))]
+
     @property
     def part_names(self) -> tuple[str, ...]:
         """Names of its questions, one for each label of a multi-label target."""
-        return tuple(map(self.part_name, self.labels)) if self.is_multilabel else (self.name,)
+        return tuple(name for name, _ in self.questions())
 
     def part_name(self, label: str | None = None) -> str:
         """Name of the question about a label of a multi-label target, or of the target's only one."""

@@ -9,7 +9,7 @@ from cli_runs import predgen
 from predgen.config import RunConfig
 from predgen.errors import ConfigError, DataError
 from predgen.training.rows import load_data
-from predgen.training.target_rows import TargetsData, load_targets
+from predgen.training.target_rows import TargetsData, load_target_rows
 
 MOODS, LEVELS, TAGS = ("good", "bad", ""), ("low", "mid", "high"), (["a", "b"], ["a"], [], None)
 
@@ -29,7 +29,7 @@ def rows(n: int = 40) -> list[dict[str, Any]]:
 
 
 def loaded(*targets: Any, given: Any = None, **settings: Any) -> TargetsData:
-    return load_targets(RunConfig(prompt="{text}", targets=list(targets), **settings), rows=given or rows())
+    return load_target_rows(RunConfig(prompt="{text}", targets=list(targets), **settings), rows=given or rows())
 
 
 def test_a_missing_answer_masks_that_question_of_that_row_and_is_counted() -> None:
@@ -111,7 +111,7 @@ def test_a_target_without_any_answer_is_named() -> None:
 def test_bad_rows_are_skipped_for_all_targets(tmp_path: Path) -> None:
     given = [{**row, "stars": "many" if i == 3 else row["stars"]} for i, row in enumerate(rows())]
     config = RunConfig(prompt="{text}", targets=["mood:classification", "stars:regression"], bad_rows="skip")
-    data = load_targets(config, tmp_path, given)
+    data = load_target_rows(config, tmp_path, given)
     assert data.skipped == 1
     assert all(e.row_id != 3 for part in data.parts.values() for e in [*part.train, *part.validation])
     assert [path.read_text().count("many") for path in tmp_path.glob("bad-rows.*.jsonl")] == [1]

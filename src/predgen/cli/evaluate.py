@@ -87,13 +87,33 @@ def evaluate_command(
     if data is not None:
         check_readable(data)
     from predgen.evaluation import evaluate, rows_to_measure
+    from predgen.inference.targets import load_targets
     from predgen.inference.trained import load
     from predgen.progress import row_progress
+    from predgen.saved.manifest import has_targets
+    from predgen.target_evaluation import evaluate_targets, target_rows_to_measure
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
     use_available_threads()
 
+    if has_targets(run):
+        if any((task, target, data_dir, permute_options, average_options, decoding.how)):
+            raise ConfigError(
+                f"{str(run)!r} holds a model with several targets, which are measured as they are predicted. Leave out --task, --target,"
+                " --data-dir, --decode and orders of options."
+            )
+        targets = load_targets(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
+        say_engine(targets)
+        answers = target_rows_to_measure(targets, split=split, data=data, with_trained_rows=with_trained_rows)
+        n_rows = len(next(iter(answers.values())))
+        with row_progress(PlainConsole(stderr=True), "evaluate", n_rows) as advance:
+            of_targets = evaluate_targets(targets, answers, batch_size=batch_size, on_batch=advance)
+        told = {"run": str(run), "split": split, "data": data, **of_targets.to_dict()}
+        if json_file is not None:
+            write_text(json_file, json.dumps(told, indent=1, allow_nan=False) + "\n")
+        _show_targets(told)
+        return
     trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
     say_engine(trained)
     examples = rows_to_measure(
@@ -166,6 +186,22 @@ def _show_decisions(result: dict[str, Any]) -> None:
     console.print(table)
     for name, count in result["counts"].items():
         console.print(f"{count} {name.replace('_', ' ')}")
+
+
+def _show_targets(result: dict[str, Any]) -> None:
+    """Print the figures of each question, and those of several answers at once."""
+    from predgen.figures import number
+    from predgen.terminal import PlainConsole
+
+    console = PlainConsole()
+    for name, figures in result["questions"].items():
+        console.print(f"Target {name}, {result['missing'].get(name, 0)} rows without an answer", markup=False)
+        _show(figures)
+    for name, joint in result["joint"].items():
+        told = ", ".join(f"{metric} {number(value, 4)}" for metric, value in joint.items())
+        console.print(f"Target {name}: {told}", markup=False, soft_wrap=True)
+    if result["all_right"] is not None:
+        console.print(f"All labels of a row are right in {result['all_right']:.1%} of the rows that have them all.")
 
 
 def _show(result: dict[str, Any]) -> None:

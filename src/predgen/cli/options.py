@@ -22,6 +22,7 @@ from predgen.lookup import Registry, import_modules
 from predgen.settings import declared
 
 if TYPE_CHECKING:
+    from predgen.inference.targets import TrainedTargets
     from predgen.inference.trained import TrainedModel
 
 ConfigFile = Annotated[
@@ -79,7 +80,7 @@ LATER: ContextVar[Mapping[str, Any]] = ContextVar("LATER", default=MappingProxyT
 
 
 TARGET = "target"
-"""The option that may be given several times, once for each target: it is the flag of `RunConfig.targets`, too."""
+"""The option that may be given several times, once for each target; `RunConfig` reads the list."""
 
 OptionSettings = Mapping[str, Listed]
 """Name of an option, with underscores -> the setting that it gives."""
@@ -141,7 +142,7 @@ def with_options(
         @functools.wraps(command)
         def run(**kwargs: Any) -> None:  # noqa: ANN401
             given = {**{k: kwargs.pop(k) for k in list(kwargs) if k in chosen or k in hidden}, **LATER.get()}
-            command(**kwargs, given=_with_targets({k: v for k, v in given.items() if v is not None}))
+            command(**kwargs, given={k: v for k, v in given.items() if v not in (None, [], ())})
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "given"]
         added = [*(_parameter(name, one) for name, one in chosen.items()), *map(_hidden, hidden)]
@@ -165,16 +166,6 @@ def _parameter(name: str, listed: Listed) -> inspect.Parameter:
     option = typer.Option(flags, help=help_of(listed), rich_help_panel=listed.group or None, show_default=False)
     annotation: Any = Annotated[Optional[kind], option]  # noqa: UP045  (made at run time)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _with_targets(given: dict[str, Any]) -> dict[str, Any]:
-    """Options with what `--target` says: a column, or targets such as `mood:classification`."""
-    named = given.pop(TARGET, None)
-    if not isinstance(named, list):
-        return given if named is None else {**given, TARGET: named}
-    if len(named) == 1 and (":" not in named[0] or "kind" in given):
-        return {**given, TARGET: named[0]}
-    return {**given, "targets": named} if named else given
 
 
 def _hidden(name: str) -> inspect.Parameter:
@@ -244,7 +235,7 @@ def names_of(registry: Registry) -> list[dict[str, Any]]:
     return [{"name": n, "summary": registry.summary(n), "aliases": registry.aliases(n)} for n in registry]
 
 
-def say_engine(trained: "TrainedModel") -> None:
+def say_engine(trained: "TrainedModel | TrainedTargets") -> None:
     """Say so where a model's answers are not evaluated by the tree pass, or its base model needs a detour."""
     from predgen.terminal import PlainConsole
 

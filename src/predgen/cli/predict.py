@@ -68,6 +68,10 @@ def predict_command(
             " trained; plain for a base]"
         ),
     ] = None,
+    target: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of a model with several targets, the one to predict; default: all of them."),
+    ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Write a probability for each label.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
@@ -130,9 +134,8 @@ def predict_command(
     levels, decoding = _levels(quantiles), decoding_from(given)
     promised = (coverage, conformal, by, max_error, min_confidence)
     is_base = bool(ask) and not (run / MANIFEST).is_file()
-    if is_base and (
-        proba or levels or batch_size or decoding != Decoding() or any(one is not None for one in promised)
-    ):
+    asks_more = bool(levels) or decoding != Decoding() or any(one is not None for one in promised)
+    if is_base and (proba or batch_size or target or asks_more):
         raise ConfigError(
             f"{str(run)!r} is no trained model, and a base has answers to --ask alone. Leave out what is asked of predictions:"
             " --proba, --batch-size, --decode, distributions, quantiles, sets, intervals and abstention."
@@ -147,8 +150,11 @@ def predict_command(
     from predgen.asking.rows import Asking
     from predgen.inference.guarantees import Promised
     from predgen.inference.stream import Predicting, RowMaker, write_rows
+    from predgen.inference.target_columns import PredictingTargets
+    from predgen.inference.targets import load_targets
     from predgen.inference.trained import load
     from predgen.progress import rate_in_words, row_progress
+    from predgen.saved.manifest import has_targets
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
@@ -160,8 +166,17 @@ def predict_command(
         maker = Asking(
             Asker.load(str(run), format=ask_format, trust_remote_code=trust_remote_code), ask or (), name=str(run)
         )
+    elif target is None and has_targets(run):
+        if ask or asks_more:
+            raise ConfigError(
+                f"{str(run)!r} holds a model with several targets, of which all are predicted, and no more is asked. Name one of them"
+                " with --target, or leave --ask, --decode, distributions, quantiles, sets, intervals and abstention out."
+            )
+        targets = load_targets(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
+        say_engine(targets)
+        maker = PredictingTargets(targets, proba, batch_size)
     else:
-        trained = load(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
+        trained = load(run, target=target, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
         say_engine(trained)
         maker = predicting = Predicting(trained, proba, levels, batch_size, decoding, Promised(*promised))
         for line in promises_in_words(predicting.guarantee):

@@ -40,6 +40,8 @@ def train_command(
     `predgen train --preset paper --task sick --data-dir DIR --out RUN`
 
     `predgen train --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression --out RUN`
+
+    `predgen train --data my.csv --prompt 'Review: {text}' --target mood:classification --target stars:regression --out RUN`
     """
     run_config, out_of_file = settings(config, given, preset)
     folder = out or (Path(out_of_file) if out_of_file else None)
@@ -57,12 +59,14 @@ def train_command(
         look_at(folder, run_config, resume=resume, overwrite=overwrite)
     from predgen.threads import use_available_threads
     from predgen.training.run import train as run_training
+    from predgen.training.run import train_targets
 
     use_available_threads()
 
     console = PlainConsole(stderr=True)
     try:
-        trained = run_training(run_config, folder, resume=resume, overwrite=overwrite, console=console)
+        run_it = run_training if run_config.targets is None else train_targets
+        trained = run_it(run_config, folder, resume=resume, overwrite=overwrite, console=console)
     except KeyboardInterrupt as interrupt:
         has_begun = (folder / "config.yaml").is_file()
         how = "go on with --resume" if has_begun else "nothing was trained yet; give the same command again"

@@ -45,6 +45,15 @@ class Encoded:
     standardised: float | None = None
     answer: int | None = None
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of prompt and answer."""
+        return len(self.prompt_ids) + len(self.answer_ids)
+
+    def unweighted(self) -> "Encoded":
+        """Return the row as one that counts nothing."""
+        return replace(self, weight=0.0)
+
 
 def uses_bos(tokenizer: Any) -> bool:  # noqa: ANN401  (tokenizers of transformers are untyped)
     """Whether this tokenizer's family starts a text with BOS."""

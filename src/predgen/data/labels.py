@@ -15,7 +15,8 @@ from predgen.data.cells import CellError, label_key, label_of, plain
 
 def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
     """Return the labels that rows have, numbers in numeric order, then texts in alphabetical order."""
-    found = {str(e.target.value) for e in examples if e.target is not None}
+    known = [e.target for e in examples if e.target is not None]
+    found = {str(one.value) for one in known} | {label for one in known for label, _ in one.shares}
     return tuple(sorted(found, key=label_order))
 
 

@@ -22,14 +22,17 @@ from predgen.data.prompts import prompt_fields
 from predgen.data.splits import hold_out
 from predgen.errors import ConfigError, DataError
 from predgen.estimators.facts import FitFacts, read_facts
+from predgen.estimators.several import TargetColumn, read_columns, rows_to_learn, weight_name
 from predgen.estimators.targets import CellArray, Labels
+from predgen.inference.targets import TrainedTargets, load_targets
 from predgen.inference.trained import TrainedModel, load
 from predgen.models.base import PLAIN
 from predgen.near_names import near_matches
+from predgen.saved.manifest import has_targets
 from predgen.settings import declared
 from predgen.terminal import PlainConsole
 from predgen.training.rows import TrainingData
-from predgen.training.run import train
+from predgen.training.run import train, train_targets
 
 _ANSWER: dict[Kind, str] = {"classification": "Label", "regression": "Score"}
 """What default prompts ask for; in lower case, what targets without a name are called."""
@@ -120,7 +123,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             self.settings = {**(self.settings or {}), **nested}  # a new mapping: clones may hold the old one
         return self
 
-    def _config(self, prompt: str, target: str, kind: str) -> RunConfig:
+    def _config(self, prompt: str, **learned: Any) -> RunConfig:  # noqa: ANN401
         """The run's settings: this estimator's parameters, and `settings` for the rest."""
         own = {name: getattr(self, name) for name in _OWN}
         rest = dict(self.settings or {})
@@ -135,7 +138,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
                 f"`settings` has {', '.join(of_files)}, but what to learn from is what `fit` gets as `X`, `y` and"
                 " `sample_weight`. Leave it out, and choose the rows there."
             )
-        given = {**own, **rest, "prompt": prompt, "target": target, "kind": kind, "seed": self._seed()}
+        given = {**own, **rest, "prompt": prompt, **learned, "seed": self._seed()}
         return config_from(without_useless(given, own))  # every estimator has `loss`, but not every method
 
     def _seed(self) -> int:
@@ -151,9 +154,13 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             raise DataError(f"`X` has {len(given.rows)} rows (1 sample or none); training needs at least two.")
         return given
 
-    def _adopt(self, trained: TrainedModel, facts: FitFacts) -> None:
+    def _adopt(self, trained: TrainedModel | TrainedTargets, facts: FitFacts) -> None:
         """Become the estimator of a trained model."""
         self.trained_ = trained
+        if isinstance(trained, TrainedTargets):
+            self.n_outputs_ = len(trained.specs)
+        elif hasattr(self, "n_outputs_"):
+            del self.n_outputs_
         self.n_features_in_ = len(facts.columns)
         if facts.has_names:
             self.feature_names_in_ = np.array(facts.columns, dtype=object)
@@ -163,7 +170,8 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
     def _rows_to_predict(self, X: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """Rows of `X`, which may be none; nameless columns are those of `fit`, by position."""
         check_is_fitted(self, "trained_")
-        given = given_rows(X, prompt_fields(self.trained_.task.prompt))
+        several = self._several()
+        given = given_rows(X, prompt_fields(several.config.prompt or "" if several else self._one().task.prompt))
         if given.kind != "cells" or not given.rows:
             return given.rows
         if len(given.columns) != self.n_features_in_:
@@ -194,7 +202,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         kind = self._kind
         prompt = self.prompt or _default_prompt(given, kind)
         name = _target_name(target, given.columns, prompt, kind)
-        config = self._config(prompt, name, kind)
+        config = self._config(prompt, target=name, kind=kind)
         task = custom_task(prompt=prompt, target=name, kind=kind)
         values: Sequence[str | float] = targets if isinstance(targets, list) else []
         if isinstance(targets, Labels):
@@ -211,24 +219,68 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             raise DataError(
                 f"`y` has 1 class in the rows with weight ({left.pop()!r}); a classifier needs two classes or more."
             )
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(
-                f"`validation_fraction` is {self.validation_fraction}, but must be a share, 0 or more and below 1."
-            )
         parts = {"train": examples, "validation": []}
-        if self.validation_fraction:
+        if fraction := self._fraction():
             by_class = config.stratify and kind == "classification"
-            parts = hold_out(examples, config.rows_seed, self.validation_fraction, by_class=by_class)
+            parts = hold_out(examples, config.rows_seed, fraction, by_class=by_class)
         data = TrainingData(task, parts["train"], parts["validation"])
         trained = train(config, data=data, console=PlainConsole() if self.verbose else None)
         facts = FitFacts(given.columns, given.kind == "table", self.validation_fraction, self._class_weight())
         trained.report["fit"] = asdict(facts)
         self._adopt(trained, facts)
 
+    def _train_several(self, given: Given, y: Any, weights: CellArray | None) -> list[TargetColumn]:  # noqa: ANN401
+        """Train on rows and several columns of targets; returns these."""
+        columns = read_columns(y, given, is_numbers=self._kind == "regression")
+        prompt = self.prompt or default_body(given)
+        weight = weight_name([*given.columns, *(column.name for column in columns)])
+        config = self._config(prompt, targets=[column.target() for column in columns], weight_column=weight)
+        data = rows_to_learn(config, given, columns, weights, self._fraction())
+        trained = train_targets(config, data=data, console=PlainConsole() if self.verbose else None)
+        facts = FitFacts(given.columns, given.kind == "table", self.validation_fraction)
+        trained.report["fit"] = asdict(facts)
+        self._adopt(trained, facts)
+        return columns
+
+    def _fraction(self) -> float:
+        """Share of the rows that is held out."""
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(
+                f"`validation_fraction` is {self.validation_fraction}, but must be a share, 0 or more and below 1."
+            )
+        return self.validation_fraction
+
+    def _several(self) -> TrainedTargets | None:
+        """The fitted model where it has several targets."""
+        check_is_fitted(self, "trained_")
+        return self.trained_ if isinstance(self.trained_, TrainedTargets) else None
+
+    def _one(self) -> TrainedModel:
+        """The fitted model of one target.
+
+        Raises:
+            ConfigError: If it has several.
+        """
+        check_is_fitted(self, "trained_")
+        if isinstance(self.trained_, TrainedTargets):
+            raise ConfigError(
+                f"the estimator was fitted on {len(self.trained_.specs)} columns of `y`, of which this can be had one by one: take"
+                f" `trained_[NAME]`, NAME one of {', '.join(map(repr, self.trained_.parts))}."
+            )
+        return self.trained_
+
+    def _predict_several(self, X: Any) -> dict[str, list[Prediction]]:  # noqa: ANN401
+        """Predictions of all targets by their names; values are texts of labels."""
+        several = self._several()
+        assert several is not None, "asked where there are several"
+        rows = self._rows_to_predict(X)
+        return several.predict_examples(several.examples(rows)) if rows else {name: [] for name in several.names}
+
     def _predict(self, X: Any, decoding: Decoding = PLAIN) -> list[Prediction]:  # noqa: ANN401
         """Predictions of rows; none where there are none."""
         rows = self._rows_to_predict(X)
-        return self.trained_.predict_examples(list(iter_examples(rows, self.trained_.task)), decoding=decoding)
+        trained = self._one()
+        return trained.predict_examples(list(iter_examples(rows, trained.task)), decoding=decoding)
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model into a folder that `load`, `predgen.load` and `predgen predict` read."""
@@ -250,11 +302,14 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
             ConfigError: If the model is of another kind than this estimator.
             SavedModelError: If the folder is no complete saved model, or is damaged.
         """
-        trained = load(folder, base=base, trust_remote_code=trust_remote_code)
-        if trained.task.kind != cls._kind:
+        read = load_targets if has_targets(Path(folder)) else load
+        trained = read(folder, base=base, trust_remote_code=trust_remote_code)
+        parts = trained.parts.values() if isinstance(trained, TrainedTargets) else [trained]
+        kinds = sorted({part.task.kind for part in parts})
+        if kinds != [cls._kind]:
             raise ConfigError(
-                f"{str(folder)!r} holds a {trained.task.kind} model, but {cls.__name__} is for {cls._kind}. Use the other"
-                " estimator, or `predgen.load`."
+                f"{str(folder)!r} holds a {' and '.join(kinds)} model, but {cls.__name__} is for {cls._kind}. Use the other"
+                " estimator, `predgen.load` or `predgen.load_targets`."
             )
         facts = read_facts(trained, folder)
         fitted = cls(**cls._parameters(trained, facts))
@@ -262,13 +317,17 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         return fitted
 
     @classmethod
-    def _parameters(cls, trained: TrainedModel, facts: FitFacts) -> dict[str, Any]:
+    def _parameters(cls, trained: TrainedModel | TrainedTargets, facts: FitFacts) -> dict[str, Any]:
         """Parameters with which `fit` would train such a model; settings that are at their default are left out."""
         config = trained.config
         at_start = inspect.signature(cls.__init__).parameters  # for those that the method has not
         own = {name: getattr(config, name, at_start[name].default) for name in _OWN}
         shown = {*own, *_OF_FILES, "prompt", "seed", "class_weight"}
-        at_default = RunConfig(prompt=trained.task.prompt, target=trained.task.target, kind=trained.task.kind)
+        if isinstance(trained, TrainedTargets):
+            prompt, learned = config.prompt, {"targets": config.targets}
+        else:
+            prompt, learned = trained.task.prompt, {"target": trained.task.target, "kind": trained.task.kind}
+        at_default = RunConfig(prompt=prompt, **learned)
         rest = {
             name: getattr(config, name)
             for name in declared(RunConfig)
@@ -277,7 +336,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         rest |= {name: value for name, value in config.own.items() if name not in shown}
         return {
             **own,
-            "prompt": trained.task.prompt,
+            "prompt": prompt,
             "validation_fraction": facts.validation_fraction,
             "random_state": config.seed,
             "settings": rest or None,
@@ -292,6 +351,7 @@ class PredGenEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn shi
         tags.input_tags.string = True
         tags.input_tags.dict = True
         tags.target_tags.required = True
+        tags.target_tags.multi_output = True
         return tags
 
 
@@ -309,7 +369,12 @@ def _target_name(given: str | None, columns: Sequence[str], prompt: str, kind: K
 
 
 def _default_prompt(given: Given, kind: Kind) -> str:
-    """A prompt that shows every column."""
+    """A prompt that shows every column, and asks for the answer."""
+    return f"{default_body(given)}\n{_ANSWER[kind]}:"
+
+
+def default_body(given: Given) -> str:
+    """Return a prompt that shows every column."""
     for name in given.columns:
         if not name.strip() or name.isdigit() or set(name) & set("{}[].!:"):
             raise DataError(
@@ -317,5 +382,4 @@ def _default_prompt(given: Given, kind: Kind) -> str:
                 " of . : ! [ ] { }. Rename the column."
             )
     names = given.columns
-    body = f"{{{names[0]}}}" if len(names) == 1 else "\n".join(f"{name}: {{{name}}}" for name in names)
-    return f"{body}\n{_ANSWER[kind]}:"
+    return f"{{{names[0]}}}" if len(names) == 1 else "\n".join(f"{name}: {{{name}}}" for name in names)

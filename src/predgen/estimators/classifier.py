@@ -1,14 +1,18 @@
 """The classifier."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 
+from predgen.core import Prediction
+from predgen.errors import ConfigError
 from predgen.estimators.base import PredGenEstimator
 from predgen.estimators.facts import FitFacts
+from predgen.estimators.several import width_of
 from predgen.estimators.targets import CellArray, class_weights, column_name, label_text, read_labels, row_weights
+from predgen.inference.targets import TrainedTargets
 from predgen.inference.trained import TrainedModel
 
 
@@ -47,6 +51,7 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
     """
 
     _kind = "classification"
+    classes_: Any  # an array; of several targets a list of arrays
 
     def __init__(
         self,
@@ -94,15 +99,25 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
 
         Args:
             X: Texts, a DataFrame, or mappings.
-            y: Labels: str, int or bool.
+            y: Labels: str, int or bool; several columns of them for as many targets, such as 0 and 1 for each of several labels,
+                in which None and NaN leave a row's target out.
             sample_weight: Weight of each row's loss, >= 0.
 
         Raises:
             DataError: If a label or cell is missing, there is one class only, or lengths differ.
         """
         given = self._rows_to_fit(X)
-        labels = read_labels(y, len(given.rows))
         weights = row_weights(sample_weight, len(given.rows))
+        if width_of(y) > 1:
+            if self.class_weight is not None:
+                raise ConfigError(
+                    f"`class_weight` is {self.class_weight!r}, but `y` has {width_of(y)} columns, whose labels it does not tell apart. Leave"
+                    " it out, or weigh rows by `sample_weight`."
+                )
+            columns = self._train_several(given, y, weights)
+            self.classes_ = [column.labels.classes for column in columns if column.labels is not None]
+            return self
+        labels = read_labels(y, len(given.rows))
         if self.class_weight is not None:
             balance = class_weights(self.class_weight, labels)
             weights = balance if weights is None else weights * balance
@@ -115,12 +130,17 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
             return None if self.class_weight is None else "balanced"  # `fit` refuses other words
         return {label_text(label): float(weight) for label, weight in self.class_weight.items()}
 
-    def _adopt(self, trained: TrainedModel, facts: FitFacts) -> None:
+    def _adopt(self, trained: TrainedModel | TrainedTargets, facts: FitFacts) -> None:
         super()._adopt(trained, facts)
-        self.classes_ = np.array(trained.classes)
+        if isinstance(trained, TrainedTargets):
+            self.classes_ = [np.array(trained[name].classes) for name in trained.names]
+        else:
+            self.classes_ = np.array(trained.classes)
 
     @classmethod
-    def _parameters(cls, trained: TrainedModel, facts: FitFacts) -> dict[str, Any]:
+    def _parameters(cls, trained: TrainedModel | TrainedTargets, facts: FitFacts) -> dict[str, Any]:
+        if isinstance(trained, TrainedTargets):
+            return super()._parameters(trained, facts)
         weights: Any = facts.class_weight
         if isinstance(weights, dict):
             texts = {label: label_text(label) for label in trained.classes}
@@ -130,11 +150,23 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
         return {**super()._parameters(trained, facts), "class_weight": weights}
 
     def predict(self, X: Any) -> CellArray:  # noqa: ANN401
-        """Return the label of each row."""
-        predictions = self._predict(X)
-        number = {text: index for index, text in enumerate(self.trained_.labels)}
-        found: CellArray = self.classes_[np.array([number[str(p.value)] for p in predictions], dtype=int)]
-        return found
+        """Return the label of each row, shape (rows,); of several targets (rows, targets)."""
+        if (several := self._several()) is not None:
+            told = self._predict_several(X).items()
+            kept = zip(told, self.classes_, strict=True)
+            columns = [_labels_of(of_one, several[name], own) for (name, of_one), own in kept]
+            types = {column.dtype for column in columns}
+            # Texts and numbers side by side stay what they are.
+            return np.stack([column if len(types) == 1 else column.astype(object) for column in columns], axis=1)
+        return _labels_of(self._predict(X), self._one(), self.classes_)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: ANN401
+        """Return the share of rows whose label is right; of several targets, of rows of which all labels are."""
+        if self._several() is None:
+            found: float = super().score(X, y, sample_weight)
+            return found
+        right = (self.predict(X) == np.asarray(y)).all(axis=1)
+        return float(np.average(right, weights=sample_weight))
 
     def predict_set(
         self,
@@ -151,11 +183,32 @@ class PredGenClassifier(ClassifierMixin, PredGenEstimator):  # type: ignore[misc
         Raises:
             ConfigError: If the model is not calibrated, which takes 100 held-out rows, or on too few rows.
         """
-        found = self.trained_.predict_set(self._rows_to_predict(X), coverage, conformal=conformal, by=by)
-        own = dict(zip(self.trained_.classes, self.classes_.tolist(), strict=True))
+        found = self._one().predict_set(self._rows_to_predict(X), coverage, conformal=conformal, by=by)
+        own = dict(zip(self._one().classes, np.asarray(self.classes_).tolist(), strict=True))
         return [[own[label] for label in labels] for labels in found]
 
-    def predict_proba(self, X: Any) -> CellArray:  # noqa: ANN401
-        """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1."""
+    def predict_proba(self, X: Any) -> CellArray | list[CellArray]:  # noqa: ANN401
+        """Return P(label), shape (rows, classes), in the order of `classes_`; rows sum to 1.
+
+        Of several targets, a list of such arrays, one for each, as scikit-learn's multioutput classifiers do.
+        """
+        if self._several() is not None:
+            told = self._predict_several(X).values()
+            kept = zip(told, self.classes_, strict=True)
+            return [
+                np.array([p.probabilities for p in of_one], dtype=float).reshape(-1, len(own)) for of_one, own in kept
+            ]
         found = [p.probabilities for p in self._predict(X)]
         return np.array(found, dtype=float).reshape(-1, len(self.classes_))
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _labels_of(predictions: Sequence[Prediction], trained: TrainedModel, classes: CellArray) -> CellArray:
+    """Labels of predictions as they stood in `y`."""
+    number = {text: index for index, text in enumerate(trained.labels)}
+    found: CellArray = classes[np.array([number[str(p.value)] for p in predictions], dtype=int)]
+    return found

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from predgen.data.prompts import prompt_fields
+from predgen.inference.targets import TrainedTargets
 from predgen.inference.trained import TrainedModel
 from predgen.plain_data import typed
 
@@ -28,7 +29,7 @@ class FitFacts:
     class_weight: Literal["balanced"] | dict[str, float] | None = None
 
 
-def read_facts(trained: TrainedModel, folder: str | Path) -> FitFacts:
+def read_facts(trained: TrainedModel | TrainedTargets, folder: str | Path) -> FitFacts:
     """Return what a saved model remembers; for one that no estimator made, what `fit` would have been given.
 
     Raises:
@@ -36,7 +37,8 @@ def read_facts(trained: TrainedModel, folder: str | Path) -> FitFacts:
     """
     data = trained.report.get("fit")
     if data is None:
-        return FitFacts(prompt_fields(trained.task.prompt))
+        prompt = trained.config.prompt if isinstance(trained, TrainedTargets) else trained.task.prompt
+        return FitFacts(prompt_fields(prompt or ""))
     repair = "Fit and save the model again, or use `predgen.load`."
     found: FitFacts = typed(FitFacts, data, f"`report.fit` in {str(folder)!r}", repair=repair)
     return found

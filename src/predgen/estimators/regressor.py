@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from predgen.core import MAX_NODES, Decoding
 from predgen.distribution import Distribution, check_levels
 from predgen.estimators.base import PredGenEstimator
+from predgen.estimators.several import width_of
 from predgen.estimators.targets import CellArray, column_name, read_numbers, row_weights
 
 
@@ -35,26 +36,32 @@ class PredGenRegressor(RegressorMixin, PredGenEstimator):  # type: ignore[misc] 
 
         Args:
             X: Texts, a DataFrame, or mappings.
-            y: Finite numbers.
+            y: Finite numbers; several columns of them for as many targets, in which None and NaN leave a row's target out.
             sample_weight: Weight of each row's loss, >= 0.
 
         Raises:
             DataError: If a number or cell is missing, all numbers are equal, or lengths differ.
         """
         given = self._rows_to_fit(X)
+        if width_of(y) > 1:
+            self._train_several(given, y, row_weights(sample_weight, len(given.rows)))
+            return self
         targets = read_numbers(y, len(given.rows))
         weights = row_weights(sample_weight, len(given.rows))
         self._train(given, targets, weights, target=column_name(y))
         return self
 
     def predict(self, X: Any, decode: str | None = None) -> CellArray:  # noqa: ANN401
-        """Return the number of each row.
+        """Return the number of each row, shape (rows,); of several targets (rows, targets), as the method predicts them.
 
         Args:
             X: Rows.
             decode: None: what the method predicts. "greedy", "argmax", "mean" or "median" of the written numbers;
                 "best": the mean, which squared error rewards, or the median where `settings["metric"]` is "mae".
         """
+        if self._several() is not None and decode is None:
+            told = self._predict_several(X).values()
+            return np.array([[p.value for p in of_one] for of_one in told], dtype=float).T
         return np.array([p.value for p in self._predict(X, Decoding(decode))], dtype=float)
 
     def predict_distribution(
@@ -92,7 +99,7 @@ class PredGenRegressor(RegressorMixin, PredGenEstimator):  # type: ignore[misc] 
             ConfigError: If the model is not calibrated, which takes 100 held-out rows, or on too few rows.
         """
         rows = self._rows_to_predict(X)
-        found = self.trained_.predict_interval(rows, coverage, conformal=conformal, by=by)
+        found = self._one().predict_interval(rows, coverage, conformal=conformal, by=by)
         return np.array(found, dtype=float).reshape(-1, 2)
 
     def predict_quantiles(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> CellArray:  # noqa: ANN401

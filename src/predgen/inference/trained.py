@@ -18,9 +18,10 @@ from predgen.inference.guarantees import Guarantee, Promised
 from predgen.inference.prefixes import KeptPrefix
 from predgen.metrics.base import metric_of, primary_metric
 from predgen.models.base import PLAIN
+from predgen.near_names import near_matches
 from predgen.saved.contents import Contents
 from predgen.saved.export import merge, push_to_hub
-from predgen.saved.loading import read_folder
+from predgen.saved.loading import read_folder, read_targets_folder
 from predgen.saved.saving import write_folder
 
 
@@ -261,12 +262,18 @@ class TrainedModel(Contents):
 
 
 def load(
-    folder: str | Path, *, base: str | None = None, merge_adapter: bool = False, trust_remote_code: bool = False
+    folder: str | Path,
+    *,
+    target: str | None = None,
+    base: str | None = None,
+    merge_adapter: bool = False,
+    trust_remote_code: bool = False,
 ) -> TrainedModel:
     """Read a saved model back; it predicts what it predicted before, bit for bit in float32 on the same machine.
 
     Args:
         folder: What `predgen train --out` or `TrainedModel.save` wrote.
+        target: Of a model with several targets, the one to predict with (`predgen.load_targets` reads all of them).
         base: Where the base model lies now, if no longer where it was.
         merge_adapter: Fold the adapter into the base's weights: faster, and equal up to rounding (about 1e-6). Only for
             weights in float32, since others would round away small updates; they stay as they are.
@@ -277,8 +284,24 @@ def load(
         SavedModelError: If the folder is no complete saved model, is damaged, the base model is another one, or it needs
             code that the caller does not allow.
         ModelError: If the base model is missing.
+        ConfigError: If the model has several targets and none of them is named, or one target and another is named.
     """
+    if target is not None:
+        many = read_targets_folder(
+            Path(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code
+        )
+        if target not in many.parts:
+            raise ConfigError(
+                f"{str(folder)!r} holds no target {target!r}.{near_matches(target, many.parts)} It holds:"
+                f" {', '.join(map(repr, many.parts))}."
+            )
+        return of_contents(many.parts[target])
     found = read_folder(Path(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code)
+    return of_contents(found)
+
+
+def of_contents(found: Contents) -> TrainedModel:
+    """Return what a folder holds as a model to predict with."""
     return TrainedModel(**{one.name: getattr(found, one.name) for one in fields(found)})
 
 

@@ -17,6 +17,7 @@ from predgen.data.collate import Batch
 from predgen.data.encode import Encoded
 from predgen.engine.abilities import abilities_of
 from predgen.engine.backbone import Backbone
+from predgen.engine.forest import Answers, Grove
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
 from predgen.errors import ConfigError
 from predgen.lookup import Registry
@@ -189,6 +190,18 @@ class PredictionModel(RowRunner):
     def is_headless(self) -> bool:
         """Whether the method predicts by what it writes alone."""
         return bool(registries.methods.facts(self.setup.method).get("headless", False))
+
+    def answers_in_forest(self, decoding: Decoding) -> Answers | None:
+        """What hangs below this model's question where many questions of a row are run together; None: it is asked alone."""
+        return None
+
+    def runs_everything(self, decoding: Decoding) -> bool:
+        """Whether all content nodes of its answers are run, not only those that probabilities depend on."""
+        return False
+
+    def predict_in_forest(self, grove: Grove, decoding: Decoding) -> list[Prediction]:
+        """Return a prediction for each of a grove's questions, which are all this model's; see `answers_in_forest`."""
+        raise NotImplementedError(f"{type(self).__name__} is asked alone")
 
     def questions(self, row: Encoded) -> list[Encoded]:
         """Return what is run to predict a row: the row itself, unless the method asks several things of it."""

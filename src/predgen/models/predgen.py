@@ -129,32 +129,44 @@ class PredGen(WritingModel):
         "Greedy" asks for the written answer, and gives the writer's probabilities with it. All else is read off the one
         predictive distribution, which a head has moved.
         """
-        rule = None if how == DIRECTOR else rule_of(how, decoding.own)
-        if not self.director.has_head or (rule is not None and rule.reads == "writing"):
+        if self.tree is not None or not self._speaks(how, decoding):
             return super().stated(batch, how, decoding, prefix)
-        if rule is None or self.setup.labels:
-            return self._by_director(batch, decoding, prefix)
-        found = self._by_director(batch, replace(decoding, distribution=True), prefix)
-        return [read_off(p, rule, self.number_codec, self.scale, gives=decoding.distribution) for p in found]
+        asked = self._for_head(how, decoding)
+        written = self.written(batch, prefix)
+        stated = self.read_back(written)
+        if asked.distribution:
+            numbers = self.expanded(batch, asked, prefix)
+            stated = [with_numbers(p, d, gives=True) for p, d in zip(stated, numbers, strict=True)]
+        found = self._directed(stated, self.director.output(written.states.float(), written.mask))
+        return self._read_off(found, how, decoding)
 
-    def _by_director(self, batch: Batch, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
-        """What a head says, with the writer's distribution moved to it."""
-        if self.tree is None:
-            written = self.written(batch, prefix)
-            stated = self.read_back(written)
-            if decoding.distribution:
-                numbers = self.expanded(batch, decoding, prefix)
-                stated = [with_numbers(p, d, gives=True) for p, d in zip(stated, numbers, strict=True)]
-            return self._directed(stated, self.director.output(written.states.float(), written.mask))
-        everything = self.mode.runs_all_answers or decoding.full_vocabulary
-        scores = self.score(batch, everything=everything, prefix=prefix)
-        stated = self.read_scores(scores, "greedy", decoding)
+    def stated_on(self, scores: AnswerScores, how: str, decoding: Decoding) -> list[Prediction]:
+        if not self._speaks(how, decoding):
+            return super().stated_on(scores, how, decoding)
+        stated = self.read_scores(scores, "greedy", self._for_head(how, decoding))
         output = self.mode.output(self.director, scores)
-        return (
-            self._corrected(stated, output, scores)
-            if self.director.reads_distribution
-            else self._directed(stated, output)
-        )
+        corrects = self.director.reads_distribution
+        found = self._corrected(stated, output, scores) if corrects else self._directed(stated, output)
+        return self._read_off(found, how, decoding)
+
+    def runs_everything(self, decoding: Decoding) -> bool:
+        speaks = self._speaks(decoding.how or self.own_decoding, decoding)
+        return (speaks and self.mode.runs_all_answers) or super().runs_everything(decoding)
+
+    def _speaks(self, how: str, decoding: Decoding) -> bool:
+        """Whether a head has a word in what a decoding reads."""
+        return self.director.has_head and (how == DIRECTOR or rule_of(how, decoding.own).reads != "writing")
+
+    def _for_head(self, how: str, decoding: Decoding) -> Decoding:
+        """What is asked for, with the distribution where another point of it than the head's is to be read."""
+        return decoding if how == DIRECTOR or self.setup.labels else replace(decoding, distribution=True)
+
+    def _read_off(self, found: list[Prediction], how: str, decoding: Decoding) -> list[Prediction]:
+        """The point that a decoding reads, off distributions that a head has moved."""
+        if how == DIRECTOR or self.setup.labels:
+            return found
+        rule = rule_of(how, decoding.own)
+        return [read_off(p, rule, self.number_codec, self.scale, gives=decoding.distribution) for p in found]
 
     def _directed(self, stated: list[Prediction], output: Float[Tensor, "B K"]) -> list[Prediction]:
         """Put the director's word in the place of the writer's; a distribution of numbers moves to it."""

@@ -21,6 +21,7 @@ from predgen.engine.answer_pass import AnswerStates, answer_states
 from predgen.engine.answer_tree import AnswerTree, count_scored, shared_head
 from predgen.engine.backbone import eval_state
 from predgen.engine.expansion import expand
+from predgen.engine.forest import Answers, Grove
 from predgen.engine.free_text import FreeText
 from predgen.engine.node_pass import start_pass
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
@@ -72,6 +73,7 @@ class WritingModel(PredictionModel):
             fits = count_scored(codec.space, self.max_tree_nodes) <= self.max_tree_nodes
             if setup.labels or fits:
                 self.tree = AnswerTree(codec.space)
+                self._in_forest = Answers(codec.space, self.tree)
 
     @property
     def way(self) -> str:
@@ -296,8 +298,8 @@ class WritingModel(PredictionModel):
     def stated(self, batch: Batch, how: str, decoding: Decoding, prefix: SharedPrefix | None) -> list[Prediction]:
         """Predictions read off what the model can write."""
         if self.tree is not None:
-            scores = self.score(batch, everything=decoding.full_vocabulary, prefix=prefix)
-            return self.read_scores(scores, how, decoding)
+            scores = self.score(batch, everything=self.runs_everything(decoding), prefix=prefix)
+            return self.stated_on(scores, how, decoding)
         rule = rule_of(how, decoding.own)
         numbers: list[Distribution] = []
         if rule.reads != "writing" or decoding.distribution:
@@ -312,6 +314,21 @@ class WritingModel(PredictionModel):
         if not numbers:
             return points
         return [with_numbers(p, d, gives=decoding.distribution) for p, d in zip(points, numbers, strict=True)]
+
+    def answers_in_forest(self, decoding: Decoding) -> Answers | None:
+        return None if self.tree is None else self._in_forest
+
+    def runs_everything(self, decoding: Decoding) -> bool:
+        return decoding.full_vocabulary
+
+    @torch.no_grad()
+    def predict_in_forest(self, grove: Grove, decoding: Decoding) -> list[Prediction]:
+        with eval_state(self.backbone.lm):
+            return self.stated_on(grove.scores(), decoding.how or self.own_decoding, decoding)
+
+    def stated_on(self, scores: AnswerScores, how: str, decoding: Decoding) -> list[Prediction]:
+        """Predictions read off exact probabilities, by the method's own way or another."""
+        return self.read_scores(scores, how, decoding)
 
     def read_scores(self, scores: AnswerScores, how: str, decoding: Decoding) -> list[Prediction]:
         """Predictions read off exact probabilities."""
@@ -377,7 +394,11 @@ class WritingModel(PredictionModel):
         decoding = Decoding(distribution=True, max_unexpanded=bound)
         self.check(decoding)
         with eval_state(self.backbone.lm):
-            found = WritingModel.stated(self, batch, "argmax", decoding, None)  # the writer's, whatever a head says
+            # The writer's, whatever a head says.
+            if self.tree is not None:
+                found = self.read_scores(self.score(batch), "argmax", decoding)
+            else:
+                found = WritingModel.stated(self, batch, "argmax", decoding, None)
         return [prediction.distribution for prediction in found if prediction.distribution is not None]
 
     def expanded(

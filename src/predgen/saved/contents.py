@@ -1,5 +1,6 @@
 """What the folder of a saved model holds, in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from predgen.data.digests import RowDigests
 from predgen.data.encode import Encoder
 from predgen.engine.base_model import BaseModel
 from predgen.models.base import PredictionModel
+from predgen.models.targets import TargetsModel
+from predgen.targets import TargetSpec
 from predgen.uncertainty.record import CalibrationRecord
 
 
@@ -35,3 +38,26 @@ class Contents:
     report: dict[str, Any] = field(default_factory=dict)
     trained_rows: RowDigests | None = None
     calibration: CalibrationRecord | None = None
+
+
+@dataclass
+class TargetContents:
+    """A model with several targets, and everything that belongs to it.
+
+    Attributes:
+        model: The prediction models over one language model, in eval state.
+        base: The base model it was made from.
+        config: All settings of the run.
+        specs: The targets, in the order in which they were given, labels of multi-label ones named.
+        parts: Name of each question -> its model alone, in the order of the names.
+        report: Measurements and facts of the training run, plain JSON data.
+        trained_rows: Digests of the training rows; None where they are not known.
+    """
+
+    model: TargetsModel
+    base: BaseModel
+    config: RunConfig
+    specs: tuple[TargetSpec, ...]
+    parts: Mapping[str, Contents]
+    report: dict[str, Any] = field(default_factory=dict)
+    trained_rows: RowDigests | None = None

@@ -18,6 +18,10 @@ CODEC = f"{MANIFEST}: codec"
 CALIBRATION = f"{MANIFEST}: calibration"
 """The same of the calibration, where the model has one."""
 
+QUESTIONS = f"{MANIFEST}: questions"
+"""The same of all questions of a model with several targets, their codecs and calibrations included."""
+
+_INSIDE = {CODEC, CALIBRATION, QUESTIONS}
 _SEALED = ("adapter", "base", "head.safetensors", TRAINED_ROWS)
 
 
@@ -58,17 +62,31 @@ def check_digests(folder: Path, stored: Manifest) -> None:
             stacklevel=4,
         )
         return
-    there = _sealed(folder)
-    known = there.keys() == stored.digests.keys() - {CODEC, CALIBRATION}
-    _require_sizes(folder, there)
     inside = digests_inside(*(None if one is None else asdict(one) for one in (stored.codec, stored.calibration)))
+    check_sealed(folder, stored.digests, inside)
+
+
+def check_sealed(folder: Path, stored: Mapping[str, str], inside: Mapping[str, str]) -> None:
+    """Refuse files, and parts inside the manifest, that are not those that were saved.
+
+    Args:
+        folder: The saved model.
+        stored: The digests that its manifest holds.
+        inside: Digests of the parts that lie in the manifest itself.
+
+    Raises:
+        SavedModelError: If one is missing, changed, or was not there.
+    """
+    there = _sealed(folder)
+    known = there.keys() == stored.keys() - _INSIDE
+    _require_sizes(folder, there)
     # Where a file is missing, or one too many, their names are told; no need to read the others.
-    digests = digests_of(folder) if known else {name: stored.digests.get(name, "") for name in there}
+    digests = digests_of(folder) if known else {name: stored.get(name, "") for name in there}
     found = {**digests, **inside}
     wrong = [
-        f"{name} is {'missing' if name not in found else 'changed' if name in stored.digests else 'not among the files saved'}"
-        for name in sorted(stored.digests.keys() | found.keys())
-        if stored.digests.get(name) != found.get(name)
+        f"{name} is {'missing' if name not in found else 'changed' if name in stored else 'not among the files saved'}"
+        for name in sorted(stored.keys() | found.keys())
+        if stored.get(name) != found.get(name)
     ]
     if wrong:
         raise SavedModelError(

@@ -27,10 +27,15 @@ from predgen.errors import ConfigError, PredgenError, SavedModelError
 from predgen.models.base import ModelSetup
 from predgen.plain_data import read_json, shortened, typed
 from predgen.saved.exchange import MANIFEST, bring_back_for_reader
+from predgen.targets import TargetSpec
 from predgen.uncertainty.record import CalibrationRecord
 from predgen.uncertainty.scores import BASES, OF_LABELS, cqr_name
 
 MANIFEST_VERSION = 2
+TARGETS_VERSION = 4
+"""Format version of models with several targets: earlier versions of predgen refuse it by its number. 3 is that of one target's
+next format."""
+
 _READS = (1, MANIFEST_VERSION)  # 1: without digests, with the permission to run code in `config`
 _IN_MEMORY = "(in memory)"  # what the first version called the file of rows in memory
 _REPAIR = "Copy the model again, or train it again."
@@ -103,6 +108,29 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         SavedModelError: If it is missing, damaged or of a newer format, or a field is not what it should be.
     """
+    path, data, found = _read(folder)
+    if found == TARGETS_VERSION:
+        names = data.get("targets")
+        raise ConfigError(
+            f"{str(folder)!r} holds a model with several targets, {shortened(names)}. Load all of them with `predgen.load_targets`, or"
+            " one of them with `predgen.load(FOLDER, target=NAME)`."
+        )
+    if found not in _READS:
+        raise SavedModelError(
+            f"{str(path)!r} has format version {found}, but predgen {__version__} reads versions"
+            f" {' and '.join(map(str, _READS))}, and {TARGETS_VERSION} of models with several targets. Use the predgen version that wrote it."
+        )
+    _nest_settings(data.get("setup"))
+    manifest: Manifest = typed(Manifest, data, f"{str(path)!r} is incomplete or damaged", repair=_REPAIR)
+    if (manifest.digests is None) != (found == 1):
+        raise SavedModelError(
+            f"{str(path)!r} is incomplete or damaged: `digests` belong to format version {MANIFEST_VERSION}. {_REPAIR}"
+        )
+    return manifest
+
+
+def _read(folder: Path) -> tuple[Path, dict[str, Any], int]:
+    """The file, its data and its format version."""
     bring_back_for_reader(folder)
     path = folder / MANIFEST
     if not path.is_file():
@@ -114,18 +142,135 @@ def read_manifest(folder: Path) -> Manifest:
     found = data.get("format_version")
     if type(found) is not int:
         raise SavedModelError(f"{str(path)!r} is damaged: `format_version` is {found!r}. {_REPAIR}")
-    if found not in _READS:
-        raise SavedModelError(
-            f"{str(path)!r} has format version {found}, but predgen {__version__} reads versions"
-            f" {' and '.join(map(str, _READS))}. Use the predgen version that wrote it."
+    return path, data, found
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRecord:
+    """What a saved model with several targets holds of one question; see `Manifest`.
+
+    Attributes:
+        target: `TargetSpec.to_dict` of the target that it belongs to.
+        label: The label that it is about, of a multi-label target.
+    """
+
+    target: dict[str, Any]
+    label: _Text | None
+    setup: ModelSetup
+    codec: CodecRecord | None
+    task: TaskSpec
+    calibration: CalibrationRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsManifest:
+    """What `predgen.json` holds of a model with several targets; fields that `Manifest` has, too, mean the same.
+
+    Attributes:
+        targets: Names of the targets, in the order in which they were given.
+        questions: The questions, in the order of their names.
+    """
+
+    format_version: int
+    predgen_version: _Text
+    targets: list[_Text]
+    questions: Annotated[list[QuestionRecord], Field(min_length=1)]
+    config: dict[str, Any]
+    base: BaseRecord
+    max_length: _Whole
+    report: dict[str, Any]
+    versions: dict[_Text, _Text]
+    digests: dict[_Text, _Digest]
+    frame: ChatFrame | None = None
+
+    def of(self, question: QuestionRecord, config: RunConfig) -> Manifest:
+        """Return the manifest of a model of one question alone.
+
+        Args:
+            question: The question.
+            config: Settings of a run of it (`RunConfig.of_target`).
+        """
+        return Manifest(
+            MANIFEST_VERSION,
+            self.predgen_version,
+            question.setup,
+            question.codec,
+            question.task,
+            config.to_dict(),
+            self.base,
+            self.max_length,
+            {},
+            self.versions,
+            self.digests,
+            self.frame,
+            question.calibration,
         )
-    _nest_settings(data.get("setup"))
-    manifest: Manifest = typed(Manifest, data, f"{str(path)!r} is incomplete or damaged", repair=_REPAIR)
-    if (manifest.digests is None) != (found == 1):
+
+
+def has_targets(folder: Path) -> bool:
+    """Whether a saved model has several targets, in the form that `load_targets` reads.
+
+    Raises:
+        SavedModelError: If there is no manifest, or it is damaged.
+    """
+    return _read(folder)[2] == TARGETS_VERSION
+
+
+def read_manifest_of_targets(folder: Path) -> tuple[TargetsManifest, dict[str, Any]]:
+    """Read and check `predgen.json` of a model with several targets; returns its plain data, too, by which it is sealed.
+
+    Raises:
+        SavedModelError: See `read_manifest`.
+        ConfigError: If the model has one target.
+    """
+    path, data, found = _read(folder)
+    if found in _READS:
+        raise ConfigError(f"{str(folder)!r} holds a model of one target. Load it with `predgen.load`.")
+    if found != TARGETS_VERSION:
         raise SavedModelError(
-            f"{str(path)!r} is incomplete or damaged: `digests` belong to format version {MANIFEST_VERSION}. {_REPAIR}"
+            f"{str(path)!r} has format version {found}, but predgen {__version__} reads up to {TARGETS_VERSION}. Use the predgen"
+            " version that wrote it."
         )
-    return manifest
+    return typed(TargetsManifest, data, f"{str(path)!r} is incomplete or damaged", repair=_REPAIR), data
+
+
+def questions_in(
+    stored: TargetsManifest, folder: Path, *, trusts_code: bool
+) -> tuple[RunConfig, tuple[TargetSpec, ...], dict[str, Manifest]]:
+    """Return settings, targets in their order, and the manifest of a model of each question alone, by its name.
+
+    Args:
+        stored: The manifest.
+        folder: Where it was read, for messages.
+        trusts_code: What the settings are to say about code of the base.
+
+    Raises:
+        SavedModelError: If a target is not allowed, or questions and targets contradict each other.
+    """
+    where = f"{str(folder / MANIFEST)!r} is damaged"
+    try:
+        config = config_from(settings_of(stored.config), {"trust_remote_code": trusts_code})
+        specs: dict[str, TargetSpec] = {}
+        found: dict[str, Manifest] = {}
+        for question in stored.questions:
+            spec = TargetSpec.read(question.target)
+            if specs.setdefault(spec.name, spec) != spec:
+                raise SavedModelError(f"{where}: `questions` give target {spec.name!r} in two ways. {_REPAIR}")
+            found[spec.part_name(question.label)] = stored.of(question, config.of_target(spec, question.label))
+        named = [name for spec in specs.values() for name in spec.part_names]
+        if (
+            list(found) != sorted(named)
+            or sorted(stored.targets) != sorted(specs)
+            or len(found) != len(stored.questions)
+        ):
+            raise SavedModelError(
+                f"{where}: `questions` {shortened(list(found))} are not those of `targets`. {_REPAIR}"
+            )
+    except SavedModelError:
+        raise
+    except (PredgenError, TypeError, AttributeError, ValueError) as error:
+        raise SavedModelError(f"{where}: {error} {_REPAIR}") from error
+    return config, tuple(specs[name] for name in stored.targets), found
 
 
 # Until 0.2 a setup had these beside its other fields, whether the method has them or not.
@@ -178,7 +323,7 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
         )
         setup = manifest.setup
         used = {n: v for n, v in setup.settings.items() if n in manifest.config and manifest.config[n] is None}
-        config = config_from(_settings({**manifest.config, **used}), {"trust_remote_code": trusts_code})
+        config = config_from(settings_of({**manifest.config, **used}), {"trust_remote_code": trusts_code})
         if manifest.config.get("form") == "cloze":  # of the first version, where that was no method of its own
             setup = replace(setup, method=config.method)
         _check_setup(setup, config)
@@ -195,7 +340,7 @@ def parts_of(manifest: Manifest, folder: Path, *, trusts_code: bool) -> Parts:
     return Parts(config, setup, task, codec)
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a saved model.
 
     A record holds the chosen components' settings in full; those at the default count as not given again. The first

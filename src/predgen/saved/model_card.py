@@ -7,7 +7,7 @@ from predgen.codecs.number import NumberCodec
 from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
 from predgen.figures import number
 from predgen.models.base import ModelSetup
-from predgen.saved.contents import Contents
+from predgen.saved.contents import Contents, TargetContents
 
 
 def model_card(trained: Contents) -> str:
@@ -49,6 +49,46 @@ Use it with `predgen`:
 
 The full configuration is in `predgen.json`.
 """
+
+
+def card_of_targets(trained: TargetContents) -> str:
+    """Return the card of a model with several targets."""
+    method, rows = trained.config.method, trained.report.get("validation_rows", 0)
+    base = for_markdown(trained.base.name)
+    asked = [(name, part.task.prompt, _answers(part)) for name, part in trained.parts.items()]
+    fields = {name: "..." for part in trained.parts.values() for _, name in part.encoder.pieces if name}
+    usage = (
+        f'import predgen\n\nmodel = predgen.load_targets("FOLDER")\n'
+        f"model.predict([{json.dumps(fields)}])[0][{json.dumps(next(iter(trained.parts)))}].value"
+    )
+    return f"""---
+library_name: predgen
+base_model: {for_terminal(json.dumps(trained.base.name))}
+tags: [predgen, several targets]
+---
+# {", ".join(for_markdown(spec.name) for spec in trained.specs)}: {method} on {base}
+
+Predicts several columns of a row, by one question each:
+
+{"".join(f"- {for_markdown(name)} ({answers}){chr(10)}{chr(10)}{fenced(prompt)}{chr(10)}{chr(10)}" for name, prompt, answers in asked)}
+Use it with `predgen`:
+
+{fenced(usage, "python")}
+
+## Measured on validation rows ({rows}), which also selected the checkpoint
+
+| metric | value |
+| --- | ---: |
+{_measured(trained.report.get("validation", {}))}
+
+The full configuration is in `predgen.json`.
+"""
+
+
+def _answers(part: Contents) -> str:
+    """What may be answered to a question."""
+    labels = ", ".join(map(for_markdown, part.model.setup.labels))
+    return f"one of: {labels}" if labels else "a number"
 
 
 def _usage(trained: Contents) -> str:

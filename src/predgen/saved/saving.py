@@ -3,7 +3,7 @@
 RUN/predgen.json        everything but weights, and the digests of all that follows (`manifest`); written last
 RUN/adapter/            PEFT's adapter_config.json and adapter_model.safetensors (methods with an adapter)
 RUN/base/               the whole fine-tuned model with its tokenizer (peft "full")
-RUN/head.safetensors    weights beside the language model (methods with a head)
+RUN/head.safetensors    weights beside the language model (methods with a head); of several targets QUESTION/NAME
 RUN/trained-rows.json   digests of the training rows, so that no one measures on them unawares
 RUN/README.md           model card
 """
@@ -23,11 +23,12 @@ from predgen.engine.base_model import fingerprint, runs_own_code, without_progre
 from predgen.errors import SavedModelError
 from predgen.files import locked, told_in_words, write_text
 from predgen.peft_methods.base import save_adapter
-from predgen.saved.contents import Contents
-from predgen.saved.digests import CALIBRATION, digests_inside, digests_of
+from predgen.saved.contents import Contents, TargetContents
+from predgen.saved.digests import CALIBRATION, QUESTIONS, digests_inside, digests_of
 from predgen.saved.exchange import MANIFEST, TRAINED_ROWS, exchanging
 from predgen.saved.manifest import (
     MANIFEST_VERSION,
+    TARGETS_VERSION,
     calibration_data,
     codec_data,
     codec_digest,
@@ -35,10 +36,10 @@ from predgen.saved.manifest import (
     read_manifest,
     task_data,
 )
-from predgen.saved.model_card import model_card
+from predgen.saved.model_card import card_of_targets, model_card
 
 
-def write_folder(trained: Contents, folder: str | Path) -> Path:
+def write_folder(trained: Contents | TargetContents, folder: str | Path) -> Path:
     """Write a trained model into a folder; a reader sees the old model, or the new one, never a mixture.
 
     Raises:
@@ -51,7 +52,7 @@ def write_folder(trained: Contents, folder: str | Path) -> Path:
     return folder
 
 
-def _write_parts(trained: Contents, folder: Path) -> None:
+def _write_parts(trained: Contents | TargetContents, folder: Path) -> None:
     """Write all files of a saved model."""
     trains = registries.peft_methods.get(trained.config.peft).trains
     if trains == "adapter":
@@ -64,23 +65,68 @@ def _write_parts(trained: Contents, folder: Path) -> None:
         (folder / "head.safetensors").write_bytes(serialise(head))
     if trained.trained_rows is not None:
         trained.trained_rows.write(folder / TRAINED_ROWS)
-    (folder / "README.md").write_text(model_card(trained), encoding="utf-8")
-    text = json.dumps(manifest(trained, folder), indent=1, ensure_ascii=False, allow_nan=True)
+    if isinstance(trained, TargetContents):
+        card, data = card_of_targets(trained), manifest_of_targets(trained, folder)
+    else:
+        card, data = model_card(trained), manifest(trained, folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
     """Everything about a trained model but its weights, as plain JSON data."""
     codec, calibration = codec_data(trained.encoder.codec), calibration_data(trained.calibration)
-    is_full = (folder / "base").is_dir()
-    source = folder / "base" if is_full else trained.base.folder
-    origin = origin_of(trained.base.folder)
     return {
         "format_version": MANIFEST_VERSION,
         "predgen_version": __version__,
         "setup": trained.model.setup.to_dict(),
         "codec": codec,
         "task": task_data(trained.task),
+        **_origin(trained, folder),
+        "max_length": trained.encoder.max_length,
+        "frame": trained.encoder.frame and asdict(trained.encoder.frame),
+        "calibration": calibration,
+        "report": trained.report,
+        "versions": _versions(),
+        "digests": {**digests_of(folder), **digests_inside(codec, calibration)},
+    }
+
+
+def manifest_of_targets(trained: TargetContents, folder: Path) -> dict[str, Any]:
+    """The same of a model with several targets: what belongs to a question stands in `questions`, in the order of their names."""
+    of_question = {name: (spec, label) for spec in trained.specs for name, label in spec.questions()}
+    questions = [
+        {
+            "target": of_question[name][0].to_dict(),
+            "label": of_question[name][1],
+            "setup": part.model.setup.to_dict(),
+            "codec": codec_data(part.encoder.codec),
+            "task": task_data(part.task),
+            "calibration": calibration_data(part.calibration),
+        }
+        for name, part in trained.parts.items()
+    ]
+    encoder = next(iter(trained.parts.values())).encoder
+    return {
+        "format_version": TARGETS_VERSION,
+        "predgen_version": __version__,
+        "targets": [spec.name for spec in trained.specs],
+        "questions": questions,
+        **_origin(trained, folder),
+        "max_length": encoder.max_length,
+        "frame": encoder.frame and asdict(encoder.frame),
+        "report": trained.report,
+        "versions": _versions(),
+        "digests": {**digests_of(folder), QUESTIONS: data_digest({"questions": questions})},
+    }
+
+
+def _origin(trained: Contents | TargetContents, folder: Path) -> dict[str, Any]:
+    """Settings and base."""
+    source = folder / "base" if (folder / "base").is_dir() else trained.base.folder
+    origin = origin_of(trained.base.folder)
+    return {
         "config": {name: value for name, value in trained.config.to_dict().items() if name != "trust_remote_code"},
         "base": {
             "name": trained.base.name,
@@ -88,14 +134,13 @@ def manifest(trained: Contents, folder: Path) -> dict[str, Any]:
             "needs_remote_code": trained.config.trust_remote_code and runs_own_code(trained.base),
             "origin": origin and asdict(origin),
         },
-        "max_length": trained.encoder.max_length,
-        "frame": trained.encoder.frame and asdict(trained.encoder.frame),
-        "calibration": calibration,
-        "report": trained.report,
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "numpy")}
-        | {"python": platform.python_version()},
-        "digests": {**digests_of(folder), **digests_inside(codec, calibration)},
     }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what computes."""
+    names = ("torch", "transformers", "peft", "safetensors", "numpy")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
 def write_calibration(trained: Contents, folder: Path) -> None:

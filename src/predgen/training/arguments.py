@@ -10,15 +10,25 @@ from predgen.config import RunConfig
 from predgen.metrics.base import metric_of
 
 
-def trainer_arguments(config: RunConfig, folder: Path, metric: str | None, **more: Any) -> TrainingArguments:  # noqa: ANN401
+def trainer_arguments(
+    config: RunConfig,
+    folder: Path,
+    metric: str | None,
+    *,
+    greater_is_better: bool | None = None,
+    **more: Any,  # noqa: ANN401
+) -> TrainingArguments:
     """Return arguments for Trainer: passes, batches, rate, schedule, looks at validation rows, on the device that is there.
 
     Args:
         config: The settings.
         folder: Where Trainer writes.
         metric: Validation metric that selects the checkpoint; None: there are no validation rows.
+        greater_is_better: Whether a greater value of it is better; None: as the registered metric says.
         more: Further arguments; they override.
     """
+    if metric is not None and greater_is_better is None:
+        greater_is_better = metric_of(metric, config.own).greater_is_better
     by = "steps" if config.eval_steps else "epoch"
     found: dict[str, Any] = {
         "output_dir": str(folder),
@@ -40,7 +50,7 @@ def trainer_arguments(config: RunConfig, folder: Path, metric: str | None, **mor
         "save_strategy": by,
         "save_steps": config.eval_steps or 500,
         "metric_for_best_model": metric,
-        "greater_is_better": None if metric is None else metric_of(metric, config.own).greater_is_better,
+        "greater_is_better": None if metric is None else greater_is_better,
         "logging_steps": 1,
         "disable_tqdm": True,
         "report_to": [],

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,9 +18,11 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
+from predgen.data.questions import QuestionBatch, RowQuestions, collate_questions, split_questions
 from predgen.directors.heads import feature_norms
 from predgen.errors import TrainingError
 from predgen.models.base import PredictionModel, Reduction, RowLosses
+from predgen.models.targets import TargetsModel
 from predgen.peft_methods.base import PeftMethod
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule
@@ -30,14 +31,21 @@ from predgen.training.checkpoints import PEFT_STATE, STATE, WEIGHTS, last_checkp
 _INDEPENDENT_FORWARDS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
-class TrainingRows(Dataset[Encoded]):
+AnyBatch = Batch | QuestionBatch
+"""Rows of one target, or rows' questions about several."""
+
+AnyRow = Encoded | RowQuestions
+"""One of them."""
+
+
+class TrainingRows(Dataset[AnyRow]):
     """Training rows in the order of an epoch, followed by fillers of weight 0 that make every rank's batches equally many.
 
     The order depends on (seed, epoch) alone. Duplicated tail rows (accelerate's `even_batches`) would count twice; fillers
     count nothing.
     """
 
-    def __init__(self, rows: Sequence[Encoded], rows_per_global_batch: int, world_size: int, seed: int) -> None:
+    def __init__(self, rows: Sequence[AnyRow], rows_per_global_batch: int, world_size: int, seed: int) -> None:
         self.rows = rows
         self.seed = seed
         full = math.ceil(len(rows) / rows_per_global_batch) * rows_per_global_batch
@@ -52,14 +60,14 @@ class TrainingRows(Dataset[Encoded]):
     def __len__(self) -> int:
         return self.total
 
-    def __getitem__(self, index: int) -> Encoded:
+    def __getitem__(self, index: int) -> AnyRow:
         if index < len(self.rows):
             return self.rows[self.order[index]]
-        return replace(self.rows[index % len(self.rows)], weight=0.0)
+        return self.rows[index % len(self.rows)].unweighted()
 
 
 class PredictionTrainer(Trainer):
-    """Trains a `PredictionModel`.
+    """Trains a `PredictionModel`, or a `TargetsModel`, whose rows are the pairs of row and question.
 
     Differs from Trainer: the loss is a sum over rows divided by the summed weights of the *global* batch, so that
     accumulation, ranks and batch size leave gradients unchanged; evaluation predicts as users do; checkpoints hold what
@@ -84,9 +92,9 @@ class PredictionTrainer(Trainer):
 
     def __init__(
         self,
-        model: PredictionModel,
+        model: PredictionModel | TargetsModel,
         args: TrainingArguments,
-        rows: Sequence[Encoded],
+        rows: Sequence[AnyRow],
         *,
         run_folder: Path,
         pad_id: int,
@@ -104,7 +112,8 @@ class PredictionTrainer(Trainer):
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
         self.prediction_model = model
         self.run_folder = run_folder
-        data_collator: Any = partial(collate, pad_id=pad_id)  # Trainer says dict, and hands on what comes
+        # Trainer says dict, and hands on what comes
+        data_collator: Any = partial(collate_questions if isinstance(model, TargetsModel) else collate, pad_id=pad_id)
         data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size, args.seed)
         super().__init__(
             model=model,
@@ -123,8 +132,8 @@ class PredictionTrainer(Trainer):
         return int((self.state.epoch or 0.0) + 1e-9)
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[Batch], Any]:
+        self, epoch_iterator: Iterator[AnyBatch], num_batches: int, device: torch.device
+    ) -> tuple[list[AnyBatch], Any]:
         """The micro-batches of an optimizer step, and their summed row weights over all ranks (Trainer counts tokens)."""
         # One step's gradient is that of  sum_b w_b loss_b / sum_b w_b  over all rows b of the step, wherever they are run. The
         # divisor has to be known before the first micro-batch is differentiated, and has to be the same on all ranks.
@@ -132,14 +141,14 @@ class PredictionTrainer(Trainer):
         total = torch.stack([batch.weight.sum() for batch in batches]).sum().to(device)
         return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
-    def floating_point_ops(self, inputs: Batch) -> int:  # type: ignore[override]  # Trainer hands on what its collator returns
+    def floating_point_ops(self, inputs: AnyBatch) -> int:  # type: ignore[override]  # Trainer hands on what its collator returns
         """Nothing: Trainer would look for the ids of a model of its own in the batch."""
         return 0
 
     def training_step(
         self,
         model: nn.Module,
-        inputs: Batch,  # type: ignore[override]  # Trainer hands on what its collator returns
+        inputs: AnyBatch,  # type: ignore[override]  # Trainer hands on what its collator returns
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Run rows of similar length together, one bucket after the other: less padding, and one bucket's graph at a time.
@@ -151,7 +160,9 @@ class PredictionTrainer(Trainer):
         # `loss_is_scaled_for_ga`. So a micro-batch may be cut into buckets that are each differentiated at once: gradients
         # add up in place, and no more than one bucket's graph is alive. Rows of one length leave no padding to compute.
         may_cut = self.reduction == "example" and self.accelerator.distributed_type in _INDEPENDENT_FORWARDS
-        parts = split_by_length(inputs) if may_cut else [inputs]
+        parts: Sequence[AnyBatch] = [inputs]
+        if may_cut:
+            parts = split_questions(inputs) if isinstance(inputs, QuestionBatch) else split_by_length(inputs)
         step: Any = super().training_step
         losses = []
         for part in parts[:-1]:
@@ -163,7 +174,7 @@ class PredictionTrainer(Trainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Batch,  # type: ignore[override]  # as above
+        inputs: AnyBatch,  # type: ignore[override]  # as above
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
@@ -182,7 +193,7 @@ class PredictionTrainer(Trainer):
         self._note(inputs, losses)
         return loss
 
-    def _diagnosis(self, batch: Batch, losses: RowLosses) -> str:
+    def _diagnosis(self, batch: AnyBatch, losses: RowLosses) -> str:
         """Explain a loss that is not finite."""
         parts = []
         for name, values in (("L_W", losses.writer), ("L_D", losses.director)):
@@ -227,7 +238,7 @@ class PredictionTrainer(Trainer):
             raise TrainingError(self.stopped(f"the gradient norm is {float(norm)}"))
         return norm
 
-    def _note(self, batch: Batch, losses: RowLosses) -> None:
+    def _note(self, batch: AnyBatch, losses: RowLosses) -> None:
         """Add a micro-batch to the running means of L_W and L_D."""
         for name, values in (("writer_loss", losses.writer), ("director_loss", losses.director)):
             if values is not None:

@@ -1,9 +1,9 @@
-"""One training run, from settings to a trained model."""
+"""One training run, from settings to a trained model: of one target or of several (`subjects`)."""
 
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,17 +16,12 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from predgen import registries
 from predgen.bases.cache import origin_of
-from predgen.codecs.number import NumberCodec
 from predgen.config import RunConfig
-from predgen.core import Example
-from predgen.data.cells import some_labels
-from predgen.data.digests import RowDigests
-from predgen.data.encode import Encoded
 from predgen.engine.base_model import load_base
+from predgen.errors import ConfigError
 from predgen.files import locked_folder, told_in_words
+from predgen.inference.targets import TrainedTargets
 from predgen.inference.trained import TrainedModel
-from predgen.metrics.base import primary_metric
-from predgen.models.base import ModelSetup, PredictionModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.precision import with_precision
 from predgen.sampling.draws import SamplingPlan
@@ -35,17 +30,14 @@ from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.arguments import trainer_arguments
-from predgen.training.calibrated import calibrate_run, dealt
 from predgen.training.checkpoints import last_checkpoint
-from predgen.training.features import estimate_features
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.forecast import Forecast, seconds_per_row
-from predgen.training.looks import Looks
 from predgen.training.loop import PredictionTrainer
-from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
-from predgen.training.remarks import far_targets
-from predgen.training.rows import TrainingData, load_data, unmeasured_classes
+from predgen.training.rows import TrainingData, load_data
 from predgen.training.selection import Selection
+from predgen.training.subjects import OneTarget, SeveralTargets, Subject
+from predgen.training.target_rows import TargetsData, load_target_rows
 from predgen.training.trackers import trackers
 
 PAPER_SAMPLING_STEPS = 500  # PredGen, Table 3
@@ -94,6 +86,72 @@ def train(
         PredgenError: If settings, data or base model cannot be used, or training had to stop.
         KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
     """
+    if config.targets is not None:
+        raise ConfigError(
+            f"`targets` names {len(config.targets)} targets, but `train` returns a model of one. Call `train_targets`, or name one"
+            " column with `target` and `kind`."
+        )
+
+    def read(settled: RunConfig, folder: Path, rows: Any) -> OneTarget:  # noqa: ANN401
+        return OneTarget(settled, rows if isinstance(rows, TrainingData) else load_data(settled, folder, rows))
+
+    trained = _trained(config, out, data, read, resume=resume, overwrite=overwrite, console=console)
+    assert isinstance(trained, TrainedModel), "it has one target"
+    return trained
+
+
+def train_targets(
+    config: RunConfig,
+    out: str | Path | None = None,
+    *,
+    data: Any = None,  # noqa: ANN401
+    resume: bool = False,
+    overwrite: bool = False,
+    console: PlainConsole | None = None,
+) -> TrainedTargets:
+    """Fine-tune a model with several targets (`config.targets`).
+
+    Args:
+        config: The settings.
+        out: See `train`, as all that follow.
+        data: Rows to train on: `TargetsData`, or as for `train`.
+        resume: See `train`.
+        overwrite: See `train`.
+        console: See `train`.
+
+    Returns:
+        The trained model, its best checkpoint loaded.
+
+    Raises:
+        PredgenError: If settings, data or base model cannot be used, or training had to stop.
+        KeyboardInterrupt: After Ctrl-C; a checkpoint was saved if `out` is given.
+    """
+    if config.targets is None:
+        raise ConfigError(
+            "`targets` is None, but must list what is predicted. Give it, or call `train` for one target."
+        )
+
+    def read(settled: RunConfig, folder: Path, rows: Any) -> SeveralTargets:  # noqa: ANN401
+        return SeveralTargets(
+            settled, rows if isinstance(rows, TargetsData) else load_target_rows(settled, folder, rows)
+        )
+
+    trained = _trained(config, out, data, read, resume=resume, overwrite=overwrite, console=console)
+    assert isinstance(trained, TrainedTargets), "it has several targets"
+    return trained
+
+
+def _trained(
+    config: RunConfig,
+    out: str | Path | None,
+    data: Any,  # noqa: ANN401
+    read: Callable[[RunConfig, Path, Any], Subject],
+    *,
+    resume: bool,
+    overwrite: bool,
+    console: PlainConsole | None,
+) -> TrainedModel | TrainedTargets:
+    """Train what `read` makes of settings, folder and rows."""
     if isinstance(data, str | Path):
         config, data = replace(config, data=str(data)), None
     config, said = with_precision(config)
@@ -102,7 +160,8 @@ def train(
     ranks = PartialState(cpu=not torch.accelerator.is_available())
     if out is None:
         with tempfile.TemporaryDirectory(prefix="predgen-") as scratch:
-            return _Run(config, _folder_of_first_rank(Path(scratch)), data, console).train(None)
+            folder = _folder_of_first_rank(Path(scratch))
+            return _Run(config, folder, read(config, folder, data), console).train(None)
     folder = Path(out)
     with locked_folder(folder) if ranks.is_main_process else nullcontext():
         if ranks.is_main_process:
@@ -111,7 +170,7 @@ def train(
         if resume:
             config = _as_started(folder, config, console)
         checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
-        return _Run(config, folder, data, console).train(checkpoint, claim=not resume)
+        return _Run(config, folder, read(config, folder, data), console).train(checkpoint, claim=not resume)
 
 
 def _schedule(config: RunConfig, total: int) -> SamplingSchedule:
@@ -134,7 +193,9 @@ def zero_shot(config: RunConfig, data: TrainingData) -> TrainedModel:
     Raises:
         PredgenError: If settings, data or base model cannot be used.
     """
-    return _Run(config, Path(), data, None).untrained()
+    trained = _Run(config, Path(), OneTarget(config, data), None).untrained()
+    assert isinstance(trained, TrainedModel), "it has one target"
+    return trained
 
 
 def _as_started(folder: Path, config: RunConfig, console: PlainConsole | None) -> RunConfig:
@@ -159,38 +220,27 @@ def _folder_of_first_rank(folder: Path) -> Path:
 class _Run:
     """The steps of one run; each method is one of them."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: Path,
-        data: Any,  # noqa: ANN401
-        console: PlainConsole | None,
-    ) -> None:
+    def __init__(self, config: RunConfig, folder: Path, subject: Subject, console: PlainConsole | None) -> None:
         self.config = config
         self.folder = folder
         self.console = console or PlainConsole(quiet=True)
         self.trackers = trackers(config.report_to)
-        self.data = data if isinstance(data, TrainingData) else load_data(config, folder, data)
+        self.subject = subject
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
-        self.metric = primary_metric(config.metric, self.data.task)
 
-    def train(self, checkpoint: Path | None, *, claim: bool = False) -> TrainedModel:
+    def train(self, checkpoint: Path | None, *, claim: bool = False) -> TrainedModel | TrainedTargets:
         """Run everything; with `claim`, take over the folder once data and model have proved usable."""
-        setup = make_setup(self.config, self.data.task, self.data.train)
+        self.subject.set_up()
         args = self._arguments()
-        if unmeasured := unmeasured_classes(self.data):
-            said = f"No validation row has {some_labels(unmeasured)}: no figure says how well they are predicted."
-            self.console.print(said, markup=False, highlight=False)
-        for said in far_targets(self.data, self.config.target_transform) if self.config.task is None else ():
-            self.console.print(f"Warning: {said}", markup=False, highlight=False, soft_wrap=True)
-        examples = weigh(self.config, setup, self.data.train)
-        lengths = _Lengths.of(self.config, len(examples), args.world_size)
-        trained = self._built(setup, examples, lengths)
+        for said in self.subject.remarks():
+            self.console.print(said, markup=False, highlight=False, soft_wrap=True)
+        lengths = _Lengths.of(self.config, len(self.subject.train), args.world_size)
+        trained = self._built(lengths)
         if origin := origin_of(trained.base.folder):
             self.console.print(f"Base: {origin.in_words()}.", soft_wrap=True)
         if trained.model.engine != trained.model.way:  # dearer than usual: said before hours are spent, too
             self.console.print(f"Answers: {trained.model.engine}.", markup=False, highlight=False, soft_wrap=True)
-        rows = [trained.encoder.encode(example) for example in examples]
+        rows = self.subject.encoded()
         if claim:
             if PartialState().is_main_process:
                 claim_folder(self.folder, self.config)
@@ -200,14 +250,14 @@ class _Run:
             self._fit(trained, rows, args, lengths, checkpoint)
         return trained
 
-    def untrained(self) -> TrainedModel:
+    def untrained(self) -> TrainedModel | TrainedTargets:
         """Build everything, and train nothing."""
-        setup = make_setup(self.config, self.data.task, self.data.train, trains=False)
-        trained = self._built(setup, self.data.train, _Lengths(1, 1))
+        self.subject.set_up(trains=False)
+        trained = self._built(_Lengths(1, 1))
         trained.model.eval()
         return replace(trained, trained_rows=None)
 
-    def _built(self, setup: ModelSetup, examples: list[Example], lengths: _Lengths) -> TrainedModel:
+    def _built(self, lengths: _Lengths) -> TrainedModel | TrainedTargets:
         """The model before its first step."""
         set_seed(self.config.seed)  # before adapters and heads exist: their random start belongs to the seed
         base = load_base(
@@ -216,10 +266,7 @@ class _Run:
             quantize=self.config.quantize,
             trust_remote_code=self.config.trust_remote_code,
         )
-        wants_codec = registries.methods.get(setup.method).needs_codec
-        codec = make_codec(self.config, self.data.task, setup, self.data.train, base.tokenizer) if wants_codec else None
         context = getattr(base.lm.config.get_text_config(), "max_position_embeddings", None)
-        encoder = make_encoder(self.config, self.data.task, codec, setup.labels, base.tokenizer, context, setup.scale)
         base.lm = apply_peft(
             self.method,
             base.lm,
@@ -227,29 +274,28 @@ class _Run:
             total_optimizer_steps=lengths.total,
             seed=self.config.seed,
         )
-        model: PredictionModel = registries.methods.get(setup.method)(setup, base.lm, codec)
+        trained = self.subject.build(base, context)
         if self.config.gradient_checkpointing:
-            model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
-        config = self.config.settled(model.setup.settings)
-        return TrainedModel(model, base, encoder, self.data.task, config, trained_rows=RowDigests.of(examples))
+            trained.model.backbone.lm.activation_checkpointing_enable({"use_reentrant": False})
+        return trained
 
     def _fit(
         self,
-        trained: TrainedModel,
-        rows: list[Encoded],
+        trained: TrainedModel | TrainedTargets,
+        rows: Sequence[Any],
         args: TrainingArguments,
         lengths: _Lengths,
         checkpoint: Path | None,
     ) -> None:
         """Train, load the best checkpoint, measure it, save."""
         start = time.perf_counter()
-        validation, spared = self._validation_rows()
         display = self._display(args)
-        looks = Looks(trained, validation, display)
-        trainer = self._trainer(trained, rows, looks, args, lengths, display)
+        looked = self._validation_rows(display)
+        trainer = self._trainer(trained, rows, looked, args, lengths, display)
         trainer.keeps_checkpoints = (self.folder / CONFIG).is_file()
-        if checkpoint is None:
-            self._look_at_features(trained, rows, trainer)
+        if checkpoint is None:  # a run that goes on has what heads standardise by in its checkpoint
+            plan = SamplingPlan(trainer.schedule.probability(0), self.config.seed, 0)
+            self.subject.estimate_features(rows, plan)
         if checkpoint is None or not trainer.take_over_finished(checkpoint):
             _train_quietly(trainer, checkpoint)
         elif trainer.is_world_process_zero():
@@ -265,78 +311,70 @@ class _Run:
             self.method.after_training(trained.model.lm)
         trained.model.eval()
         seconds = time.perf_counter() - start
-        selection = Selection.of(self.metric, len(validation), trainer.state.log_history)
+        selection = Selection.of(self.subject.metric, len(looked), trainer.state.log_history)
         if selection.remark:
             self.console.print(selection.remark, highlight=False)
         as_looked_at = None if self.method.after_training is not None else best or trainer.state.global_step
-        looked = looks.at_end(trainer, self.data.validation, spared, as_looked_at)
-        trained.validated = [prediction.value for prediction in looked.predictions]
-        report = self._report(trained, rows, trainer, looked.metrics, seconds)
+        report = self._report(trained, rows, trainer, self.subject.at_end(trainer, as_looked_at), seconds)
         trained.report = {**report, "selection": selection.to_dict(), "trainable_parameters": trainable}
-        calibrate_run(trained, spared, looked.calibrating, len(self.data.validation), self.console)
+        self.subject.calibrate(self.console)
         if trainer.is_world_process_zero() and trainer.keeps_checkpoints:
             trained.save(self.folder)
             finish(self.folder)
         trainer.accelerator.wait_for_everyone()
 
-    def _look_at_features(self, trained: TrainedModel, rows: list[Encoded], trainer: PredictionTrainer) -> None:
-        """Find out what heads standardise by; a run that goes on has it in its checkpoint."""
-        config = self.config
-        start = SamplingPlan(trainer.schedule.probability(0), config.seed, 0)
-        estimate_features(
-            trained.model, rows, pad_id=trained.pad_id, batch_size=config.batch_size, plan=start, bf16=config.bf16
-        )
-
-    def _validation_rows(self) -> tuple[list[Example], list[Example]]:
-        """Validation rows to look at while training, and those that are spared for calibration."""
-        rows = self.data.validation
-        most = self.config.eval_rows or max(LEAST_EVAL_ROWS, len(self.data.train))
-        looked, spared = dealt(rows, most, self.config, self.data.task.kind)
+    def _validation_rows(self, display: cb.ProgressDisplay) -> Sequence[Any]:
+        """Validation rows to look at while training, encoded."""
+        rows = self.subject.validation
+        most = self.config.eval_rows or max(LEAST_EVAL_ROWS, len(self.subject.train))
+        looked = self.subject.begin(most, display)
         if len(looked) < len(rows):
             why = "`eval_rows`" if len(looked) == most else "`calibrate` has the others"
             self.console.print(
                 f"While training, {len(looked)} of {len(rows)} validation rows are looked at ({why}); all of them at the end.",
             )
-        return looked, spared
+        return looked
 
     def _arguments(self) -> TrainingArguments:
         """Arguments of transformers for this run."""
         return trainer_arguments(
             self.config,
             self.folder / TRACKERS,  # checkpoints, which do not outlive the run, are moved beside it
-            self.metric if self.data.validation else None,
+            self.subject.metric if self.subject.validation else None,
+            greater_is_better=self.subject.greater_is_better,
             restore_callback_states_from_checkpoint=True,
             logging_nan_inf_filter=False,
             remove_unused_columns=False,
             train_sampling_strategy="sequential",  # the data set itself has an order for each epoch
             label_names=[],
             accelerator_config={"even_batches": False, "use_seedable_sampler": False},
-            # The Predictor and the loss `director_only` give the output layer no gradient.
-            ddp_find_unused_parameters=self.method.trains == "everything",
+            # The Predictor and the loss `director_only` give the output layer no gradient, and a batch may lack a question.
+            ddp_find_unused_parameters=self.method.trains == "everything" or self.config.targets is not None,
             average_tokens_across_devices=False,
         )
 
     def _trainer(
         self,
-        trained: TrainedModel,
-        rows: list[Encoded],
-        looks: Looks,
+        trained: TrainedModel | TrainedTargets,
+        rows: Sequence[Any],
+        looked: Sequence[Any],
         args: TrainingArguments,
         lengths: _Lengths,
         display: cb.ProgressDisplay,
     ) -> PredictionTrainer:
         """Bring the trainer's parts together."""
-        config, validation = self.config, looks.encoded
+        config = self.config
         hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / LOG), display, *self.trackers]
         hooks.append(cb.KeptCheckpoints(self.folder / CHECKPOINTS))  # behind the trackers, which may look at them
-        if config.eval_steps and validation:
+        if config.eval_steps and looked:
             hooks.append(cb.EvaluateAtEnd())
         if self.method.after_step is not None:
             hooks.append(cb.AfterStep(self.method.after_step))
         if not self.console.quiet:
-            n_rows = len(validation), len(self.data.validation) - len(validation)
-            hooks.append(Forecast(self.console, n_rows, lambda: seconds_per_row(trained.predict_encoded, validation)))
-        if config.patience and validation:
+            n_rows = len(looked), len(self.subject.validation) - len(looked)
+            predict: Any = trained.predict_encoded if isinstance(trained, TrainedModel) else trained.predict_questions
+            hooks.append(Forecast(self.console, n_rows, lambda: seconds_per_row(predict, looked)))
+        if config.patience and looked:
             hooks.append(EarlyStoppingCallback(config.patience))
         return PredictionTrainer(
             trained.model,
@@ -347,37 +385,30 @@ class _Run:
             method=self.method,
             schedule=_schedule(trained.config, lengths.total),
             reduction=config.method_settings().get("reduction", "example"),
-            evaluator=looks if validation else None,
+            evaluator=self.subject if looked else None,
             callbacks=hooks,
         )
 
     def _display(self, args: TrainingArguments) -> cb.ProgressDisplay:
         """What shows how far the run is."""
         config = self.config
-        name = self.data.task.target if config.task is None else config.task
         rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
-        return cb.ProgressDisplay(self.console, rows_per_step, f"{config.method} {name}")
+        return cb.ProgressDisplay(self.console, rows_per_step, f"{config.method} {self.subject.title}")
 
     def _report(
         self,
-        trained: TrainedModel,
-        rows: Sequence[Encoded],
+        trained: TrainedModel | TrainedTargets,
+        rows: Sequence[Any],
         trainer: PredictionTrainer,
-        validation: dict[str, float],
+        measured: dict[str, float],
         seconds: float,
     ) -> dict[str, Any]:
         """Facts of the run."""
         return {
-            "validation": validation,
-            "validation_rows": len(self.data.validation),
+            "validation": measured,
+            "validation_rows": len(self.subject.validation),
             "train_rows": len(rows),
-            "train_tokens_per_epoch": sum(len(r.prompt_ids) + len(r.answer_ids) for r in rows),
-            "truncated_rows": sum(r.is_truncated for r in rows),
-            "skipped_rows": self.data.skipped,
-            "rows_from": self.data.origin,
-            "unmeasured_classes": unmeasured_classes(self.data),
-            "engine": trained.model.engine,
-            **({"numbers_written": codec.facts()} if isinstance(codec := trained.encoder.codec, NumberCodec) else {}),
+            **self.subject.facts(rows, measured),
             "optimizer_steps": trainer.state.global_step,
             "best_step": trainer.state.best_global_step,
             "parameters": sum(p.numel() for p in trained.model.parameters()),

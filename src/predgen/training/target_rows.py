@@ -20,11 +20,14 @@ from predgen.near_names import near_matches
 from predgen.targets import YES_NO, TargetSpec
 from predgen.training.rows import SKIP_ROWS, RowSource, TrainingData, task_of
 
+HELD_OUT = 0.1
+"""Share of the rows that is held out where nothing else is said."""
+
 _Examples = dict[int, Example]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TargetQuestion:
     """One question of a run with several targets, as a run of its own.
 
     Attributes:
@@ -72,7 +75,7 @@ class TargetsData:
     """
 
     specs: tuple[TargetSpec, ...]
-    questions: tuple[Question, ...]
+    questions: tuple[TargetQuestion, ...]
     parts: Mapping[str, TrainingData]
     train: list[Example]
     validation: list[Example]
@@ -81,7 +84,13 @@ class TargetsData:
     origin: str
 
 
-def load_targets(config: RunConfig, side_folder: Path | None = None, rows: Any = None) -> TargetsData:  # noqa: ANN401
+def load_target_rows(
+    config: RunConfig,
+    side_folder: Path | None = None,
+    rows: Any = None,  # noqa: ANN401
+    *,
+    fraction: float = HELD_OUT,
+) -> TargetsData:
     """Read, check and split the rows of a run with several targets.
 
     Rows are held out whatever their labels are, but for a class's last training row, which stays; with one target alone as a run
@@ -91,6 +100,7 @@ def load_targets(config: RunConfig, side_folder: Path | None = None, rows: Any =
         config: The settings.
         side_folder: See `load_data`.
         rows: See `load_data`.
+        fraction: Share of the rows to hold out where there are no validation rows; 0: none.
 
     Raises:
         ConfigError: If there are no rows, or twice, or an ordinal target does not say the order of its labels.
@@ -121,7 +131,7 @@ def load_targets(config: RunConfig, side_folder: Path | None = None, rows: Any =
                 f"target {one.name!r}: none of the {len(read['train'])} rows of {source.called('train')} has an answer in column"
                 f" {some_of(list(map(repr, one.spec.columns)))}. Fill some in, or leave the target out of `targets`."
             )
-    train, validation = _split(config, questions, found)
+    train, validation = _split(config, questions, found, fraction)
     rows_read = sum(map(len, read.values()))
     return TargetsData(
         specs,
@@ -135,7 +145,7 @@ def load_targets(config: RunConfig, side_folder: Path | None = None, rows: Any =
     )
 
 
-def questions_of(config: RunConfig, specs: Sequence[TargetSpec]) -> tuple[Question, ...]:
+def questions_of(config: RunConfig, specs: Sequence[TargetSpec]) -> tuple[TargetQuestion, ...]:
     """Return all questions in the order of their names; labels that training rows decide are not yet known.
 
     Args:
@@ -152,7 +162,7 @@ def questions_of(config: RunConfig, specs: Sequence[TargetSpec]) -> tuple[Questi
             task = task_of(own)
             if label is not None:
                 task = replace(task, labels=dict(zip(YES_NO, YES_NO, strict=True)))
-            found.append(Question(spec, label, own, task))
+            found.append(TargetQuestion(spec, label, own, task))
     return tuple(sorted(found, key=lambda one: one.name))
 
 
@@ -186,8 +196,8 @@ def _with_labels(spec: TargetSpec, rows: Sequence[Row]) -> TargetSpec:
 
 
 def _declared(
-    questions: Sequence[Question], answers: Mapping[str, _Examples], rows: Sequence[Row]
-) -> tuple[tuple[Question, ...], dict[str, _Examples]]:
+    questions: Sequence[TargetQuestion], answers: Mapping[str, _Examples], rows: Sequence[Row]
+) -> tuple[tuple[TargetQuestion, ...], dict[str, _Examples]]:
     """Questions and answers with the labels that the training rows have."""
     known, read = [], {}
     for one in questions:
@@ -228,20 +238,23 @@ def _unanswered(answers: Mapping[str, _Examples], spec: TargetSpec) -> int:
 
 
 def _split(
-    config: RunConfig, questions: Sequence[Question], found: Mapping[str, Mapping[str, _Examples]]
+    config: RunConfig,
+    questions: Sequence[TargetQuestion],
+    found: Mapping[str, Mapping[str, _Examples]],
+    fraction: float,
 ) -> tuple[list[Example], list[Example]]:
     """Training and validation rows, the same for all questions."""
     train = _answered(found["train"])
-    if "validation" in found:
-        validation = _answered(found["validation"])
+    if "validation" in found or not fraction:
+        validation = _answered(found["validation"]) if "validation" in found else []
     elif len(questions) == 1:
         [only] = questions
         answers = [found["train"][only.name][e.row_id] for e in train]
         by_class = config.stratify and only.task.kind == "classification"
-        parts = hold_out(answers, config.rows_seed, by_class=by_class)
+        parts = hold_out(answers, config.rows_seed, fraction, by_class=by_class)
         train, validation = ([replace(e, target=None) for e in parts[name]] for name in ("train", "validation"))
     else:
-        parts = hold_out(train, config.rows_seed)
+        parts = hold_out(train, config.rows_seed, fraction)
         train, validation = _with_all_classes(parts, found["train"])
     return limit_rows(train, config.limit, config.rows_seed) if config.limit else train, validation
 
@@ -263,7 +276,7 @@ def _with_all_classes(
 
 
 def _part(
-    one: Question,
+    one: TargetQuestion,
     found: Mapping[str, Mapping[str, _Examples]],
     train: Sequence[Example],
     validation: Sequence[Example],

@@ -17,7 +17,7 @@ from predgen.engine.base_model import load_tokenizer
 from predgen.training.prepare import make_codec, make_encoder, make_setup, weigh
 from predgen.training.remarks import remarks
 from predgen.training.rows import TrainingData, load_data, split_of, task_of, unmeasured_classes
-from predgen.training.target_rows import load_targets
+from predgen.training.target_rows import load_target_rows
 
 _OF_TARGETS = (
     "train_rows",
@@ -61,7 +61,7 @@ def validate_data(config: RunConfig) -> dict[str, Any]:
 
 def _facts_of_targets(config: RunConfig) -> dict[str, Any]:
     """Facts about the rows of several targets, and about those of each question (`of_targets`)."""
-    data, found, remarks_on = load_targets(config), {}, []
+    data, found, remarks_on = load_target_rows(config), {}, []
     for one in data.questions:
         own = _training_facts(one.config, data.parts[one.name])
         remarks_on += [f"target {one.name!r}: {remark}" for remark in own.pop("remarks")]
