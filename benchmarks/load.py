@@ -247,15 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("serving.json"))
     options = parser.parse_args(arguments)
     log = options.out.with_suffix(".log")
-    server, port = started(options.run, log, options.threads)
-    try:
-        phase(port, 1, range(4))  # warm
-        alone = phase(port, 1, range(100, 100 + max(4, options.requests // 8)))
-        together = phase(port, options.clients, range(1000, 1000 + options.requests))
-        soaked = soak(server, port, options.clients, options.soak)
-    finally:
-        server.kill()
-    found = {
+    found: dict[str, Any] = {
         "model": options.run.resolve().name,
         "threads": options.threads,
         "versions": {
@@ -264,14 +256,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "transformers": transformers.__version__,
         },
         "machine": f"{platform.machine()}, {os.cpu_count()} hardware threads",
-        "alone": alone,
-        "together": together,
-        "ratio": together["rows_per_s"] / alone["rows_per_s"],
         "goal": GOAL,
-        "soak": soaked,
-        "logged_statuses": dict(sorted(statuses_of_log(log).items())),
     }
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    def keep(**measured: Any) -> None:  # noqa: ANN401
+        """Add what was measured, and write all there is: a load that is ended keeps what it has."""
+        found.update(measured)
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    server, port = started(options.run, log, options.threads)
+    try:
+        phase(port, 1, range(4))  # warm
+        keep(load_average=os.getloadavg()[0], alone=phase(port, 1, range(100, 100 + max(4, options.requests // 8))))
+        keep(together=phase(port, options.clients, range(1000, 1000 + options.requests)))
+        keep(ratio=found["together"]["rows_per_s"] / found["alone"]["rows_per_s"])
+        keep(soak=soak(server, port, options.clients, options.soak))
+    finally:
+        server.kill()
+    keep(logged_statuses=dict(sorted(statuses_of_log(log).items())))
     print(json.dumps(found, indent=1))
     return 0
 
