@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from predgen.cli.main import app
-from predgen.cli.options import _with_targets, settings
-from predgen.config import RunConfig
+from predgen.cli.options import settings
+from predgen.config import RunConfig, _with_targets
 from predgen.report.experiment import LoadedExperiment
 from predgen.report.provenance import absent_runs, asked, data_cards, environments, plan_text, training_command
 from report.conftest import Made
