@@ -72,7 +72,7 @@ def tiny_model(
         return builders[name](ids).to(torch.float32).eval()
 
 
-def save_tiny(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> Path:
+def save_tiny(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int = 0, layers: int = 1) -> Path:
     """Write a tiny model and `tokenizer` as an ordinary Hugging Face folder; special ids are the tokenizer's.
 
     It has one layer: what tests do with folders is train, save and load, whose time goes with the number of modules. That
@@ -80,7 +80,7 @@ def save_tiny(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, seed:
     """
     end_id = tokenizer.eos_token_id
     pad_id = end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    layers = LAYERS if name == "gemma3" else 1
+    layers = LAYERS if name == "gemma3" else layers
     tiny_model(name, len(tokenizer), seed, pad_id, end_id, layers).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

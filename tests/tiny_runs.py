@@ -27,9 +27,9 @@ RESUMABLE: dict[str, Any] = {
 }
 
 
-def tiny_base(folder: Path, family: str = "llama") -> Path:
+def tiny_base(folder: Path, family: str = "llama", layers: int = 1) -> Path:
     """Write a tiny random model with a character tokenizer."""
-    return save_tiny(family, folder, char_level())
+    return save_tiny(family, folder, char_level(), layers=layers)
 
 
 def tiny_rows(n: int, kind: str, seed: int = 0) -> list[Example]:

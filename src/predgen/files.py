@@ -182,6 +182,6 @@ def _hidden_number(words: str) -> int | None:
     for number in _FULL | _UNFIT:
         if f"os error {number})" in words or os.strerror(number) in words:
             return number
-    # torch.save says no more than this, and at its end that fewer bytes were written than it thought.
-    is_torch = "PytorchStreamWriter failed writing" in words or "unexpected pos" in words
+    # torch.save says no more than this, at its end that fewer bytes were written than it thought, or what its stream says.
+    is_torch = any(said in words for said in ("PytorchStreamWriter failed writing", "unexpected pos", "iostream error"))
     return errno.ENOSPC if is_torch else None

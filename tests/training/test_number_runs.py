@@ -60,7 +60,8 @@ def test_heads_learn_numbers_at_an_offset(base: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("director", ["expected", "value"])
-def test_losses_over_written_numbers_keep_an_offset(base: Path, director: str) -> None:
+def test_losses_over_written_numbers_keep_an_offset(tmp_path: Path, director: str) -> None:
+    base = tiny_base(tmp_path / "base", layers=2)
     settings: dict[str, Any] = {"sampling": "marginal"} if director == "value" else {}
     trained = run_on(base, [1e9, 1e9 + 1, 1e9 + 2], director=director, loss="director_only", **settings)
     shifted = run_on(base, [0.0, 1.0, 2.0], director=director, loss="director_only", **settings)
