@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
+from predgen.data.encode import Encoded
 from predgen.data.splits import limit_rows
 from predgen.errors import DataError
 from predgen.figures import number
@@ -42,6 +43,7 @@ def dealt(rows: list[Example], most: int, config: RunConfig, kind: str) -> tuple
 def calibrate_run(
     trained: TrainedModel,
     rows: Sequence[Example],
+    encoded: Sequence[Encoded],
     plain: Sequence[Prediction],
     n_validation: int,
     console: PlainConsole,
@@ -51,6 +53,7 @@ def calibrate_run(
     Args:
         trained: The model.
         rows: Rows that calibrate; empty where there are too few.
+        encoded: The same rows, as token ids.
         plain: What the model predicts of them, with all that is known of it.
         n_validation: All validation rows.
         console: Where it is said.
@@ -64,7 +67,6 @@ def calibrate_run(
         )
     else:
         targets = CalibrationRows([row.target.value for row in rows if row.target is not None])
-        encoded = [trained.encoder.encode(row, with_answer=False) for row in rows]
         try:
             found = calibrate(trained, encoded, targets, plain=plain)
         except DataError as error:  # one class alone, by chance or because there are few of the others

@@ -23,12 +23,14 @@ class Looked:
 
     Attributes:
         predictions: Of the rows that were looked at while training, of those that calibrate, and of the others.
-        calibrating: Of the rows that calibrate, with all that is known of them.
+        calibrating: Rows that calibrate, as token ids.
+        plain: Their predictions, with all that is known of them.
         metrics: Figures of all rows.
     """
 
     predictions: list[Prediction]
-    calibrating: list[Prediction]
+    calibrating: list[Encoded]
+    plain: list[Prediction]
     metrics: dict[str, float]
 
 
@@ -94,15 +96,17 @@ class Looks:
         looked = self._by_step.get(step) if step is not None else None
         if looked is None:
             looked = self._predicted(trainer, self.encoded, self._decoding)
-        spared = self._predicted(trainer, self._encode(calibrating), whole_decoding(self.trained.model))
-        known = {id(row): p for row, p in zip([*self.rows, *calibrating], [*looked, *spared], strict=True)}
+        # Each row is made token ids once, and found again by its identity: rows of a file may be equal.
+        known = {id(row): one for row, one in zip(self.rows, zip(self.encoded, looked, strict=True), strict=True)}
+        spared = self._encode(calibrating)
+        plain = self._predicted(trainer, spared, whole_decoding(self.trained.model))
+        known |= {id(row): one for row, one in zip(calibrating, zip(spared, plain, strict=True), strict=True)}
         others = [row for row in validation if id(row) not in known]
-        known |= {id(row): p for row, p in zip(others, self._others(trainer, others), strict=True)}
-        predictions = [known[id(row)] for row in validation]
-        return Looked(predictions, spared, self._measured(self._encode(validation), predictions))
-
-    def _others(self, trainer: PredictionTrainer, rows: list[Example]) -> list[Prediction]:
-        return self._predicted(trainer, self._encode(rows), self._decoding)
+        rest = self._encode(others)
+        told = self._predicted(trainer, rest, self._decoding)
+        known |= {id(row): one for row, one in zip(others, zip(rest, told, strict=True), strict=True)}
+        encoded, predictions = [known[id(row)][0] for row in validation], [known[id(row)][1] for row in validation]
+        return Looked(predictions, spared, plain, self._measured(encoded, predictions))
 
     def _predicted(self, trainer: PredictionTrainer, rows: list[Encoded], decoding: Decoding) -> list[Prediction]:
         """Predict rows, each rank its share; a model that has no answers any more stops its run."""

@@ -130,7 +130,7 @@ class OneTarget(Subject):
         self.title = data.task.target if config.task is None else config.task
         self.train, self.validation, self.skipped = data.train, data.validation, data.skipped
         self._spared: list[Example] = []
-        self._calibrating: list[Prediction] = []
+        self._calibrating: tuple[list[Encoded], list[Prediction]] = ([], [])
 
     def set_up(self, *, trains: bool = True) -> None:
         self.setup = make_setup(self.config, self.data.task, self.data.train, trains=trains)
@@ -183,7 +183,7 @@ class OneTarget(Subject):
     def at_end(self, trainer: PredictionTrainer, step: int | None) -> dict[str, float]:
         looked = self.looks.at_end(trainer, self.data.validation, self._spared, step)
         self.trained.validated = [prediction.value for prediction in looked.predictions]
-        self._calibrating = looked.calibrating
+        self._calibrating = looked.calibrating, looked.plain
         return looked.metrics
 
     def facts(self, rows: Sequence[Any], measured: dict[str, float]) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class OneTarget(Subject):
         }
 
     def calibrate(self, console: PlainConsole) -> None:
-        calibrate_run(self.trained, self._spared, self._calibrating, len(self.data.validation), console)
+        calibrate_run(self.trained, self._spared, *self._calibrating, len(self.data.validation), console)
 
 
 class SeveralTargets(Subject):
