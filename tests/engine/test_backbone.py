@@ -228,13 +228,12 @@ def test_eval_state_restores_every_part_after_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "window", "can_continue"),
-    [("llama", None, True), ("qwen3", None, True), ("opt", None, True), ("mistral", None, True)]
-    + [(name, SLIDING_WINDOW, False) for name in ("gemma3", "gemma2", "mistral_sliding", "phi3_sliding")],
+    ("name", "window"),
+    [("llama", None), ("qwen3", None), ("opt", None), ("mistral", None)]
+    + [(name, SLIDING_WINDOW) for name in ("gemma3", "gemma2", "mistral_sliding", "phi3_sliding")],
 )
-def test_windows_are_read_from_the_model(name: str, window: int | None, can_continue: bool) -> None:
-    backbone = backbone_of(name)
-    assert (backbone.window, backbone.can_continue) == (window, can_continue)
+def test_windows_are_read_from_the_model(name: str, window: int | None) -> None:
+    assert backbone_of(name).window == window
 
 
 def test_a_window_that_no_layer_uses_is_none() -> None:

@@ -11,9 +11,7 @@ from tiny_models import SLIDING_WINDOW, tiny_model
 
 TOLERANCE = 1e-5
 HEAD = (7, 70)
-CONTINUING = tuple(name for name in ARCHITECTURES if backbone_of(name).window is None)
-# All of it within the windows: padding behind a prompt counts there.
-SHORT = (4, 9, 1)
+SLIDING = tuple(name for name in ARCHITECTURES if backbone_of(name).window is not None)
 
 
 @torch.no_grad()
@@ -34,7 +32,7 @@ def keys_of(cached: CachedPrompts) -> list[Tensor]:
 @torch.no_grad()
 def test_prompts_and_head_equal_a_full_forward(name: str, side: str, extra: int, head: tuple[int, ...]) -> None:
     backbone = backbone_of(name)
-    rows = prompts(lengths=(4, SLIDING_WINDOW + 5, 1) if side == "left" else SHORT)
+    rows = prompts(lengths=(4, SLIDING_WINDOW + 5, 1))
     found = run_prompts(backbone, *padded(rows, side, extra), head)
     assert found.mask.shape[1] == max(map(len, rows)) + extra + len(head)
     for i, row in enumerate(rows):
@@ -44,12 +42,12 @@ def test_prompts_and_head_equal_a_full_forward(name: str, side: str, extra: int,
 
 
 @pytest.mark.parametrize(("side", "head"), [("left", HEAD), ("right", HEAD), ("left", ())])
-@pytest.mark.parametrize("name", CONTINUING)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.no_grad()
 def test_a_shared_prefix_changes_nothing(name: str, side: str, head: tuple[int, ...]) -> None:
     backbone, start = backbone_of(name), prompts(seed=5, lengths=(6,))[0]
     assert backbone.can_continue
-    rows = prompts(lengths=(4, 13, 1))
+    rows = prompts(lengths=(4, SLIDING_WINDOW + 5, 1))
     prefix = share_prefix(backbone, start)
     found = run_prompts(backbone, *padded(rows, side, 2), head, prefix)
     whole = run_prompts(backbone, *padded([[*start, *row] for row in rows], side, 2), head)
@@ -91,18 +89,36 @@ def test_a_shared_prefix_has_no_graph_and_no_dropout(training: bool) -> None:
     assert all(module.training is training for module in model.modules())
 
 
-@pytest.mark.parametrize(("name", "can"), [(name, backbone_of(name).window is None) for name in ARCHITECTURES])
-def test_models_with_windows_cannot_go_on_behind_padding(name: str, can: bool) -> None:
-    assert backbone_of(name).can_continue is can
-
-
+@pytest.mark.parametrize("name", SLIDING)
 @torch.no_grad()
-def test_padding_between_prefix_and_prompt_would_shift_a_window() -> None:
-    # Guard: what `can_continue` forbids is wrong indeed.
-    backbone = backbone_of("mistral_sliding")
-    start, rows = prompts(seed=5, lengths=(12,))[0], prompts(lengths=(3, 14))
-    found = run_prompts(backbone, *padded(rows), (), share_prefix(backbone, start))
-    assert (found.tail[0, 0] - full(backbone, [*start, *rows[0]])[-1]).abs().max() > 1e-2
+def test_windows_behind_a_shared_prefix_count_positions(name: str) -> None:
+    # The window ends within the prefix, at its edge, and behind it; against rows that are run alone.
+    backbone, start = backbone_of(name), prompts(seed=5, lengths=(SLIDING_WINDOW + 4,))[0]
+    rows = prompts(lengths=(3, SLIDING_WINDOW - 1, SLIDING_WINDOW + 6))
+    prefix = share_prefix(backbone, start)
+    for side in ("left", "right"):
+        found = run_prompts(backbone, *padded(rows, side, 2), HEAD, prefix)
+        for i, row in enumerate(rows):
+            expected = full(backbone, [*start, *row, *HEAD])
+            torch.testing.assert_close(found.states[i][found.mask[i]], expected, atol=TOLERANCE, rtol=0)
+    # Guard: the model's own masks, which count columns, are wrong there.
+    columns = Backbone(backbone.lm)
+    columns.window = None
+    shifted = run_prompts(columns, *padded(rows), HEAD, prefix)
+    assert (shifted.tail[0, 0] - full(backbone, [*start, *rows[0]])[-1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SLIDING)
+def test_gradients_through_windows_behind_padding_equal_those_of_rows_alone(name: str) -> None:
+    backbone, rows = backbone_of(name), prompts(lengths=(4, SLIDING_WINDOW + 5))
+    weight, along = next(backbone.lm.parameters()), torch.linspace(-1, 1, backbone.hidden_size)
+
+    def gradient(*tails: Tensor) -> Tensor:
+        return torch.autograd.grad(sum((tail @ along).sum() for tail in tails), weight)[0]
+
+    together = gradient(run_prompts(backbone, *padded(rows, "right"), HEAD).tail)
+    alone = gradient(*(run_prompts(backbone, *padded([row]), HEAD).tail for row in rows))
+    torch.testing.assert_close(together, alone, atol=TOLERANCE * float(alone.abs().max()), rtol=0)
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------

@@ -36,3 +36,21 @@ def test_checks_of_scikit_learn_hold_but_for_those_listed(tmp_path: Path, estima
     found = json.loads(done.stdout.splitlines()[-1])
     assert {name: why for name, status, why in found if status == "failed" and name not in EXPECTED} == {}
     assert sum(status == "passed" for _, status, _ in found) > 50
+
+
+LEARNT = """
+import sys, warnings
+import predgen
+from sklearn.utils.estimator_checks import check_class_weight_classifiers
+
+warnings.simplefilter("ignore")
+model = predgen.PredGenClassifier(sys.argv[1], max_steps=30, validation_fraction=0, batch_size=4)
+check_class_weight_classifiers("PredGenClassifier", model)
+"""
+
+
+@pytest.mark.slow
+def test_class_weights_decide_after_thirty_steps(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LEARNT, str(tiny_base(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -162,10 +162,21 @@ def test_shared_beginning_with_everything_asked_for(decoding: Decoding) -> None:
         assert ours.legal_mass is None or ours.legal_mass == pytest.approx(theirs.legal_mass, rel=1e-3)
 
 
-@pytest.mark.parametrize("why", ["short", "one row", "sliding window", "another function", "base without trees"])
+@pytest.mark.parametrize("case", [CASES[0], CASES[4], CASES[8]], ids=str)
+@pytest.mark.parametrize("name", ["gemma3", "mistral_sliding"])
+def test_bases_with_sliding_windows_share_the_beginning(case: Case, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, run_prefixes = make(case, name), shared(monkeypatch)
+    rows, kept = rows_of(case.kind), KeptPrefix()
+    for _ in range(2):  # the second call has the beginning at hand
+        found = predict(model, rows, kept=kept)
+        assert_close(found, [predict(model, [row], share_prefix=False)[0] for row in rows])
+    assert len(run_prefixes) == 1
+
+
+@pytest.mark.parametrize("why", ["short", "one row", "another function", "base without trees"])
 def test_beginning_is_not_shared_where_it_cannot_or_need_not_be(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("generator", "classification")
-    model, run_prefixes = make(case, "gemma3" if why == "sliding window" else "llama"), shared(monkeypatch)
+    model, run_prefixes = make(case), shared(monkeypatch)
     rows: Sequence[Encoded] = rows_of(case.kind, "Task: " if why == "short" else TASK)
     options: dict[str, Any] = {"predict": lambda batch: model.predict(batch)} if why == "another function" else {}
     if why == "one row":

@@ -148,6 +148,9 @@ class Backbone:
         is_replayed = isinstance(cache, Replay) or (cache is None and self.abilities.detour is not None)
         if is_replayed:
             return self._replayed(ids, mask, cache, keeps=use_cache or cache is not None)
+        slides = self.window is not None and self.can_continue and self.abilities.tree is None
+        if slides and _keeps_all(cache) and _has_gaps(mask):
+            return self._run_by_position(ids, mask, cache), cache
         return self._run(ids, mask, cache, use_cache=use_cache or cache is not None)
 
     def _run(
@@ -169,6 +172,23 @@ class Backbone:
         output = self.decoder(input_ids=ids, attention_mask=mask.long(), return_dict=True, **extra)
         kept = getattr(output, self.cache_name, None) if use_cache and self.cache_name is not None else None
         return output.last_hidden_state, kept
+
+    def _run_by_position(
+        self,
+        ids: Int[Tensor, "B L"],
+        mask: Bool[Tensor, "B S"],
+        cache: Any,  # noqa: ANN401
+    ) -> Float[Tensor, "B L H"]:
+        """One forward of rows in which padding stands between tokens, for layers that slide.
+
+        The model's own sliding masks count columns, so that a window behind padding would be narrower than it is; these
+        count positions. Padding sees itself: a softmax over nothing is not a number, and would spread through the cache.
+        """
+        positions = positions_of(mask)
+        columns = torch.arange(mask.shape[1], device=mask.device)
+        own = columns[-ids.shape[1] :, None]
+        visible = (columns <= own) & mask[:, None, :] | (columns == own)
+        return self.masked_states(ids, positions[:, -ids.shape[1] :], visible, positions, cache=cache)
 
     def _replayed(
         self,
@@ -256,7 +276,7 @@ class Backbone:
     @property
     def can_continue(self) -> bool:
         """Whether padding may stand between tokens, as it does behind a prefix shared by rows of unequal length."""
-        return self.takes_positions and self.takes_any_mask and self.window is None
+        return self.takes_positions and self.takes_any_mask
 
     @contextmanager
     def _any_mask(self) -> Iterator[None]:
@@ -390,6 +410,16 @@ def rope_switch(config: Any) -> int | None:  # noqa: ANN401
             end = kind.get("original_max_position_embeddings") if name == "longrope" else None
             ends.append(end or getattr(config, "max_position_embeddings", None))
     return min((end for end in ends if end is not None), default=None)
+
+
+def _keeps_all(cache: Any) -> bool:  # noqa: ANN401
+    """Whether this is a cache that has every key in every layer, as `full_cache` makes them."""
+    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _has_gaps(mask: Bool[Tensor, "B S"]) -> bool:
+    """Whether padding stands anywhere behind a real token."""
+    return bool((mask[:, :-1] & ~mask[:, 1:]).any())
 
 
 def full_cache(layers: Iterable[tuple[Tensor | None, Tensor | None]] = ()) -> DynamicCache:

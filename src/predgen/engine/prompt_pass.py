@@ -88,8 +88,8 @@ def run_prompts(
 
     Args:
         backbone: The language model.
-        prompt_ids: Prompt tokens (what follows `prefix`), padded on the left; on either side where the model has no
-            sliding window, which counts columns.
+        prompt_ids: Prompt tokens (what follows `prefix`), padded on either side; on the left where no padding may stand
+            between tokens (`Backbone.can_continue`).
         prompt_mask: True for prompt tokens.
         head: Content tokens with which every answer starts; they are run along.
         prefix: Tokens before `prompt_ids`, already run.
