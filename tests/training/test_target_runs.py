@@ -11,48 +11,22 @@ import torch
 import predgen
 from predgen.config import RunConfig
 from predgen.core import Prediction
-from predgen.data.questions import collate_questions, split_questions
+from predgen.data.questions import collate_questions
 from predgen.errors import ConfigError, DataError, SavedModelError
 from predgen.inference.targets import TrainedTargets
 from predgen.models.targets import TargetsModel
-from predgen.sampling.draws import SamplingPlan
+from predgen.models.together import parts_to_run
 from predgen.training.run import train, train_targets
-from predgen.training.subjects import SeveralTargets
-from predgen.training.target_rows import load_target_rows
-from tiny_runs import WORDS, tiny_base
+from target_cases import PLAN, TARGETS, gradients, rows, settings, subject
+from tiny_runs import tiny_base
 
 METHODS = ("predictor", "generator", "predgen")
-TARGETS: list[Any] = [
-    {"name": "stars", "kind": "regression"},
-    "mood:classification",
-    {"name": "urgency", "kind": "ordinal", "labels": ["low", "mid", "high"]},
-    "tags:multilabel",
-]
 NAMES = ("stars", "mood", "urgency", "tags[a]", "tags[b]")
-PLAN = SamplingPlan(0.5, 0, 0)
-
-
-def rows(n: int = 40) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": f"{WORDS[i % 6]} {i}",
-            "stars": i % 5,
-            "mood": ("good", "bad", "")[i % 3],
-            "urgency": ("low", "mid", "high")[i % 3],
-            "tags": (["a", "b"], ["a"], [], None)[i % 4],
-        }
-        for i in range(n)
-    ]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_base(tmp_path_factory.mktemp("base"))
-
-
-def settings(base: Path, method: str, targets: Any = TARGETS, **more: Any) -> RunConfig:
-    given = {"max_steps": 3, "batch_size": 4, "learning_rate": 0.01, **more}
-    return RunConfig(prompt="{text}", targets=targets, method=method, model=str(base), **given)
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +39,6 @@ def runs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, t
     return found
 
 
-def subject(config: RunConfig, given: list[dict[str, Any]]) -> SeveralTargets:
-    """A model before its first step, with its rows."""
-    from predgen.engine.base_model import load_base
-    from predgen.peft_methods.base import apply_peft
-    from predgen.registries import peft_methods
-
-    made = SeveralTargets(config, load_target_rows(config, rows=given))
-    made.set_up()
-    torch.manual_seed(0)
-    found = load_base(config.model, dtype="float32", trust_remote_code=False)
-    found.lm = apply_peft(
-        peft_methods.get(config.peft), found.lm, config.peft_settings(), total_optimizer_steps=3, seed=0
-    )
-    made.build(found, None)
-    return made
-
-
 def require_near(told: Sequence[Prediction], others: Sequence[Prediction]) -> None:
     """Predictions that are the same up to rounding, however rows and questions were brought into batches."""
     assert len(told) == len(others)
@@ -89,12 +46,6 @@ def require_near(told: Sequence[Prediction], others: Sequence[Prediction]) -> No
         assert one.answer == other.answer
         known = (one.probabilities or (one.value,)), (other.probabilities or (other.value,))
         assert known[0] == pytest.approx(known[1], abs=1e-5)
-
-
-def gradients(model: torch.nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    model.zero_grad()
-    loss.backward()
-    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -137,7 +88,7 @@ def test_the_loss_is_the_sum_of_the_losses_of_models_of_each_question(base: Path
     made = subject(settings(base, method, [{**TARGETS[0], "weight": 3}, *TARGETS[1:]]), rows())
     model, encoded = made.trained.model, made.encoded()[:7]
     whole = model(collate_questions(encoded, 0), PLAN, "example").total
-    parts = split_questions(collate_questions(encoded, 0))
+    parts = parts_to_run(collate_questions(encoded, 0), together=False)
     assert len(parts) >= len(NAMES)
     torch.testing.assert_close(sum(model(part, PLAN, "example").total for part in parts), whole, rtol=1e-5, atol=1e-6)
     weights = {n: row.weight for of_row in encoded for n, row in of_row.asked}

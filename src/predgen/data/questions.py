@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
 
@@ -78,10 +77,3 @@ def collate_questions(rows: Sequence[RowQuestions], pad_id: int, device: torch.d
         for number, encoded in row.asked:
             found.setdefault(number, []).append(encoded)
     return QuestionBatch({number: collate(found[number], pad_id, device) for number in sorted(found)})
-
-
-def split_questions(batch: QuestionBatch) -> list[QuestionBatch]:
-    """Cut a batch into parts that are run one after the other: by question, and in there by length."""
-    return [
-        QuestionBatch({number: part}) for number, of_one in batch.batches.items() for part in split_by_length(of_one)
-    ]

@@ -21,6 +21,7 @@ from torch import Tensor
 from predgen.codecs.base import FiniteSpace
 from predgen.engine.answer_tree import AnswerTree, shared_head
 from predgen.engine.backbone import Backbone
+from predgen.engine.chains import Chains
 from predgen.engine.expansion import rectangle
 from predgen.engine.level_pass import LevelPass
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
@@ -86,62 +87,36 @@ def split_shared(prompts: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], lis
     return first[:width], [tuple(prompt[width:]) for prompt in prompts]
 
 
-class _Plan:
+class _Plan(Chains):
     """Nodes of some questions of a row, and where each question stands among them.
 
     Attributes:
-        tokens: Token of each node, counted from 1; 0 is the prompt's last token.
-        parents: Node that it hangs on.
         questions: Place of each question in the row.
         tails: Of each, the nodes of its suffix's last token and of its answers' head; the prompt's where there is no suffix.
         places: Of each, the node of its root and of its tree's nodes.
     """
 
     def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
+        super().__init__()
         self.questions: list[int] = []
         self.tails: list[list[int]] = []
         self.places: list[list[int]] = []
-        self._number: dict[tuple[int, int], int] = {}
 
     def add(self, question: int, one: Asked, everything: bool, limit: int) -> bool:
         """Take in a question, unless that makes more than `limit` nodes; the first one always fits."""
         before = len(self.tokens)
-        tail = [self._chain(0, one.suffix)]
-        for token in one.answers.head:
-            tail.append(self._node(tail[-1], token))
+        end = [0, *self.way(0, one.suffix)][-1]
+        tail = [end, *self.way(end, one.answers.head)]
         places = [tail[-1]]
         for token, parent in zip(*one.answers.nodes(everything=everything), strict=True):
-            places.append(self._node(places[parent], token))
+            places.append(self.node(places[parent], token))
         if len(self.tokens) > limit and self.questions:
-            self._forget(before)
+            self.forget(before)
             return False
         self.questions.append(question)
         self.tails.append(tail)
         self.places.append(places)
         return True
-
-    def _chain(self, at: int, tokens: Iterable[int]) -> int:
-        """The node at the end of some tokens."""
-        for token in tokens:
-            at = self._node(at, token)
-        return at
-
-    def _node(self, parent: int, token: int) -> int:
-        """The node of a token, which others may have made."""
-        key = (parent, token)
-        if key not in self._number:
-            self.tokens.append(token)
-            self.parents.append(parent)
-            self._number[key] = len(self.tokens)
-        return self._number[key]
-
-    def _forget(self, kept: int) -> None:
-        """Drop all nodes but the first ones."""
-        for key in zip(self.parents[kept:], self.tokens[kept:], strict=True):
-            del self._number[key]
-        del self.tokens[kept:], self.parents[kept:]
 
 
 def _plans(asked: Sequence[Asked], everything: bool, max_nodes: int) -> list[_Plan]:

@@ -101,6 +101,11 @@ class TreePass(NodePass):
         self.parents = torch.zeros(len(prompts.mask), 1, dtype=torch.long, device=prompts.mask.device)
 
     @property
+    def prompts(self) -> CachedPrompts:
+        """The prompts, in a cache that holds the nodes grown so far, too: one column each, behind those of the prompts."""
+        return self._prompts
+
+    @property
     def tail(self) -> Float[Tensor, "B T H"]:
         return self._prompts.tail
 

@@ -1,6 +1,7 @@
 """What the three prediction methods share: a language model, a setup that is saved with them, and their losses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -18,7 +19,7 @@ from predgen.data.encode import Encoded
 from predgen.engine.abilities import abilities_of
 from predgen.engine.backbone import Backbone
 from predgen.engine.forest import Answers, Grove
-from predgen.engine.prompt_pass import SharedPrefix, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, run_prompts
 from predgen.errors import ConfigError
 from predgen.lookup import Registry
 from predgen.losses.base import JointLoss
@@ -180,6 +181,30 @@ class PredictionModel(RowRunner):
         self.scale = setup.scale
         self.codec = codec
         self.temperature = 1.0
+        self._known: tuple[Batch, CachedPrompts] | None = None
+
+    @contextmanager
+    def behind(self, batch: Batch, prompts: CachedPrompts | None) -> Iterator[None]:
+        """Go on from prompts that have been run, whatever is run for a batch, with gradient too.
+
+        Args:
+            batch: The batch; others are run as ever.
+            prompts: Its prompts with `head_tokens`, run together with those of other questions; None: they have not been run.
+        """
+        self._known = None if prompts is None else (batch, prompts)
+        try:
+            yield
+        finally:
+            self._known = None
+
+    def known(self, batch: Batch) -> CachedPrompts | None:
+        """Return the batch's prompts, where they have been run (`behind`)."""
+        return self._known[1] if self._known is not None and self._known[0] is batch else None
+
+    @property
+    def head_tokens(self) -> tuple[int, ...]:
+        """Content tokens with which every answer starts: they are run along with the prompt."""
+        return ()
 
     @property
     def is_ordered(self) -> bool:
@@ -268,6 +293,8 @@ class PredictionModel(RowRunner):
         self, batch: Batch, prefix: SharedPrefix | None = None
     ) -> tuple[Float[Tensor, "B S H"], Bool[Tensor, "B S"]]:
         """Last hidden states of the prompts, their prefix included, and where they are real."""
+        if (known := self.known(batch)) is not None:
+            return known.states, known.mask
         if prefix is None:
             return self.backbone.states(batch.prompt_ids, batch.prompt_mask)[0], batch.prompt_mask
         prompts = run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, prefix=prefix)

@@ -15,6 +15,6 @@ class Generator(WritingModel):
     """
 
     def forward(self, batch: Batch, plan: SamplingPlan, reduction: Reduction) -> RowLosses:
-        reading = self.read(batch, feed_gold(batch))
+        reading = self.read(batch, feed_gold(batch, self.run_once(batch, again=False)))
         writer = writer_loss(reading.nll, reading.scored)
         return RowLosses((batch.weight * writer).sum(), writer.detach(), None)

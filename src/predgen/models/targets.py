@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from predgen.data.questions import QuestionBatch
+from predgen.engine.prompt_pass import CachedPrompts
+from predgen.engine.question_prompts import run_questions
 from predgen.models.base import PredictionModel, Reduction, RowLosses, RowRunner
+from predgen.models.together import CommonPrompts, parts_to_run
 from predgen.sampling.draws import SamplingPlan
 from predgen.weights import TensorFacts
 
@@ -37,12 +40,38 @@ class TargetsModel(RowRunner):
         return part
 
     def forward(self, batch: QuestionBatch, plan: SamplingPlan, reduction: Reduction) -> RowLosses:
-        """Return the losses of all pairs of row and question, in the order of the batch's questions."""
-        found = [self.parts[number](of_one, plan, reduction) for number, of_one in batch.batches.items()]
+        """Return the losses of all pairs of row and question, in the order of the batch's questions.
+
+        What a row's questions have in common is run once for all of them, where the base model runs trees.
+        """
+        prompts = self._run_together(batch)
+        found = []
+        for number, of_one in batch.batches.items():
+            part = self.of(self.names[number])
+            with part.behind(of_one, prompts.get(number)):
+                found.append(part(of_one, plan, reduction))
         total = found[0].total
         for losses in found[1:]:
             total = total + losses.total
         return RowLosses(total, _joined([one.writer for one in found]), _joined([one.director for one in found]))
+
+    @property
+    def runs_together(self) -> bool:
+        """Whether questions are run behind common prompts, now; else each is a row of its own."""
+        return self.obstacle is None and not self.backbone.drops_caches
+
+    def parts_to_run(self, batch: QuestionBatch) -> list[QuestionBatch]:
+        """Cut a batch into parts whose losses add up to its own; one part's graph is alive at a time."""
+        return parts_to_run(batch, together=self.runs_together)
+
+    def _run_together(self, batch: QuestionBatch) -> dict[int, CachedPrompts]:
+        """Prompts of each question, by its number; none where there is nothing to share."""
+        common = CommonPrompts.of(batch) if self.runs_together else None
+        if common is None:
+            return {}
+        questions = [common.continued(number, self.of(self.names[number]).head_tokens) for number in batch.batches]
+        found = run_questions(self.backbone, common.ids, common.mask, questions)
+        return dict(zip(batch.batches, found, strict=True))
 
     @property
     def way(self) -> str:

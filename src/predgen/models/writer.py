@@ -177,6 +177,10 @@ class WritingModel(PredictionModel):
                 f" `max_tree_nodes` {self.max_tree_nodes} nodes, or no finite set. Train with fewer `decimals`."
             )
 
+    @property
+    def head_tokens(self) -> tuple[int, ...]:
+        return self.tree.head if self.tree is not None else ()
+
     # Training
 
     def run_once(self, batch: Batch, *, again: bool) -> CachedPrompts | None:
@@ -186,10 +190,11 @@ class WritingModel(PredictionModel):
             batch: The rows.
             again: Whether more than the fed answer will be run behind them.
         """
+        if (known := self.known(batch)) is not None:
+            return known
         if not again or self.obstacle is not None or self.backbone.drops_caches:
             return None
-        head = self.tree.head if self.tree is not None else ()
-        return run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, head)
+        return run_prompts(self.backbone, batch.prompt_ids, batch.prompt_mask, self.head_tokens)
 
     def read(self, batch: Batch, fed: Fed) -> Reading:
         """Run fed answers behind their prompts; logits are computed at answer positions only."""

@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
 from predgen.data.encode import Encoded
-from predgen.data.questions import QuestionBatch, RowQuestions, collate_questions, split_questions
+from predgen.data.questions import QuestionBatch, RowQuestions, collate_questions
 from predgen.directors.heads import feature_norms
 from predgen.errors import TrainingError
 from predgen.models.base import PredictionModel, Reduction, RowLosses
@@ -161,8 +161,11 @@ class PredictionTrainer(Trainer):
         # add up in place, and no more than one bucket's graph is alive. Rows of one length leave no padding to compute.
         may_cut = self.reduction == "example" and self.accelerator.distributed_type in _INDEPENDENT_FORWARDS
         parts: Sequence[AnyBatch] = [inputs]
-        if may_cut:
-            parts = split_questions(inputs) if isinstance(inputs, QuestionBatch) else split_by_length(inputs)
+        if may_cut and isinstance(inputs, QuestionBatch):
+            assert isinstance(self.prediction_model, TargetsModel), "it alone is asked several questions"
+            parts = self.prediction_model.parts_to_run(inputs)
+        elif may_cut and isinstance(inputs, Batch):
+            parts = split_by_length(inputs)
         step: Any = super().training_step
         losses = []
         for part in parts[:-1]:
