@@ -1,5 +1,6 @@
 """The fine-tuned encoder: what transformers says, after as many steps on as many rows as the methods have."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,27 @@ def test_a_model_with_holes_or_without_files_is_refused(bases: dict[str, Path], 
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="encoder_model"):
         fitted(tmp_path, "classification")
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_row_of_weight_three_is_a_row_three_times(bases: dict[str, Path], kind: str, accumulation: int) -> None:
+    # Each step takes all rows; the causal base has no dropout.
+    rows = [replace(row, weight=float(1 + 2 * (i % 2))) for i, row in enumerate(tiny_rows(6, kind))]
+    repeated = [replace(row, weight=1.0) for row in rows for _ in range(int(row.weight))]
+    found = []
+    for train in (rows, repeated):
+        data = replace(tiny_data(kind, n_validation=0), train=train)
+        size = {"batch_size": len(train) // accumulation, "gradient_accumulation": accumulation}
+        scale = {"minimum": 0.0, "maximum": 100.0} if kind == "regression" else {}
+        baseline = fitted(bases["llama"], kind, data, max_steps=3, **size, **scale)
+        found.append([p.probabilities or p.value for p in baseline.predict(tiny_rows(5, kind, seed=3))])
+    assert np.array(found[0]) == pytest.approx(np.array(found[1]), abs=1e-4)
+    alike = replace(tiny_data(kind, n_validation=0), train=[replace(row, weight=1.0) for row in rows])
+    other = fitted(bases["llama"], kind, alike, max_steps=3, batch_size=6)
+    assert (
+        np.abs(
+            np.array([p.probabilities or p.value for p in other.predict(tiny_rows(5, kind, seed=3))]) - found[0]
+        ).max()
+        > 1e-3
+    )

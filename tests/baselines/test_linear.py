@@ -1,8 +1,10 @@
 """Baselines do what their names say, and choose on validation rows only."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -70,6 +72,44 @@ def test_tfidf_is_the_best_of_its_strengths_on_validation_rows(kind: str) -> Non
     best = scores.index(min(scores) if kind == "regression" else max(scores))
     found = [p.value for p in Tfidf().fit_rows(train, validation, kind).predict(test)]
     assert found == (pytest.approx(predictions[best]) if kind == "regression" else predictions[best])
+
+
+def weighted(rows: list[Example]) -> list[Example]:
+    """The same rows with weights 1, 2, 3, 1, ..."""
+    return [replace(row, weight=float(1 + i % 3)) for i, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification", "math"])
+def test_weights_of_the_constant_are_repetitions(kind: str) -> None:
+    rows = weighted(tiny_rows(9, kind))
+    repeated = [row for row in rows for _ in range(int(row.weight))]
+    found, expected = constant(rows, kind)[1], constant([replace(row, weight=1.0) for row in repeated], kind)[1]
+    assert found.value == pytest.approx(expected.value)
+    assert found.probabilities == (expected.probabilities and pytest.approx(expected.probabilities))
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_row_weights_are_those_of_scikit_learn_of_mean_one(kind: str) -> None:
+    train, validation = weighted(tiny_rows(40, kind)), tiny_rows(21, kind, seed=1)
+    found = Tfidf().fit_rows(train, validation, kind)._model
+    features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts(train))
+    weights = [row.weight for row in train]
+    again = clone(found).fit(features, targets(train), sample_weight=[w * len(train) / sum(weights) for w in weights])
+    assert found.coef_ == pytest.approx(again.coef_, abs=1e-6)
+    # Guard: without weights it is another model.
+    assert abs(found.coef_ - clone(found).fit(features, targets(train)).coef_).max() > 1e-3
+
+
+def test_class_weights_are_those_of_scikit_learn() -> None:
+    rows = [row for i, row in enumerate(tiny_rows(60, "classification")) if i % 3 or targets([row]) == ["a"]]
+    data = TrainingData(
+        custom_task(prompt="{text} =", target="answer", kind="classification"), rows, tiny_rows(21, "classification")
+    )
+    baseline = Tfidf()
+    baseline.fit(tiny_config(Path("none"), "classification", class_weight="balanced"), data)
+    features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts(rows))
+    own = clone(baseline._model).set_params(class_weight="balanced").fit(features, targets(rows))
+    assert baseline._model.coef_ == pytest.approx(own.coef_, abs=1e-4)
 
 
 def test_tfidf_refuses_math_and_rows_without_words() -> None:

@@ -1,5 +1,6 @@
 """SetFit by its package, where it is installed; a clear word where it is not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,12 @@ def test_its_probabilities_are_those_of_a_linear_model_on_vectors_it_has_tuned(t
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert np.allclose([p.probabilities for p in found], head.predict_proba(vectors), atol=1e-5)
     assert [p.value for p in found] == [baseline.labels[int(np.argmax(p.probabilities))] for p in found]
+
+
+def test_rows_with_weights_are_refused_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("setfit")
+    config = tiny_config(tmp_path, "classification", class_weight="balanced")
+    data = tiny_data("classification", n_train=9)
+    uneven = replace(data, train=[data.train[0], *data.train])
+    with pytest.raises(ConfigError, match="class_weight"):
+        make_baseline("setfit", "classification").fit(config, uneven)

@@ -5,12 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from predgen import registries
 from predgen.components import NO_SETTINGS, resolve
 from predgen.config import RunConfig
 from predgen.core import Example, Kind, Prediction
 from predgen.errors import ConfigError
 from predgen.training.pace import Pace
+from predgen.training.prepare import balanced
 from predgen.training.rows import TrainingData
 
 
@@ -92,6 +96,18 @@ def require_packages(names: Iterable[str]) -> None:
 def targets_of(rows: Iterable[Example]) -> list[Any]:
     """Targets of rows that have one."""
     return [row.target.value for row in rows if row.target is not None]
+
+
+def rows_as_weighed(config: RunConfig, data: TrainingData) -> list[Example]:
+    """The training rows, with the class weights that methods give them, too."""
+    weighs_classes = config.class_weight != "none" and data.task.kind == "classification"
+    return balanced(data.train) if weighs_classes else list(data.train)
+
+
+def weights_of(rows: Sequence[Example]) -> npt.NDArray[np.float64] | None:
+    """Weights of rows, of mean 1 so that a penalty means what it does without; None: all rows weigh the same."""
+    weights = np.array([row.weight for row in rows])
+    return None if len(rows) == 0 or np.ptp(weights) == 0 else weights / weights.mean()
 
 
 def texts_of(rows: Iterable[Example]) -> list[str]:

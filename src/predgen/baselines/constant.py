@@ -1,8 +1,10 @@
 """The floor: the training rows' mean, or their most frequent label or answer, for every row."""
 
-import statistics
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from predgen.baselines.base import Baseline, targets_of
 from predgen.config import RunConfig
@@ -11,20 +13,25 @@ from predgen.training.rows import TrainingData
 
 
 class Constant(Baseline):
-    """Says the same of every row; a label comes with the labels' shares among the training rows."""
+    """Says the same of every row; a label comes with the labels' shares among the training rows.
+
+    Rows count by their weights. Class weights are left aside: with them, no label is more frequent than another.
+    """
 
     def fit(self, config: RunConfig, data: TrainingData) -> None:
-        targets = targets_of(data.train)
+        targets, weights = targets_of(data.train), [row.weight for row in data.train if row.target is not None]
         if data.task.kind == "regression":
-            self._said = Prediction(statistics.fmean(targets))
+            self._said = Prediction(float(np.average(targets, weights=weights)))
             return
-        counts = Counter(targets)
-        value = counts.most_common(1)[0][0]
+        counts: dict[Any, float] = defaultdict(float)
+        for target, weight in zip(targets, weights, strict=True):
+            counts[target] += weight
+        value = max(counts, key=counts.__getitem__)
         if data.task.kind == "math":
             self._said = Prediction(value)
             return
         self.labels = tuple(sorted(counts))
-        self._said = Prediction(value, tuple(counts[label] / len(targets) for label in self.labels))
+        self._said = Prediction(value, tuple(counts[label] / sum(weights) for label in self.labels))
 
     def predict(self, rows: Sequence[Example]) -> list[Prediction]:
         return [self._said] * len(rows)

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -27,7 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from predgen.baselines.base import Baseline, labelled, targets_of
+from predgen.baselines.base import Baseline, labelled, rows_as_weighed, targets_of, weights_of
 from predgen.baselines.settings import EncoderSettings
 from predgen.bases.find import find_base
 from predgen.config import RunConfig
@@ -52,7 +56,7 @@ class FineTunedEncoder(Baseline):
     """A model of `AutoModelForSequenceClassification`, of which all weights train; numbers by squared error, standardised.
 
     It reads the prompt's text, and takes as many steps as the methods do: passes, batches, schedule and seed are the run's,
-    the learning rate is its own. Row weights are not looked at.
+    the learning rate is its own.
 
     Args:
         settings: Which model, and its rate.
@@ -88,7 +92,8 @@ class FineTunedEncoder(Baseline):
 
     def _made(self, config: RunConfig, data: TrainingData, folder: Path) -> Trainer:
         """Transformers' Trainer with the run's rows and steps."""
-        metric = PRIMARY[data.task.kind] if data.validation else None
+        metric, rows = PRIMARY[data.task.kind] if data.validation else None, rows_as_weighed(config, data)
+        weights = weights_of(rows)
         arguments = trainer_arguments(
             config,
             folder,
@@ -102,9 +107,10 @@ class FineTunedEncoder(Baseline):
         trainer = Trainer(
             self._model,
             arguments,
-            train_dataset=self._encoded(data.train, with_target=True),
+            train_dataset=self._encoded(rows, with_target=True, weights=weights),
             eval_dataset=self._encoded(data.validation, with_target=True) or None,
             data_collator=DataCollatorWithPadding(self._tokenizer),
+            compute_loss_func=None if weights is None else partial(_weighed_loss, is_number=not self.labels),
             compute_metrics=partial(self._figure, str(metric), targets_of(data.validation)),
             callbacks=[EvaluateAtEnd()] if config.eval_steps and metric else None,
         )
@@ -146,15 +152,48 @@ class FineTunedEncoder(Baseline):
         """The metric that selects, on validation rows, which come in their order."""
         return measure([metric], targets, [p.value for p in self._predictions(found.predictions)])
 
-    def _encoded(self, rows: Sequence[Example], *, with_target: bool = False) -> Encodings:
-        """Token ids of the prompts; targets as class numbers, or standardised."""
+    def _encoded(
+        self,
+        rows: Sequence[Example],
+        *,
+        with_target: bool = False,
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> Encodings:
+        """Token ids of the prompts; targets as class numbers, or standardised, and beside them the rows' weights, if any."""
         texts = [self._prompt.format_map(row.fields) for row in rows]
         found = [self._tokenizer(text, truncation=True, max_length=self._longest) for text in texts]
         encoded: Encodings = [{name: list(ids) for name, ids in one.items()} for one in found]
         if with_target:
             for one, target in zip(encoded, targets_of(rows), strict=True):
                 one["labels"] = self.labels.index(target) if self.labels else self._scale.standardised(float(target))
+        if weights is not None:
+            for one, weight in zip(encoded, weights.tolist(), strict=True):
+                one["labels"] = [float(one["labels"]), weight]
         return encoded
+
+
+def _weighed_loss(
+    outputs: Any,  # noqa: ANN401  (transformers' outputs)
+    labels: Float[Tensor, "B 2"] | Tensor,
+    num_items_in_batch: int | Tensor | None = None,
+    *,
+    is_number: bool,
+) -> Float[Tensor, ""]:
+    """Cross-entropy or squared error, rows by their weights.
+
+    Args:
+        outputs: Of a sequence classifier; `logits`, B x K, or B x 1 for numbers.
+        labels: Each row's target and weight; of validation rows, which all weigh the same, the targets alone.
+        num_items_in_batch: How many targets and weights the optimizer step has; None: this batch is all of it.
+        is_number: Whether targets are numbers.
+    """
+    targets, weights = labels.unbind(1) if labels.ndim == 2 else (labels, torch.ones(len(labels), device=labels.device))
+    if is_number:
+        losses = functional.mse_loss(outputs.logits[:, 0], targets, reduction="none")
+    else:
+        losses = functional.cross_entropy(outputs.logits, targets.long(), reduction="none")
+    n_rows = len(labels) if num_items_in_batch is None else num_items_in_batch / 2
+    return (losses * weights).sum() / n_rows
 
 
 def _loaded(name: str, n_outputs: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

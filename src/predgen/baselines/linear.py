@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from predgen.baselines.base import Baseline, labelled, targets_of, texts_of
+from predgen.baselines.base import Baseline, labelled, rows_as_weighed, targets_of, texts_of, weights_of
 from predgen.baselines.settings import EmbeddingSettings
 from predgen.config import RunConfig
 from predgen.core import Example, Kind, Prediction
@@ -38,18 +38,18 @@ class LinearBaseline(Baseline):
         """Return the features of rows, N x D."""
 
     def fit(self, config: RunConfig, data: TrainingData) -> None:
-        self.fit_rows(data.train, data.validation, data.task.kind)
+        self.fit_rows(rows_as_weighed(config, data), data.validation, data.task.kind)
 
     def fit_rows(self, train: Sequence[Example], validation: Sequence[Example], kind: Kind) -> Self:
-        """Fit linear models of several strengths, and keep the one that is best; see `fit`."""
+        """Fit linear models of several strengths, rows by their weights, and keep the one that is best; see `fit`."""
         if not validation:
             raise DataError("a linear baseline chooses its strength on validation rows, but there are none.")
         features, held_out = self.fit_features(train), self.features(validation)
         chooses, targets, wanted = metric_of(PRIMARY[kind]), targets_of(train), targets_of(validation)
-        is_number = kind == "regression"
+        is_number, weights = kind == "regression", weights_of(train)
         best: tuple[float, Any] | None = None
         for strength in self.strengths:
-            model = _linear(strength, is_number).fit(features, targets)
+            model = _linear(strength, is_number).fit(features, targets, sample_weight=weights)
             score = chooses.sign * chooses(wanted, list(model.predict(held_out)))
             if best is None or score > best[0]:
                 best = (score, model)

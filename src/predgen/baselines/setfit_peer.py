@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from predgen.baselines.base import Baseline, labelled, targets_of, texts_of
+from predgen.baselines.base import Baseline, labelled, rows_as_weighed, targets_of, texts_of, weights_of
 from predgen.baselines.settings import SetFitSettings
 from predgen.bases.find import find_base
 from predgen.config import RunConfig
 from predgen.core import Example, Prediction
-from predgen.errors import ModelError
+from predgen.errors import ConfigError, ModelError
 from predgen.training.prepare import class_labels
 from predgen.training.rows import TrainingData
 
@@ -29,6 +29,7 @@ class SetFitPeer(Baseline):
         settings: Which encoder, its rate, and how many pairs.
 
     Raises:
+        ConfigError: If rows have weights, which pairs of rows cannot have.
         ModelError: If the encoder is missing or cannot be loaded.
     """
 
@@ -40,6 +41,11 @@ class SetFitPeer(Baseline):
         from datasets import Dataset
         from setfit import Trainer, TrainingArguments
 
+        if weights_of(rows_as_weighed(config, data)) is not None:
+            raise ConfigError(
+                "`baselines` has 'setfit', which learns from pairs of rows and knows no weights, but rows are weighted (`weight_column`"
+                " or `class_weight`). Leave 'setfit' out, or the weights."
+            )
         known = class_labels(data.task, data.train)
         self._model = _untrained(self.settings.setfit_model, config.max_length)
         targets = [known.index(target) for target in targets_of(data.train)]

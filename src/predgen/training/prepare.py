@@ -221,6 +221,11 @@ def weigh(config: RunConfig, setup: ModelSetup, examples: Sequence[Example]) -> 
         return list(examples)
     if not setup.labels:
         raise ConfigError("`class_weight` 'balanced' needs a classification task.")
+    return balanced(examples)
+
+
+def balanced(examples: Sequence[Example]) -> list[Example]:
+    """Multiply row weights by class weights n / (K n_c), so that all classes weigh the same."""
     counts = Counter(str(e.target.value) for e in examples if e.target is not None)
     return [
         replace(e, weight=e.weight * len(examples) / (len(counts) * counts[str(e.target.value)])) if e.target else e
