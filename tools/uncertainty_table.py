@@ -5,7 +5,8 @@
     python tools/uncertainty_table.py EXP OUT --table-only
 
 Each calibrated run is measured on the test rows of its record: NLL, Brier score, ECE or CRPS before and after its temperature, realised
-coverage and size of sets or width of intervals at 0.8, 0.9 and 0.95, and error among the most confident rows. A Predictor is the
+coverage and size of sets or width of intervals at 0.8, 0.9 and 0.95, and error among the most confident rows. The rows that calibrated
+it and its test rows are then dealt out anew, ten times by seed, one half to calibrate and one to be covered. A Predictor is the
 sequence-classification head that people would use instead; MAPIE stands beside it, on the same calibration rows at temperature 1.
 """
 
@@ -36,9 +37,16 @@ from predgen.records import Record, read_records
 from predgen.training.calibrated import dealt
 from predgen.training.run import LEAST_EVAL_ROWS
 from predgen.uncertainty.abstention import curve
-from predgen.uncertainty.calibrate import CalibrationRows, facts_of_labels, facts_of_numbers
+from predgen.uncertainty.calibrate import (
+    CalibrationRows,
+    facts_of_labels,
+    facts_of_numbers,
+    record_of_labels,
+    record_of_numbers,
+)
 
 COVERAGES = (0.8, 0.9, 0.95)
+RESPLITS = 10
 ANSWERED = (1.0, 0.9, 0.8, 0.5)
 _FIGURES = ("nll", "brier", "ece", "crps")
 Floats = npt.NDArray[np.float64]
@@ -88,9 +96,10 @@ def measured(trained: TrainedModel, record: Record) -> dict[str, Any]:
     if trained.labels:
         sure, right = _confidence(trained, tests, after)
         found["error"] = {str(p["answered"]): p["error"] for p in curve(sure, right, ANSWERED)}
+    most = trained.config.eval_rows or max(LEAST_EVAL_ROWS, len(rows.training.train))
+    spared = dealt(rows.training.validation, most, trained.config, trained.task.kind)[1]
+    found["resplits"] = _resplit(trained, [*spared, *tests], [*_predicted(trained, spared), *after])
     if trained.config.method == "predictor":
-        most = trained.config.eval_rows or max(LEAST_EVAL_ROWS, len(rows.training.train))
-        spared = dealt(rows.training.validation, most, trained.config, trained.task.kind)[1]
         plain = _at_one(trained, lambda: _predicted(trained, spared))
         found["mapie"] = _mapie(trained, (spared, plain), (tests, before))
     return found
@@ -147,6 +156,29 @@ def _covered(
     ends = guarantee.intervals(bare, told)
     hits = [low <= float(y) <= high for y, (low, high) in zip(targets, ends, strict=True)]
     return [statistics.fmean(hits), statistics.fmean(high - low for low, high in ends)]
+
+
+def _resplit(
+    trained: TrainedModel, rows: Sequence[Example], told: Sequence[Prediction]
+) -> dict[str, list[float] | None]:
+    """Realised coverage of each seeded half whose other half has calibrated; the temperature stays what it is."""
+    kept = trained.calibration
+    assert kept is not None
+    found: dict[float, list[float]] = {coverage: [] for coverage in COVERAGES}
+    for seed in range(RESPLITS):
+        order = np.random.default_rng(seed).permutation(len(rows)).tolist()
+        known, new = order[: len(order) // 2], order[len(order) // 2 :]
+        targets, own = CalibrationRows(_targets([rows[i] for i in known])), [told[i] for i in known]
+        trained.calibration = (
+            record_of_labels(targets, own, trained.labels, kept.temperature)
+            if trained.labels
+            else record_of_numbers(targets, own, kept.temperature)
+        )
+        for coverage, shares in found.items():
+            covered = _covered(trained, [rows[i] for i in new], [told[i] for i in new], coverage)
+            shares.append(math.nan if covered is None else covered[0])
+    trained.calibration = kept
+    return {str(c): None if any(map(math.isnan, shares)) else shares for c, shares in found.items()}
 
 
 _Told = tuple[Sequence[Example], Sequence[Prediction]]
@@ -216,6 +248,7 @@ def _mapie_inside(
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return a markdown table: means over seeds, a line per task and variant."""
     heads = ["task", "method", "seeds", "T", "NLL", "ECE", "CRPS", *(f"coverage, size at {c}" for c in COVERAGES)]
+    heads += [f"coverage at {c}, {RESPLITS} resplits" for c in COVERAGES]
     heads += [f"error, {share:.0%} answered" for share in ANSWERED]
     lines = [heads, ["---"] * 3 + ["---:"] * (len(heads) - 3)]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -237,12 +270,23 @@ def table(runs: Sequence[Mapping[str, Any]]) -> str:
                 _mean([r["temperature"] for r in own]),
                 *change,
                 *_sizes(own, "coverage"),
+                *(_mean([_of_resplits(r, c) for r in own]) for c in COVERAGES),
                 *error,
             ]
         )
         if all("mapie" in r for r in own):
             lines.append(
-                [task, f"{variant}, MAPIE", str(len(own)), "", "", "", "", *_sizes(own, "mapie"), *[""] * len(ANSWERED)]
+                [
+                    task,
+                    f"{variant}, MAPIE",
+                    str(len(own)),
+                    "",
+                    "",
+                    "",
+                    "",
+                    *_sizes(own, "mapie"),
+                    *[""] * (len(COVERAGES) + len(ANSWERED)),
+                ]
             )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -255,6 +299,12 @@ def _sizes(runs: Sequence[Mapping[str, Any]], key: str) -> list[str]:
         known = all(pair is not None for pair in pairs)
         found.append(f"{_mean([p[0] for p in pairs])}, {_mean([p[1] for p in pairs])}" if known else "")
     return found
+
+
+def _of_resplits(run: Mapping[str, Any], coverage: float) -> float | None:
+    """Mean coverage over a run's resplits; None where there were too few rows."""
+    shares = run["resplits"][str(coverage)]
+    return None if shares is None else statistics.fmean(shares)
 
 
 def _mean(values: Sequence[float | None]) -> str:

@@ -35,6 +35,9 @@ def test_runs_are_measured_once_and_stand_in_the_table(tool: ModuleType, tmp_pat
     assert found["calibration_rows"] == 60
     assert set(found["coverage"]) == set(found["mapie"]) == {"0.8", "0.9", "0.95"}
     assert set(found["before"]) == set(found["after"]) == {"nll", "brier", "ece"}
+    assert [len(shares) for shares in found["resplits"].values()] == [tool.RESPLITS] * 3
+    # Halves of 60 + 30 rows and so: over ten of them coverage is not far from what was asked for.
+    assert abs(sum(found["resplits"]["0.9"]) / tool.RESPLITS - 0.9) < 0.1
     assert all(0 <= share <= 1 for share in found["error"].values())
     path.write_text(json.dumps({**found, "rows": -1}))
     tool.measure_all(tmp_path / "EXP", tmp_path / "OUT")
