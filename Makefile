@@ -1,4 +1,4 @@
-# make install | demo | test | check | docs | bench | clean -- every target makes .venv first where it is missing or outdated.
+# make install | demo | test | check | docs | bench | bench-gpu | clean -- every target makes .venv first where it is missing or outdated.
 
 # The first Python >= 3.11 that runs; choose another with `make install PYTHON=python3.12`.
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: install demo test check docs bench clean
+.PHONY: install demo test check docs bench bench-gpu clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -57,7 +57,12 @@ docs: $(DOCS_STAMP)
 bench: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks --out bench-results $(BENCH_ARGS)
 
+# The same on one GPU: base models of 0.6 and 1.5 billion parameters in bfloat16, prompts of 300 tokens.
+bench-gpu: $(STAMP)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks --out bench-gpu-results --sizes 0.6b 1b --prompt-tokens 300 --batch-size 64 \
+		--only classify-2 classify-5 regress-51 regress-501 labels-20 targets-10 step-lean step-trainer memory tree-flex prefill-flash $(BENCH_ARGS)
+
 # Keeps .venv, whose making takes minutes; delete it by hand for a fresh one.
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-runs bench-results
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-runs bench-results bench-gpu-results
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

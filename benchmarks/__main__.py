@@ -20,14 +20,25 @@ from benchmarks.report import Result, table, write_json
 from benchmarks.rows import ROWS, Row
 from benchmarks.settings import SIZES, Setting
 
+GPU_ROWS = ("tree-flex", "prefill-flash")
+"""Rows whose answer depends on what a GPU has; on a CPU they are measured where they are asked for."""
+GPU_SIZES = [name for name, size in SIZES.items() if size.device == "cuda"]
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure predgen beside its peers.")
-    keys = [row.key for row in ROWS]
-    sizes = ["5m", "60m"] + (["1b"] if torch.cuda.is_available() else [])
+    keys, has_gpu = [row.key for row in ROWS], torch.cuda.is_available()
+    sizes = ["5m", "60m", *(GPU_SIZES if has_gpu else [])]
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the results")
-    parser.add_argument("--only", nargs="+", choices=keys, default=keys, metavar="ROW", help=", ".join(keys))
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=keys,
+        default=[k for k in keys if k not in GPU_ROWS or has_gpu],
+        metavar="ROW",
+        help=", ".join(keys),
+    )
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=sizes, help="model sizes")
     parser.add_argument("--scale", type=float, default=0.2, help="share of the rows of end-to-end measurements, 0..1")
     parser.add_argument("--repeats", type=int, default=15, help="most rounds of a row")
@@ -35,7 +46,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--prompt-tokens", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if not has_gpu and (wanted := [name for name in given.sizes if SIZES[name].device == "cuda"]):
+        parser.error(f"--sizes {' '.join(wanted)}: a CUDA device is needed, and torch finds none. Choose other sizes.")
+    return given
 
 
 def settings_of(options: argparse.Namespace) -> list[Setting]:

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import inputs
 from benchmarks.inputs import HIGH, LOW, Ids
-from benchmarks.models import ALPHA, RANK, base_folder
+from benchmarks.models import ALPHA, ATTENTION, RANK, base_folder
 from benchmarks.processes import Command
 from benchmarks.settings import Setting
 from benchmarks.steps import training_step
@@ -34,11 +34,13 @@ Factory = Callable[[Setting], Call]
 SCALE = TargetScale(mean=(LOW + HIGH) / 2, std=1.5)
 
 
-def classify(labels: Sequence[str]) -> Factory:
-    """Exact probabilities of all labels, and the best one."""
+def classify(labels: Sequence[str], attention: str = ATTENTION) -> Factory:
+    """Exact probabilities of all labels, and the best one; `attention` runs the prompts."""
 
     def make(setting: Setting) -> Call:
         model, _ = _model(setting, "generator", labels=labels)
+        if attention != ATTENTION:
+            model.lm.set_attn_implementation(attention)
         batch = _batch(inputs.prompts(setting), setting)
         return lambda: model.predict(batch)
 
@@ -168,6 +170,11 @@ def _codec(tokenizer: Any, labels: Sequence[str], decimals: int) -> Codec:  # no
     """Labels, or numbers 0..5."""
     if labels:
         return label_codec(tokenizer, labels)
+    return number_codec(tokenizer, decimals)
+
+
+def number_codec(tokenizer: Any, decimals: int) -> Codec:  # noqa: ANN401
+    """Numbers 0..5 with so many decimals as answers."""
     codec: Codec = registries.codecs.get("number").fit([LOW, HIGH], tokenizer, scale=(LOW, HIGH), decimals=decimals)
     return codec
 

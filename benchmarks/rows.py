@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks import commands, inputs, ours, questions
+from benchmarks import attention, commands, inputs, ours, questions
 from benchmarks.figures import Figures, Spread
 from benchmarks.measures import Commands, Growth, PeakMemory, Timed
 from benchmarks.peers import generate, label_likelihood, prompt_each, published, sequence_classifier, sft
 
 Measure = Timed | PeakMemory | Commands | Growth
 Verdict = Literal["reached", "missed", "no goal"]
-EVERY_SIZE, LARGER_SIZES = ("tiny", "5m", "60m", "smollm2", "1b"), ("60m", "smollm2", "1b")
+EVERY_SIZE, LARGER_SIZES = ("tiny", "5m", "60m", "smollm2", "0.6b", "1b"), ("60m", "smollm2", "0.6b", "1b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,10 @@ ROWS = (
         Timed(ours.training_step_at_p1, published.step(reuse_cache=True)), None, "at least"),
     Row("memory", "peak memory of a training step", "HF Trainer SFT step",
         PeakMemory(ours.training_step_at_p1, sft.trainer_step), 0.7, goal_sizes=LARGER_SIZES),
+    Row("tree-flex", "attention of a layer over the tree of 51 numbers: flex attention", "the engine's dense mask",
+        Timed(attention.flex, attention.dense)),
+    Row("prefill-flash", "classify, 5 labels, flash attention in the prefill", "torch's attention",
+        Timed(ours.classify(inputs.LABELS_5, "flash_attention_2"), ours.classify(inputs.LABELS_5))),
     Row("predict-file", "predgen predict on a CSV of mixed lengths, end to end", "transformers.pipeline, batch 16",
         Commands(commands.predict_mixed, commands.pipeline_mixed, 10_000), 2.0, "at least"),
     Row("train-file", "predgen train, an epoch of mixed lengths, end to end", "HF Trainer SFT, LoRA",

@@ -49,6 +49,10 @@ SIZES = {
                                    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
                                    "linear_num_key_heads": 8, "linear_num_value_heads": 8, "linear_key_head_dim": 64,
                                    "linear_value_head_dim": 64, "vocab_size": 32_000}, row_share=0.1, family="qwen3_5_text"),
+        # The sizes of Qwen3-0.6B, embeddings not tied: 0.75 billion parameters.
+        Size("0.6b", "0.6B Qwen3, bf16", {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+                                          "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+                                          "vocab_size": 151_936}, "cuda", "bfloat16", family="qwen3"),
         # The sizes of Llama 3.2 1B, embeddings not tied: 1.5 billion parameters.
         Size("1b", "1.5B Llama, bf16", {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
                                         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256},

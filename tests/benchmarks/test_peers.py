@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import inputs, ours, questions
+from benchmarks import attention, inputs, ours, questions
 from benchmarks.models import base_folder, load_classifier, load_lm
 from benchmarks.peers import generate, prompt_each, sequence_classifier
 from benchmarks.peers.label_likelihood import label_batches, label_scores, score
@@ -162,3 +162,16 @@ def test_a_step_trains_the_adapter_alone(make: Any, setting: Setting, monkeypatc
 def test_random_model_is_the_same_every_time(setting: Setting) -> None:
     assert base_folder(setting) == base_folder(setting)
     assert torch.equal(load_lm(setting).lm_head.weight, load_lm(setting).lm_head.weight)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")  # it is compiled on a GPU
+def test_attention_over_a_tree_is_the_same_by_both_masks(setting: Setting) -> None:
+    found, expected = attention.flex(setting)(), attention.dense(setting)()
+    assert found.shape[2] > 50, "the tree of 51 numbers"
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_prompts_under_another_attention_are_classified_the_same(setting: Setting) -> None:
+    eager, usual = (ours.classify(inputs.LABELS_5, name)(setting)() for name in ("eager", "sdpa"))
+    for ours_, theirs in zip(eager, usual, strict=True):
+        assert ours_.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)

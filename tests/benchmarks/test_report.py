@@ -1,10 +1,12 @@
 """Ratios, verdicts, the table and the picture say what was measured."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from benchmarks.__main__ import main, measure, parse, settings_of
@@ -135,7 +137,7 @@ def test_settings_travel_between_processes(setting: Setting) -> None:
 def test_every_row_has_a_key_of_its_own_and_some_are_reported_without_a_goal() -> None:
     assert len({row.key for row in ROWS}) == len(ROWS)
     without = {row.key for row in ROWS if row.goal is None}
-    assert without == {"write-number", "ask-128", "choice-128", "step-published-cached"}
+    assert without == {"write-number", "ask-128", "choice-128", "step-published-cached", "tree-flex", "prefill-flash"}
 
 
 def test_failed_row_does_not_end_the_suite(setting: Setting) -> None:
@@ -160,3 +162,24 @@ def test_suite_writes_json_table_and_picture(tmp_path: Path, capsys: pytest.Capt
 def test_sizes_share_all_options(tmp_path: Path) -> None:
     made = settings_of(parse(["--out", str(tmp_path), "--sizes", "5m", "60m", "--scale", "1"]))
     assert [(s.size, s.scale) for s in made] == [("5m", 1.0), ("60m", 1.0)]
+
+
+def test_sizes_for_a_gpu_are_refused_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        parse(["--sizes", "tiny", "0.6b"])
+    assert "--sizes 0.6b" in capsys.readouterr().err
+    assert not {"tree-flex", "0.6b"} & {*parse([]).only, *parse([]).sizes}
+
+
+def test_the_rows_of_the_gpu_run_on_a_cpu_at_a_tiny_size(tmp_path: Path) -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    keys = re.search(r"--only (classify-2 .*tree-flex prefill-flash)", makefile)
+    assert keys is not None
+    rows = [key for key in keys[1].split() if key not in ("memory", "prefill-flash")]  # a process each; another package
+    short = ["--prompt-tokens", "20", "--batch-size", "2", "--repeats", "1", "--budget-s", "0", "--threads", "1"]
+    assert main(["--out", str(tmp_path), "--sizes", "tiny", "--only", *rows, *short]) == 0
+    told = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert [result["row"] for result in told["results"]] == rows
