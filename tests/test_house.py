@@ -52,7 +52,7 @@ LEVELS = [
     {"saved"},
     {"inference"},
     {"asking", "training"},
-    {"baselines", "estimators", "evaluation", "explanation"},
+    {"baselines", "batch", "estimators", "evaluation", "explanation"},
     {"analysis", "compare", "findings", "target_evaluation"},
     {"report"},
     {"demo", "serving"},

@@ -53,6 +53,7 @@ NAVIGATION = {
         "docs/explain",
         "docs/questions",
         "docs/serving",
+        "docs/clusters",
         "docs/targets",
         "docs/saved_model",
         "docs/compare",

@@ -26,6 +26,10 @@ class DataError(PredgenError):
     """A file, a column or a row cannot be used as it is."""
 
 
+class NoRowsError(DataError):
+    """A source is whole and has no rows."""
+
+
 class CodecError(PredgenError):
     """A value cannot be written with the codec's tokens, or a tokenizer cannot spell it."""
 

@@ -36,6 +36,11 @@ class Line:
         self._start = time.monotonic()
         self._task = progress.add_task(title, total=total, completed=done, facts="")
 
+    def begin(self, total: int, done: int) -> None:
+        """Say how many steps there are, and how many were done before."""
+        self.total, self.done, self._first = total, done, done
+        self._progress.update(self._task, total=total, completed=done)
+
     def advance(self, steps: int, facts: str = "") -> None:
         """Count further steps; `facts` stand at the end of the line."""
         self.set(self.done + steps, facts)
@@ -107,6 +112,10 @@ class ProgressBar:
         self.line = Line(self._progress, title, total, unit=unit, units_per_step=units_per_step, done=done)
         self._next_word_s = FIRST_WORD_S
         self._progress.start()
+
+    def begin(self, total: int, done: int) -> None:
+        """Say how many steps there are, and how many were done before, where that shows only now."""
+        self.line.begin(total, done)
 
     def advance(self, steps: int, facts: str = "") -> None:
         """Count further steps."""

@@ -50,6 +50,9 @@ class Asking(RowMaker):
     def options(self) -> Any:  # noqa: ANN401
         return [[*self._questions], self._beside.options() if self._beside else None]
 
+    def remarks(self) -> list[str]:
+        return self._beside.remarks() if self._beside else []
+
     def columns(self, first: Row) -> tuple[str, ...]:
         names = self._beside.columns(first) if self._beside else tuple(first)
         added = [name for text in self._questions for name in (text, _probability(text))]

@@ -237,8 +237,8 @@ def names_of(registry: Registry) -> list[dict[str, Any]]:
 
 def say_engine(trained: "TrainedModel | TrainedTargets") -> None:
     """Say so where a model's answers are not evaluated by the tree pass, or its base model needs a detour."""
+    from predgen.inference.trained import engine_in_words
     from predgen.terminal import PlainConsole
 
-    model = trained.model
-    if model.way.startswith("sequential") or model.engine != model.way:
-        PlainConsole(stderr=True).print(f"Answers: {model.engine}.")
+    for line in engine_in_words(trained.model):
+        PlainConsole(stderr=True).print(line)

@@ -1,22 +1,27 @@
 """`predgen predict`."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from predgen.batch.engines import FileForm
+from predgen.batch.request import PredictionRequest
 from predgen.cli.early import check_saved
 from predgen.cli.errors import readable_errors
-from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, say_engine, with_options
-from predgen.core import Decoding
+from predgen.cli.options import TrustRemoteCode, decoding_from, decoding_settings, with_options
 from predgen.data.sources import read_rows
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
-from predgen.saved.exchange import MANIFEST
 
 if TYPE_CHECKING:
-    from predgen.inference.guarantees import Guarantee
+    from predgen.batch.engines import FileEngine
+    from predgen.terminal import PlainConsole
 
+ENGINES = ("plain", "ray")
+"""Who predicts the files of a folder: this process, or a cluster's workers."""
 PROMISES = "Sets, intervals, abstention"
 """Heading of the options about what predictions promise."""
 
@@ -30,7 +35,8 @@ def predict_command(
     source: Annotated[
         Path,
         typer.Argument(
-            help="File with the prompt's columns: .csv, .tsv, .jsonl, .json or .parquet; `-` is standard input.",
+            help="File with the prompt's columns: .csv, .tsv, .jsonl, .json or .parquet; `-` is standard input; or a folder of such"
+            " files.",
             allow_dash=True,
         ),
     ],
@@ -39,7 +45,7 @@ def predict_command(
         typer.Option(
             "--out",
             "-o",
-            help="File to write: .csv, .tsv, .jsonl or .parquet; `-` is standard output.",
+            help="File to write: .csv, .tsv, .jsonl or .parquet; `-` is standard output; for a folder, a folder.",
             allow_dash=True,
         ),
     ],
@@ -74,6 +80,13 @@ def predict_command(
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Write a probability for each label.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
+    engine: Annotated[
+        str, typer.Option(help=f"Who predicts the files of a folder: {' | '.join(ENGINES)} (a Ray cluster's workers).")
+    ] = "plain",
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Workers of --engine ray, a model each. [default: the cluster's GPUs, or its CPUs]"),
+    ] = None,
     base: Annotated[Optional[str], typer.Option(help="Where the base model lies now, if it was moved.")] = None,  # noqa: UP045
     trust_remote_code: TrustRemoteCode = False,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Rows per batch; default: the run's.")] = None,  # noqa: UP045
@@ -115,7 +128,7 @@ def predict_command(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Predict every row of a file, in constant memory and in the file's order.
+    """Predict every row of a file, or of all files of a folder, in constant memory and in the file's order.
 
     After a kill, the same command goes on where it stopped.
 
@@ -127,102 +140,138 @@ def predict_command(
 
     `predgen predict smollm2 in.csv -o out.csv --ask 'Is it urgent?' --ask 'Is it a complaint?'`
 
+    `predgen predict RUN in-folder -o out-folder --engine ray --workers 8`
+
     `zcat in.jsonl.gz | predgen predict RUN - -o - --to csv | head`
     """
+    request = PredictionRequest(
+        run,
+        target=target,
+        base=base,
+        proba=proba,
+        quantiles=_levels(quantiles),
+        decoding=decoding_from(given),
+        coverage=coverage,
+        conformal=conformal,
+        by=by,
+        max_error=max_error,
+        min_confidence=min_confidence,
+        ask=tuple(ask or ()),
+        ask_format=ask_format,
+        batch_size=batch_size,
+        trust_remote_code=trust_remote_code,
+    )
+    form = FileForm(source_format, out_format, safe_csv)
+    if source.is_dir():
+        _predict_folder(request, source, out, form, (engine, workers), overwrite=overwrite)
+    elif engine != "plain" or workers is not None:
+        raise ConfigError(
+            f"{'--workers' if engine == 'plain' else f'--engine {engine}'} shares out the files of a folder, but {str(source)!r} is"
+            " none. Give a folder of files, or leave it out."
+        )
+    else:
+        _predict_file(request, source, out, form, overwrite=overwrite)
+
+
+def _predict_file(request: PredictionRequest, source: Path, out: Path, form: FileForm, *, overwrite: bool) -> None:
+    """Predict a file, or what comes through a pipe."""
     from predgen.inference.output import check_output, input_of, is_stream, reader_of
 
-    levels, decoding = _levels(quantiles), decoding_from(given)
-    promised = (coverage, conformal, by, max_error, min_confidence)
-    is_base = bool(ask) and not (run / MANIFEST).is_file()
-    asks_more = bool(levels) or decoding != Decoding() or any(one is not None for one in promised)
-    if is_base and (proba or batch_size or target or asks_more):
-        raise ConfigError(
-            f"{str(run)!r} is no trained model, and a base has answers to --ask alone. Leave out what is asked of predictions:"
-            " --proba, --batch-size, --decode, distributions, quantiles, sets, intervals and abstention."
-        )
-    check_output(source, out, overwrite=overwrite, out_format=out_format)
-    if not is_base:
-        check_saved(run)
-    reader = reader_of(input_of(source), source_format)
+    check_output(source, out, overwrite=overwrite, out_format=form.out_format)
+    if not request.is_base:
+        check_saved(Path(request.run))
+    reader = reader_of(input_of(source), form.source_format)
     # Reading is cheap beside predicting, gives an ETA, and finds a damaged file early; a pipe can be read once only.
     rows = None if is_stream(input_of(source)) else sum(1 for _ in read_rows(source, reader=reader))
-    from predgen.asking.asker import Asker
-    from predgen.asking.rows import Asking
-    from predgen.inference.guarantees import Promised
-    from predgen.inference.stream import Predicting, RowMaker, write_rows
-    from predgen.inference.target_columns import PredictingTargets
-    from predgen.inference.targets import load_targets
-    from predgen.inference.trained import load
+    from predgen.inference.stream import write_rows
     from predgen.progress import rate_in_words, row_progress
-    from predgen.saved.manifest import has_targets
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
     use_available_threads()
-
-    console = PlainConsole(stderr=True)
-    maker: RowMaker
-    if is_base:
-        maker = Asking(
-            Asker.load(str(run), format=ask_format, trust_remote_code=trust_remote_code), ask or (), name=str(run)
+    console, maker = PlainConsole(stderr=True), request.maker()
+    for line in maker.remarks():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    with _going_on(), row_progress(console, "predict", rows) as advance:
+        done = write_rows(
+            maker,
+            source,
+            out,
+            source_format=form.source_format,
+            out_format=form.out_format,
+            safe_csv=form.safe_csv,
+            overwrite=overwrite,
+            on_rows=advance,
         )
-    elif target is None and has_targets(run):
-        if ask or asks_more:
-            raise ConfigError(
-                f"{str(run)!r} holds a model with several targets, of which all are predicted, and no more is asked. Name one of them"
-                " with --target, or leave --ask, --decode, distributions, quantiles, sets, intervals and abstention out."
-            )
-        targets = load_targets(run, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
-        say_engine(targets)
-        maker = PredictingTargets(targets, proba, batch_size)
-    else:
-        trained = load(run, target=target, base=base, merge_adapter=True, trust_remote_code=trust_remote_code)
-        say_engine(trained)
-        maker = predicting = Predicting(trained, proba, levels, batch_size, decoding, Promised(*promised))
-        for line in promises_in_words(predicting.guarantee):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        if ask:
-            maker = Asking(Asker(trained, format=ask_format), ask, predicting)
-    try:
-        with row_progress(console, "predict", rows) as advance:
-            done = write_rows(
-                maker,
-                source,
-                out,
-                source_format=source_format,
-                out_format=out_format,
-                safe_csv=safe_csv,
-                overwrite=overwrite,
-                on_rows=advance,
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("give the same command again to go on") from None
     resumed = f", {done.resumed_rows} of them from an earlier call" if done.resumed_rows else ""
     where = "" if str(out) == "-" else f" in {in_line(str(out))}"
     console.print(f"{done.rows} rows{where}{resumed}; {rate_in_words(done.rows_per_s)} rows/s", soft_wrap=True)
-    for flag, count in done.flags.items():
+    _say_flags(console, done.flags)
+
+
+def _predict_folder(
+    request: PredictionRequest, source: Path, out: Path, form: FileForm, by: tuple[str, int | None], *, overwrite: bool
+) -> None:
+    """Predict every file of a folder."""
+    from predgen.batch.folder import predict_folder
+    from predgen.progress import ProgressBar, rate_in_words
+    from predgen.terminal import PlainConsole
+    from predgen.threads import use_available_threads
+
+    if not request.is_base:
+        check_saved(Path(request.run))
+    engine = _engine(*by)
+    use_available_threads()
+    console = PlainConsole(stderr=True)
+    with _going_on(), ProgressBar(console, "predict", None, unit="files/s") as bar:
+        done = predict_folder(
+            request,
+            source,
+            out,
+            engine,
+            source_format=form.source_format,
+            out_format=form.out_format,
+            safe_csv=form.safe_csv,
+            overwrite=overwrite,
+            on_begin=bar.begin,
+            on_done=lambda one: bar.advance(1, f"{one.rows} rows in {in_line(one.piece.source.name)}"),
+            say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        )
+    resumed = f", {done.earlier} of them from earlier calls" if done.earlier else ""
+    empty = f"; {done.without_rows} files have no rows, and no output" if done.without_rows else ""
+    speed = f"; {done.rows} rows, {rate_in_words(done.rows_per_s)} rows/s" if done.rows else ""
+    console.print(f"{done.files} files in {in_line(str(out))}{resumed}{empty}{speed}", soft_wrap=True)
+    _say_flags(console, done.flags)
+
+
+def _engine(name: str, workers: int | None) -> "FileEngine":
+    """Who predicts the files of a folder."""
+    if name == "ray":
+        from predgen.batch.on_ray import RayWorkers
+
+        return RayWorkers(workers)
+    if name != "plain":
+        raise ConfigError(f"--engine is {name!r}. Allowed: {', '.join(ENGINES)}.")
+    if workers is not None:
+        raise ConfigError(f"--workers is {workers}, but engine plain is this process alone. Give --engine ray, too.")
+    from predgen.batch.engines import InThisProcess
+
+    return InThisProcess()
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("give the same command again to go on") from None
+
+
+def _say_flags(console: "PlainConsole", flags: Mapping[str, int]) -> None:
+    """How many rows carry which flag."""
+    for flag, count in flags.items():
         console.print(f"{count} rows {flag.replace('_', ' ')}")
-
-
-def promises_in_words(guarantee: "Guarantee") -> list[str]:
-    """What is known of promises before the first row is predicted."""
-    promised, threshold, found = guarantee.promised, guarantee.threshold, []
-    if small := guarantee.small_groups:
-        found.append(
-            f"Too few calibration rows for coverage {promised.coverage} in {len(small)} groups, such as"
-            f" {in_line(small[0])!r}: their rows get everything."
-        )
-    if threshold is not None:
-        share = (
-            ""
-            if threshold.error is None
-            else f"; of calibration rows {threshold.answered:.0%} are, {threshold.error:.1%} of them wrong"
-        )
-        promise = (
-            "" if threshold.max_error is None else f", at most {threshold.max_error:.1%} of them wrong (90 % sure)"
-        )
-        found.append(f"Rows of confidence {threshold.confidence:.4g} and above are answered{promise}{share}.")
-    return found
 
 
 def _levels(text: str | None) -> tuple[float, ...]:

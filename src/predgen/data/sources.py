@@ -14,7 +14,7 @@ from predgen.data.delimited import read_delimited, read_unquoted
 from predgen.data.frames import as_written, frame_rows, is_frame, is_instance
 from predgen.data.lines import STDIN, decoded_lines
 from predgen.data.parquet import read_parquet
-from predgen.errors import DataError
+from predgen.errors import DataError, NoRowsError
 from predgen.near_names import near_matches
 
 READERS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "json", ".parquet": "parquet"}
@@ -53,7 +53,7 @@ def read_rows(
         An iterator over rows. Errors inside the file are raised when the iterator reaches them.
 
     Raises:
-        DataError: If the file is missing, a folder, empty, without rows, or of unknown kind; if its bytes are not UTF-8,
+        DataError: If the file is missing, a folder, empty, without rows (`NoRowsError`), or of unknown kind; if its bytes are not UTF-8,
             a header names a column twice, a row has too few or too many cells, or a JSON line is not an object.
 
     Example:
@@ -162,10 +162,10 @@ def _check_file(path: Path) -> None:
 
 
 def _not_empty(rows: Iterator[dict[str, Any]], what: str) -> Iterator[dict[str, Any]]:
-    """Pass rows on; raise if there are none."""
+    """Pass rows on; raise `NoRowsError` if there are none."""
     first = next(rows, None)
     if first is None:
-        raise DataError(f"{what} has no rows; at least one is needed below the column names.")
+        raise NoRowsError(f"{what} has no rows; at least one is needed below the column names.")
     yield from itertools.chain((first,), rows)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from predgen.core import Decoding, Prediction
 from predgen.data.cells import is_missing, label_of
 from predgen.errors import ConfigError, DataError
+from predgen.escaping import in_line
 from predgen.inference.facts import whole_decoding
 from predgen.models.base import PredictionModel
 from predgen.near_names import near_matches
@@ -170,6 +171,26 @@ class Guarantee:
         needed = least_rows(self.promised.coverage, self.how)
         groups = self._record.groups
         return sorted(group for group in set(groups) if groups.count(group) < needed)
+
+    def in_words(self) -> list[str]:
+        """What is known of promises before the first row is predicted, in lines to show."""
+        promised, threshold, found = self.promised, self.threshold, []
+        if small := self.small_groups:
+            found.append(
+                f"Too few calibration rows for coverage {promised.coverage} in {len(small)} groups, such as"
+                f" {in_line(small[0])!r}: their rows get everything."
+            )
+        if threshold is not None:
+            share = (
+                ""
+                if threshold.error is None
+                else f"; of calibration rows {threshold.answered:.0%} are, {threshold.error:.1%} of them wrong"
+            )
+            promise = (
+                "" if threshold.max_error is None else f", at most {threshold.max_error:.1%} of them wrong (90 % sure)"
+            )
+            found.append(f"Rows of confidence {threshold.confidence:.4g} and above are answered{promise}{share}.")
+        return found
 
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that are written."""

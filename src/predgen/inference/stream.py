@@ -40,7 +40,7 @@ from predgen.inference.output import (
     reader_of,
 )
 from predgen.inference.part import PartFile, no_longer_the_same
-from predgen.inference.trained import TrainedModel, count_flags
+from predgen.inference.trained import TrainedModel, count_flags, engine_in_words
 from predgen.models.base import PLAIN
 from predgen.models.writer import WritingModel
 
@@ -78,6 +78,10 @@ class RowMaker(ABC):
     @abstractmethod
     def options(self) -> Any:  # noqa: ANN401
         """What is asked of it, as JSON data; see `facts`."""
+
+    @abstractmethod
+    def remarks(self) -> list[str]:
+        """What is to be said before the first row, in lines."""
 
     @abstractmethod
     def columns(self, first: Row) -> tuple[str, ...]:
@@ -152,6 +156,9 @@ class Predicting(RowMaker):
 
     def options(self) -> Any:  # noqa: ANN401
         return [asdict(self._columns), asdict(self._asked), asdict(self._promised), self._batch_size]
+
+    def remarks(self) -> list[str]:
+        return [*engine_in_words(self.trained.model), *self.guarantee.in_words()]
 
     def columns(self, first: Row) -> tuple[str, ...]:
         self.guarantee.groups([first])

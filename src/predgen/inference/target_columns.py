@@ -10,7 +10,7 @@ from predgen.data.examples import iter_examples
 from predgen.errors import DataError
 from predgen.inference.stream import Pair, RowMaker
 from predgen.inference.targets import TrainedTargets
-from predgen.inference.trained import count_flags
+from predgen.inference.trained import count_flags, engine_in_words
 from predgen.targets import YES_NO, TargetSpec
 
 
@@ -37,6 +37,9 @@ class PredictingTargets(RowMaker):
 
     def options(self) -> Any:  # noqa: ANN401
         return [self._proba, self._batch_size]
+
+    def remarks(self) -> list[str]:
+        return engine_in_words(self.trained.model)
 
     def columns(self, first: Row) -> tuple[str, ...]:
         added = [name for spec in self.trained.specs for name in self._of_target(spec)]

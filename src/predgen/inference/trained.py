@@ -17,7 +17,8 @@ from predgen.inference.batching import free_decoding, predict_encoded
 from predgen.inference.guarantees import Guarantee, Promised
 from predgen.inference.prefixes import KeptPrefix
 from predgen.metrics.base import metric_of, primary_metric
-from predgen.models.base import PLAIN
+from predgen.models.base import PLAIN, PredictionModel
+from predgen.models.targets import TargetsModel
 from predgen.near_names import near_matches
 from predgen.saved.contents import Contents
 from predgen.saved.export import merge, push_to_hub
@@ -303,6 +304,11 @@ def load(
 def of_contents(found: Contents) -> TrainedModel:
     """Return what a folder holds as a model to predict with."""
     return TrainedModel(**{one.name: getattr(found, one.name) for one in fields(found)})
+
+
+def engine_in_words(model: PredictionModel | TargetsModel) -> list[str]:
+    """A line where a model's answers are not evaluated by the tree pass, or its base needs a detour; else none."""
+    return [f"Answers: {model.engine}."] if model.way.startswith("sequential") or model.engine != model.way else []
 
 
 def count_flags(predictions: Iterable[Prediction]) -> Mapping[str, int]:
