@@ -52,7 +52,7 @@ LEVELS = [
     {"saved"},
     {"inference"},
     {"asking", "training"},
-    {"baselines", "batch", "estimators", "evaluation", "explanation"},
+    {"baselines", "batch", "estimators", "evaluation", "explanation", "exporting"},
     {"analysis", "compare", "findings", "target_evaluation"},
     {"report"},
     {"demo", "serving"},

@@ -56,6 +56,7 @@ NAVIGATION = {
         "docs/clusters",
         "docs/targets",
         "docs/saved_model",
+        "docs/export",
         "docs/compare",
         "docs/report",
     ),

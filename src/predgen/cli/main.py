@@ -13,6 +13,7 @@ from predgen.cli.compare import compare_command
 from predgen.cli.demo import demo_command
 from predgen.cli.evaluate import evaluate_command
 from predgen.cli.explain import explain_command
+from predgen.cli.export import export_command
 from predgen.cli.ls import ls_command
 from predgen.cli.mi import mi_command
 from predgen.cli.models import models_app
@@ -120,6 +121,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict_command,
     "explain": explain_command,
     "serve": serve_command,
+    "export": export_command,
     "calibrate": calibrate_command,
     "compare": compare_command,
     "report": report_command,

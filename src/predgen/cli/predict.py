@@ -149,7 +149,7 @@ def predict_command(
         target=target,
         base=base,
         proba=proba,
-        quantiles=_levels(quantiles),
+        quantiles=levels_from(quantiles),
         decoding=decoding_from(given),
         coverage=coverage,
         conformal=conformal,
@@ -274,8 +274,12 @@ def _say_flags(console: "PlainConsole", flags: Mapping[str, int]) -> None:
         console.print(f"{count} rows {flag.replace('_', ' ')}")
 
 
-def _levels(text: str | None) -> tuple[float, ...]:
-    """Quantile levels from "0.05,0.5"."""
+def levels_from(text: str | None) -> tuple[float, ...]:
+    """Return quantile levels from "0.05,0.5".
+
+    Raises:
+        ConfigError: If they are no numbers.
+    """
     try:
         return tuple(float(part) for part in (text or "").split(",") if part.strip())
     except ValueError:

@@ -12,6 +12,9 @@ MOST_OPTIONS = 255
 MOST_NUMBERS = 10_000
 """Most numbers of a grid."""
 
+_YES = ("yes", "true", "1", "positive")
+_NO = ("no", "false", "0", "negative")
+
 Value = str | bool
 
 
@@ -173,6 +176,18 @@ def answers_of(question: TypedQuestion) -> tuple[Described, ...] | tuple[Decimal
     if isinstance(question, Choice):
         return question.options
     return question.levels if isinstance(question, Score) else question.numbers
+
+
+def yes_and_no(labels: Sequence[str]) -> list[int] | None:
+    """Return the places of the labels for yes and for no; None where labels are others.
+
+    Example:
+        >>> yes_and_no(("No", "Yes")), yes_and_no(("cat", "dog"))
+        ([1, 0], None)
+    """
+    plain = [label.strip().lower() for label in labels]
+    pairs = [(plain.index(yes), plain.index(no)) for yes, no in zip(_YES, _NO, strict=True) if {yes, no} == {*plain}]
+    return [*pairs[0]] if pairs else None
 
 
 def _described(given: Mapping[str, str | None] | Iterable[Value | Described]) -> tuple[Described, ...]:

@@ -4,11 +4,14 @@ import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from predgen.engine.base_model import without_progress_bars
 from predgen.errors import ConfigError
-from predgen.saved.contents import Contents
+from predgen.saved.contents import Contents, TargetContents
 from predgen.saved.saving import write_folder
+
+AnyContents = TypeVar("AnyContents", bound=Contents | TargetContents)
 
 
 def merge(trained: Contents, folder: str | Path) -> Path:
@@ -45,13 +48,13 @@ def push_to_hub(trained: Contents, repo_id: str, *, private: bool = True) -> str
     api = HfApi()
     address = str(api.create_repo(repo_id, private=private, exist_ok=True))
     with tempfile.TemporaryDirectory() as folder:
-        write_folder(_without_folders(trained), folder)
+        write_folder(without_folders(trained), folder)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload predgen model")
     return address
 
 
-def _without_folders(trained: Contents) -> Contents:
-    """The same model, its base and its data named without the folders they lie in."""
+def without_folders(trained: AnyContents) -> AnyContents:
+    """Return the same model, its base and its data named without the folders they lie in: it leaves this machine."""
     config = trained.config
     named = {name: getattr(config, name) for name in ("data", "data_dir", "validation_data")}
     named = {name: value and Path(value).name for name, value in named.items()}

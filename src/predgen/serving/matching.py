@@ -1,6 +1,6 @@
 """Questions of a trained model: which typed question is the one that it was trained to answer, and how its prediction answers it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from predgen.core import Prediction
@@ -8,11 +8,17 @@ from predgen.data.cells import label_of
 from predgen.errors import QuestionError, QuestionFault
 from predgen.inference.trained import TrainedModel
 from predgen.questions.answered import NumberAnswer, TypedAnswer, answer_to
-from predgen.questions.kinds import Choice, Described, NumberQuestion, Score, TypedQuestion, YesNo, answers_of
+from predgen.questions.kinds import (
+    Choice,
+    Described,
+    NumberQuestion,
+    Score,
+    TypedQuestion,
+    YesNo,
+    answers_of,
+    yes_and_no,
+)
 from predgen.questions.reading import read_question
-
-_YES = ("yes", "true", "1", "positive")
-_NO = ("no", "false", "0", "negative")
 
 
 class OwnQuestion:
@@ -90,14 +96,7 @@ class OwnQuestion:
         if not self.labels or isinstance(question, NumberQuestion):
             return None
         if isinstance(question, YesNo):
-            return _yes_and_no(self.labels)
+            return yes_and_no(self.labels)
         texts = [one.text for one in answers_of(question) if isinstance(one, Described)]
         own = [" ".join(label.split()) for label in self.labels]
         return [own.index(text) for text in texts] if sorted(texts) == sorted(own) else None
-
-
-def _yes_and_no(labels: Sequence[str]) -> list[int] | None:
-    """Places of the labels for yes and for no; None where they are others."""
-    plain = [label.strip().lower() for label in labels]
-    pairs = [(plain.index(yes), plain.index(no)) for yes, no in zip(_YES, _NO, strict=True) if {yes, no} == {*plain}]
-    return [*pairs[0]] if pairs else None
