@@ -115,15 +115,36 @@ def compare_command(
 
     `predgen compare --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression --out EXP`
 
+    `predgen compare --data my.csv --prompt '{text}' --target mood:classification --target stars:regression --out EXP` (one model
+    of all targets against one for each)
+
     `predgen compare --plan plan.yaml --out EXP --workers 2`, then `predgen report EXP`
     """
+    if isinstance(given.get("target"), list) and (len(given["target"]) > 1 or ":" in given["target"][0]):
+        others = {
+            "--tasks": tasks, "--losses": losses, "--sampling": samplings, "--directors": directors, "--tune": tune,
+            "--trials": trials, "--train-tokens": train_tokens, "--measure-on": measure_on, "--screen": screen,
+            "--keep-models": keep_models, "--preset": preset, "--study": study, "--plan": plan_file, "--dry-run": dry_run or None,
+        }  # fmt: skip
+        if asked := [name for name, value in others.items() if value]:
+            raise ConfigError(
+                f"{asked[0]} does not go with several targets: there, each method's model of all targets is compared with one for"
+                " each. Leave it out, or name one target."
+            )
+        how = {"methods": _listed(methods), "seeds": _seeds(seeds), "baselines": _listed(baselines)}
+        _share(
+            out,
+            {**given, **({"peft": pefts} if pefts else {})},
+            {**how, "test_data": test_data, "scored_rows": scored_rows},
+        )
+        return
     varied = {"peft": pefts, "loss": losses, "sampling": samplings, "director": directors}
     flags = {
         "tasks": _listed(tasks),
         "methods": _listed(methods),
         "vary": {name: _values(name, text) for name, text in varied.items() if text},
         "baselines": _listed(baselines),
-        "seeds": None if seeds is None else [_number(s, "seeds") for s in _listed(seeds) or []],
+        "seeds": _seeds(seeds),
         "tune": dict(_tuned(text) for text in tune or ()),
         "trials": trials,
         "train_tokens": train_tokens,
@@ -154,6 +175,26 @@ def compare_command(
     )
     if bad:
         raise typer.Exit(1)
+
+
+def _share(out: Path, given: Mapping[str, Any], how: Mapping[str, Any]) -> None:
+    """Compare a model of several targets with one for each."""
+    from predgen.compare.sharing import Sharing, SharingPlan
+    from predgen.terminal import PlainConsole
+    from predgen.threads import use_available_threads
+
+    use_available_threads()
+    settings = {name: value for name, value in given.items() if name != "target"} | {"targets": given["target"]}
+    known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in how.items() if v is not None}
+    records = Sharing(SharingPlan(settings, **known), out, PlainConsole(stderr=True)).run()
+    _show(out)
+    said = f"{len(records)} records. Next:\n  predgen report {in_line(str(out))}"
+    PlainConsole(stderr=True).print(said, soft_wrap=True)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    """Seeds from a comma-separated list."""
+    return None if text is None else [_number(seed, "seeds") for seed in _listed(text) or []]
 
 
 def _plan(plan_file: Path | None, study: str | None, flags: Mapping[str, Any], given: Mapping[str, Any]) -> "Plan":

@@ -217,14 +217,16 @@ def _check_equal_rows(done: Mapping[tuple[str, str], Mapping[int, Run]]) -> str:
 def _check_equal_training(records: Sequence[Record]) -> None:
     """Raise where runs on a task were trained on different rows, or in different numbers of steps.
 
-    Runs that stop early (`patience`) are free in their steps; so are baselines, which have none.
+    Runs that stop early (`patience`) are free in their steps; so are baselines, which have none, and models that share several
+    targets, which are equal to single ones in total cost.
     """
     rows: dict[str, tuple[Any, Record]] = {}
     steps: dict[str, tuple[Any, Record]] = {}
     for record in records:
         digest = record.data.get("splits", {}).get("train", {}).get("digest")
         _same(rows, digest, record, "training rows with digest", "the same files, `split_seed` and `limit`")
-        if baseline_of(record) is None and _settings(record).get("patience") is None:
+        is_free = _settings(record).get("patience") is not None or record.cell.get("sharing", False)
+        if baseline_of(record) is None and not is_free:
             taken = record.training.get("optimizer_steps")
             _same(
                 steps, taken, record, "optimizer steps:", "the same `epochs`, `batch_size` and `gradient_accumulation`"

@@ -145,6 +145,60 @@ def load_target_rows(
     )
 
 
+def without_test_rows(config: RunConfig, data: TargetsData) -> tuple[TargetsData, dict[str, list[Example]]]:
+    """Take held-out rows for test rows, and hold out others for validation.
+
+    Args:
+        config: The settings: seed, and the most training rows.
+        data: Rows that were read without a limit.
+
+    Returns:
+        The rest of the rows, and the test rows of each question, those that have an answer to it.
+    """
+    test = {name: list(part.validation) for name, part in data.parts.items()}
+    answers = {name: {e.row_id: e for e in part.train} for name, part in data.parts.items()}
+    parts = hold_out(data.train, config.rows_seed, HELD_OUT)
+    held, kept = ({e.row_id for e in parts[name]} for name in ("validation", "train"))
+    for name, of_one in answers.items():  # a class's last training row stays
+        known = {e.target.value for n, e in of_one.items() if n in kept and e.target is not None}
+        back = {
+            str(e.target.value): n for n, e in of_one.items() if e.target is not None and e.target.value not in known
+        }
+        if data.parts[name].task.kind == "classification":
+            held, kept = held - {*back.values()}, kept | {*back.values()}
+    train = [e for e in data.train if e.row_id in kept]
+    train = limit_rows(train, config.limit, config.rows_seed) if config.limit else train
+    chosen = {e.row_id for e in train}
+    of_parts = {
+        name: replace(
+            part,
+            train=[e for n, e in answers[name].items() if n in chosen],
+            validation=[e for n, e in answers[name].items() if n in held],
+        )
+        for name, part in data.parts.items()
+    }
+    validation = [e for e in data.train if e.row_id in held]
+    return replace(data, parts=of_parts, train=train, validation=validation), test
+
+
+def of_targets(data: TargetsData, names: Sequence[str]) -> TargetsData:
+    """Return the rows of some targets alone: those that have an answer to one of them.
+
+    Args:
+        data: The rows of all.
+        names: Names of the targets to keep.
+    """
+    specs = tuple(spec for spec in data.specs if spec.name in names)
+    questions = tuple(one for one in data.questions if one.spec.name in names)
+    parts = {one.name: data.parts[one.name] for one in questions}
+    kept = {e.row_id for part in parts.values() for e in (*part.train, *part.validation)}
+    train, validation = ([e for e in rows if e.row_id in kept] for rows in (data.train, data.validation))
+    missing = {spec.name: data.missing[spec.name] for spec in specs}
+    return replace(
+        data, specs=specs, questions=questions, parts=parts, train=train, validation=validation, missing=missing
+    )
+
+
 def questions_of(config: RunConfig, specs: Sequence[TargetSpec]) -> tuple[TargetQuestion, ...]:
     """Return all questions in the order of their names; labels that training rows decide are not yet known.
 
