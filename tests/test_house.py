@@ -38,6 +38,7 @@ LEVELS = [
         "precision",
         "files",
         "progress",
+        "ranks",
         "settings",
         "target_scale",
         "targets",

@@ -54,6 +54,7 @@ NAVIGATION = {
         "docs/questions",
         "docs/serving",
         "docs/clusters",
+        "docs/distributed",
         "docs/targets",
         "docs/saved_model",
         "docs/export",

@@ -19,6 +19,7 @@ from predgen.config import RENAMED, RunConfig, all_settings, config_from, read_c
 from predgen.core import Decoding
 from predgen.errors import ConfigError
 from predgen.lookup import Registry, import_modules
+from predgen.ranks import is_first_rank
 from predgen.settings import declared
 
 if TYPE_CHECKING:
@@ -226,7 +227,8 @@ def settings(
         settings_of_preset = without_useless(
             {**chosen.settings, **overriding}, chosen.settings.keys() - overriding.keys()
         )
-        say(chosen.described(overriding), err=True)
+        if is_first_rank():
+            say(chosen.described(overriding), err=True)
     return config_from(settings_of_preset, overriding), None if out is None else str(out)
 
 

@@ -10,6 +10,7 @@ from predgen.cli.errors import readable_errors
 from predgen.cli.options import ConfigFile, PresetName, settings, with_settings
 from predgen.errors import ConfigError
 from predgen.escaping import in_line
+from predgen.ranks import is_first_rank, require_whole_weights, world_size
 
 
 @with_settings()
@@ -55,15 +56,17 @@ def train_command(
     from predgen.training.folder import look_at
 
     check_rows(run_config)
-    with locked_folder(folder):  # a first look, before anything heavy is loaded
-        look_at(folder, run_config, resume=resume, overwrite=overwrite)
+    require_whole_weights()
+    if is_first_rank():
+        with locked_folder(folder):  # a first look, before anything heavy is loaded
+            look_at(folder, run_config, resume=resume, overwrite=overwrite, processes=world_size())
     from predgen.threads import use_available_threads
     from predgen.training.run import train as run_training
     from predgen.training.run import train_targets
 
     use_available_threads()
 
-    console = PlainConsole(stderr=True)
+    console = PlainConsole(stderr=True, quiet=not is_first_rank())
     try:
         run_it = run_training if run_config.targets is None else train_targets
         trained = run_it(run_config, folder, resume=resume, overwrite=overwrite, console=console)

@@ -12,8 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from accelerate import PartialState
+from accelerate.utils import reduce
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from predgen.figures import number
@@ -42,7 +45,8 @@ class AfterStep(TrainerCallback):
 class Interrupt(TrainerCallback):
     """First Ctrl-C: finish the step, save a checkpoint, stop. Second Ctrl-C: stop at once.
 
-    SIGTERM, with which schedulers and shells end a command, is heard in the same way.
+    SIGTERM, with which schedulers and shells end a command, is heard in the same way. Processes that train together stop after
+    the same step, whichever of them has heard it.
 
     Attributes:
         requested: Whether the run was interrupted.
@@ -78,6 +82,9 @@ class Interrupt(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
+        if args.world_size > 1:  # one that stops alone would leave the others waiting for its gradients
+            heard = reduce(torch.tensor(float(self.requested), device=args.device), "sum")
+            self.requested = bool(heard > 0)
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
@@ -107,6 +114,21 @@ class Interrupt(TrainerCallback):
         for one, handler in self._previous.items():
             signal.signal(one, handler)
         self._previous = {}
+
+
+class StepRows(TrainerCallback, ExportableState):
+    """Notes in each checkpoint how many rows an optimizer step has, over all processes: a run goes on with as many.
+
+    Args:
+        rows: How many.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def state(self) -> dict[str, dict[str, int]]:
+        """What is noted."""
+        return {"args": {"rows": self.rows}, "attributes": {}}
 
 
 class KeptCheckpoints(TrainerCallback):

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AllowInfNan
 from safetensors import SafetensorError, safe_open
 
+from predgen.config import RunConfig
 from predgen.errors import TrainingError
 from predgen.plain_data import typed
 
@@ -51,6 +52,19 @@ def last_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint, or None."""
     found = checkpoints(run)
     return found[-1] if found else None
+
+
+def rows_of_step(config: RunConfig, processes: int) -> int:
+    """Rows of an optimizer step over all processes."""
+    return config.batch_size * config.gradient_accumulation * processes
+
+
+def noted_rows_of_step(checkpoint: Path) -> int | None:
+    """Rows of an optimizer step as a complete checkpoint notes them; None: an earlier version made it."""
+    noted = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("stateful_callbacks") or {}
+    own = noted.get("StepRows") if isinstance(noted, dict) else None
+    rows = own.get("args", {}).get("rows") if isinstance(own, dict) else None
+    return rows if type(rows) is int else None
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -21,7 +21,7 @@ from predgen.errors import ConfigError
 from predgen.files import holdings, told_in_words, write_text
 from predgen.plain_data import read_yaml
 from predgen.saved.exchange import MANIFEST, bring_back, holds_old_model, is_staging
-from predgen.training.checkpoints import last_checkpoint
+from predgen.training.checkpoints import last_checkpoint, noted_rows_of_step, rows_of_step
 
 CONFIG, LOG, CHECKPOINTS, TRACKERS = "config.yaml", "log.jsonl", "checkpoints", "logs"
 _EARLIER: Mapping[str, Any] = {"stratify": False, "calibrate": False, "number_format": "fixed", "head_norm": "none"}
@@ -30,8 +30,15 @@ _EARLIER_DIRECTOR = {"classification": "linear", "regression": "value", "math": 
 """Its directors where none was chosen."""
 
 
-def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool, processes: int = 1) -> None:
     """Refuse a folder that is not what the call takes it for, and put it in order after a kill; the caller holds its lock.
+
+    Args:
+        folder: The folder.
+        config: The settings.
+        resume: The call wants to go on.
+        overwrite: It wants to replace what is there.
+        processes: How many train together.
 
     Raises:
         ConfigError: Saying what is there and what to do.
@@ -39,7 +46,7 @@ def look_at(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -
     if not resume:
         _require_free(folder, overwrite)
         return
-    _require_same_settings(folder, config)
+    _require_same_settings(folder, config, processes)
     if put_in_order(folder):
         raise ConfigError(
             f"the run in {str(folder)!r} is finished. Load its model, or give --overwrite to train it anew."
@@ -129,9 +136,17 @@ def _is_of_first_version(before: Mapping[str, Any]) -> bool:
     return "stratify" not in before
 
 
-def _require_same_settings(folder: Path, config: RunConfig) -> None:
-    """Refuse to go on with a run of other settings; one that the run's version had not may keep its default."""
+def _require_same_settings(folder: Path, config: RunConfig, processes: int) -> None:
+    """Refuse to go on with a run of other settings; one that the run's version had not may keep its default.
+
+    A step may be shared out to other numbers of processes and batches, as long as its rows are as many: its gradient is the same.
+    """
     before, now = _stored_settings(folder), config.to_dict()
+    kept = last_checkpoint(folder / CHECKPOINTS)
+    noted = noted_rows_of_step(kept) if kept is not None else None
+    if noted is not None:
+        _require_rows_of_step(folder, config, processes, noted)
+        now = {name: value for name, value in now.items() if name not in ("batch_size", "gradient_accumulation")}
     defaults = {name: listed.default for name, listed in all_settings().items()} | config.defaults()
     changed = []
     for key, value in now.items():
@@ -143,6 +158,17 @@ def _require_same_settings(folder: Path, config: RunConfig) -> None:
     if changed:
         raise ConfigError(
             f"the run in {str(folder)!r} was started with other settings ({'; '.join(changed)}); resume with the same ones."
+        )
+
+
+def _require_rows_of_step(folder: Path, config: RunConfig, processes: int, noted: int) -> None:
+    """Refuse to go on with steps of more or fewer rows: the rows of a step, and how many there are, would be others."""
+    rows = rows_of_step(config, processes)
+    if rows != noted:
+        raise ConfigError(
+            f"the run in {str(folder)!r} has {noted} rows an optimizer step, but `batch_size` {config.batch_size} x"
+            f" `gradient_accumulation` {config.gradient_accumulation} x {processes} process{'es' * (processes > 1)} are {rows}."
+            f" Choose them so that their product is {noted}, or start as many processes as before."
         )
 
 

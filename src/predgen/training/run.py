@@ -24,13 +24,14 @@ from predgen.inference.targets import TrainedTargets
 from predgen.inference.trained import TrainedModel
 from predgen.peft_methods.base import PeftMethod, apply_peft
 from predgen.precision import with_precision
+from predgen.ranks import require_whole_weights
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.arguments import trainer_arguments
-from predgen.training.checkpoints import last_checkpoint
+from predgen.training.checkpoints import last_checkpoint, rows_of_step
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.forecast import Forecast, seconds_per_row
 from predgen.training.loop import PredictionTrainer
@@ -154,6 +155,7 @@ def _trained(
     """Train what `read` makes of settings, folder and rows."""
     if isinstance(data, str | Path):
         config, data = replace(config, data=str(data)), None
+    require_whole_weights()
     config, said = with_precision(config)
     if said and console:
         console.print(said, soft_wrap=True)
@@ -165,7 +167,7 @@ def _trained(
     folder = Path(out)
     with locked_folder(folder) if ranks.is_main_process else nullcontext():
         if ranks.is_main_process:
-            look_at(folder, config, resume=resume, overwrite=overwrite)
+            look_at(folder, config, resume=resume, overwrite=overwrite, processes=ranks.num_processes)
         ranks.wait_for_everyone()
         if resume:
             config = _as_started(folder, config, console)
@@ -365,6 +367,7 @@ class _Run:
         """Bring the trainer's parts together."""
         config = self.config
         hooks: list[TrainerCallback] = [cb.Interrupt(), cb.LogFile(self.folder / LOG), display, *self.trackers]
+        hooks.append(cb.StepRows(rows_of_step(config, args.world_size)))
         hooks.append(cb.KeptCheckpoints(self.folder / CHECKPOINTS))  # behind the trackers, which may look at them
         if config.eval_steps and looked:
             hooks.append(cb.EvaluateAtEnd())
@@ -392,8 +395,9 @@ class _Run:
     def _display(self, args: TrainingArguments) -> cb.ProgressDisplay:
         """What shows how far the run is."""
         config = self.config
-        rows_per_step = config.batch_size * config.gradient_accumulation * args.world_size
-        return cb.ProgressDisplay(self.console, rows_per_step, f"{config.method} {self.subject.title}")
+        return cb.ProgressDisplay(
+            self.console, rows_of_step(config, args.world_size), f"{config.method} {self.subject.title}"
+        )
 
     def _report(
         self,
