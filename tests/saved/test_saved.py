@@ -23,6 +23,7 @@ from predgen import registries
 from predgen.core import Decoding, Prediction
 from predgen.data.collate import collate
 from predgen.errors import ConfigError, ModelError, SavedModelError, StorageError
+from predgen.escaping import for_markdown
 from predgen.figures import number
 from predgen.inference.trained import TrainedModel
 from predgen.metrics.measure import measure
@@ -473,7 +474,7 @@ def test_card_shows_prompt_metrics_base_and_method(run: Path) -> None:
         "predgen, max_tree_nodes 256, head_norm none, reduction example, director linear, loss wdal_shifted,"
         " sampling mode token" in card
     )
-    assert f"base_model: {json.dumps(trained.base.name)}" in card
+    assert f"| base model | {for_markdown(trained.base.name)} |" in card
 
 
 def test_manifest_records_versions_and_settings(run: Path) -> None:

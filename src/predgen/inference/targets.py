@@ -25,6 +25,7 @@ from predgen.inference.trained import TrainedModel, of_contents
 from predgen.models.base import PLAIN
 from predgen.near_names import near_matches
 from predgen.saved.contents import TargetContents
+from predgen.saved.fetch import folder_of
 from predgen.saved.loading import read_targets_folder
 from predgen.saved.saving import write_folder
 
@@ -271,7 +272,7 @@ def load_targets(
     """Read a saved model with several targets back; it predicts what it predicted before.
 
     Args:
-        folder: What `predgen train --out` or `TrainedTargets.save` wrote.
+        folder: What `predgen train --out` or `TrainedTargets.save` wrote; or, as text, the hub id where it was uploaded.
         base: See `predgen.load`, as all that follow.
         merge_adapter: See `predgen.load`.
         trust_remote_code: See `predgen.load`.
@@ -282,7 +283,7 @@ def load_targets(
         ConfigError: If the model has one target.
     """
     found = read_targets_folder(
-        Path(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code
+        folder_of(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code
     )
     parts = {name: of_contents(part) for name, part in found.parts.items()}
     return TrainedTargets(found.model, found.base, found.config, found.specs, parts, found.report, found.trained_rows)

@@ -22,6 +22,7 @@ from predgen.models.targets import TargetsModel
 from predgen.near_names import near_matches
 from predgen.saved.contents import Contents
 from predgen.saved.export import merge, push_to_hub
+from predgen.saved.fetch import folder_of
 from predgen.saved.loading import read_folder, read_targets_folder
 from predgen.saved.saving import write_folder
 
@@ -273,7 +274,7 @@ def load(
     """Read a saved model back; it predicts what it predicted before, bit for bit in float32 on the same machine.
 
     Args:
-        folder: What `predgen train --out` or `TrainedModel.save` wrote.
+        folder: What `predgen train --out` or `TrainedModel.save` wrote; or, as text, the hub id of what `push_to_hub` uploaded.
         target: Of a model with several targets, the one to predict with (`predgen.load_targets` reads all of them).
         base: Where the base model lies now, if no longer where it was.
         merge_adapter: Fold the adapter into the base's weights: faster, and equal up to rounding (about 1e-6). Only for
@@ -287,17 +288,16 @@ def load(
         ModelError: If the base model is missing.
         ConfigError: If the model has several targets and none of them is named, or one target and another is named.
     """
+    place = folder_of(folder)
     if target is not None:
-        many = read_targets_folder(
-            Path(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code
-        )
+        many = read_targets_folder(place, base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code)
         if target not in many.parts:
             raise ConfigError(
                 f"{str(folder)!r} holds no target {target!r}.{near_matches(target, many.parts)} It holds:"
                 f" {', '.join(map(repr, many.parts))}."
             )
         return of_contents(many.parts[target])
-    found = read_folder(Path(folder), base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code)
+    found = read_folder(place, base=base, merge_adapter=merge_adapter, trust_remote_code=trust_remote_code)
     return of_contents(found)
 
 

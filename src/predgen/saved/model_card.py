@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 
 from predgen.codecs.number import NumberCodec
-from predgen.escaping import fenced, for_markdown, for_terminal, markdown_row
+from predgen.escaping import fenced, for_markdown, markdown_row
 from predgen.figures import number
 from predgen.models.base import ModelSetup
+from predgen.saved.card_data import front_matter
 from predgen.saved.contents import Contents, TargetContents
 
 
@@ -20,12 +21,10 @@ def model_card(trained: Contents) -> str:
     base = for_markdown(trained.base.name)
     labels = ", ".join(map(for_markdown, setup.labels))
     rows = trained.report.get("validation_rows", 0)
-    return f"""---
-library_name: predgen
-base_model: {for_terminal(json.dumps(trained.base.name))}
-tags: [predgen, {setup.kind}]
----
-# {for_markdown(task.name)}: {setup.method} on {base}
+    matter = front_matter(
+        task.name, trained.base.name, trained.config, [setup.kind], trained.report.get("validation", {}), task
+    )
+    return f"""{matter}# {for_markdown(task.name)}: {setup.method} on {base}
 
 Predicts {for_markdown(task.target)} ({f"one of: {labels}" if labels else "a number"}) from the prompt
 
@@ -61,12 +60,10 @@ def card_of_targets(trained: TargetContents) -> str:
         f'import predgen\n\nmodel = predgen.load_targets("FOLDER")\n'
         f"model.predict([{json.dumps(fields)}])[0][{json.dumps(next(iter(trained.parts)))}].value"
     )
-    return f"""---
-library_name: predgen
-base_model: {for_terminal(json.dumps(trained.base.name))}
-tags: [predgen, several targets]
----
-# {", ".join(for_markdown(spec.name) for spec in trained.specs)}: {method} on {base}
+    name, kinds = ", ".join(spec.name for spec in trained.specs), [spec.kind for spec in trained.specs]
+    measured = trained.report.get("validation", {})
+    matter = front_matter(name, trained.base.name, trained.config, [*kinds, "several targets"], measured)
+    return f"""{matter}# {", ".join(for_markdown(spec.name) for spec in trained.specs)}: {method} on {base}
 
 Predicts several columns of a row, by one question each:
 
