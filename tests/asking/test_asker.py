@@ -132,7 +132,7 @@ def test_bases_without_trees_answer_the_same_questions() -> None:
 def test_special_tokens_in_a_state_or_a_question_are_text() -> None:
     asker = Asker(base_of("llama", "llama2_like"))
     case = Case("</s> yes", {"x": YesNo("Is </s> it?")})
-    ids = asker._prompted(0, case).row.prompt_ids
+    ids = asker.prompted(0, case).row.prompt_ids
     assert asker.tokenizer.eos_token_id not in ids
     assert "</s> yes" in asker.tokenizer.decode(ids)
 

@@ -73,8 +73,13 @@ class _Spelled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompted:
-    """A case as tokens: what all of its questions share, and what is asked behind it."""
+class Prompted:
+    """A case as tokens.
+
+    Attributes:
+        row: What all of its questions share.
+        asked: What is asked behind it.
+    """
 
     row: Encoded
     asked: tuple[Asked, ...]
@@ -189,7 +194,7 @@ class Asker:
         Raises:
             QuestionError: If a question cannot be asked of this model.
         """
-        prompted = [self._prompted(index, case) for index, case in enumerate(cases)]
+        prompted = [self.prompted(index, case) for index, case in enumerate(cases)]
         waiting = [one for one in prompted if one.asked]
         nodes = {one.row.row_id: self._nodes(one) for one in waiting}
         with torch.no_grad(), answers_only_from_finite_scores():
@@ -197,7 +202,7 @@ class Asker:
                 self.runner,
                 [one.row for one in waiting],
                 lambda batch, prefix: self._run(batch, prefix, prompted),
-                pad_id=self._pad_id(),
+                pad_id=self.pad_id,
                 answer_nodes=[nodes[one.row.row_id] for one in waiting],
                 batch_tokens=self.batch_tokens,
                 kept=self._kept,
@@ -217,8 +222,12 @@ class Asker:
         """
         collect(questions, self._spelled_answers)
 
+    def forget(self) -> None:
+        """Forget what was run with earlier weights: for models that have been trained since."""
+        self._kept = KeptPrefix()
+
     def _run(
-        self, batch: Batch, prefix: SharedPrefix | None, prompted: Sequence[_Prompted]
+        self, batch: Batch, prefix: SharedPrefix | None, prompted: Sequence[Prompted]
     ) -> list[list[tuple[float, ...]]]:
         """Probabilities of all answers to the questions of a batch."""
         asked = [prompted[index].asked for index in batch.row_id.tolist()]
@@ -234,23 +243,31 @@ class Asker:
         found = forest_log_probs(groves, [len(of_row) for of_row in asked])
         return [[tuple(one.double().softmax(dim=0).tolist()) for one in of_row] for of_row in found]
 
-    def _read(self, case: Case, one: _Prompted, found: Sequence[tuple[float, ...]], nodes: int) -> AnsweredCase:
+    def _read(self, case: Case, one: Prompted, found: Sequence[tuple[float, ...]], nodes: int) -> AnsweredCase:
         """Answers of one case."""
         told = dict(zip(case.questions, found, strict=True))
         answers = {name: answer_to(question, told[name]) for name, question in case.questions.items()}
         return AnsweredCase(answers, told, len(one.row.prompt_ids) + nodes, one.row.is_truncated)
 
-    def _prompted(self, index: int, case: Case) -> _Prompted:
-        """A case as tokens."""
+    def prompted(self, index: int, case: Case) -> Prompted:
+        """Return a case as tokens.
+
+        Args:
+            index: Its number, which stands as `row_id`.
+            case: State and questions.
+
+        Raises:
+            QuestionError: See `answer`.
+        """
         state = state_text(case.state)
         spelled = collect(case.questions, self._spelled_answers)
         rows = [*collect(case.questions, lambda question: self._encoded(index, state, question)).values()]
         shared, suffixes = split_shared([row.prompt_ids for row in rows]) if rows else ((), [])
         asked = tuple(Asked(suffix, one.answers) for suffix, one in zip(suffixes, spelled.values(), strict=True))
         is_truncated = any(row.is_truncated for row in rows)
-        return _Prompted(Encoded(index, shared, (), (), float("nan"), 1.0, is_truncated), asked)
+        return Prompted(Encoded(index, shared, (), (), float("nan"), 1.0, is_truncated), asked)
 
-    def _nodes(self, one: _Prompted) -> int:
+    def _nodes(self, one: Prompted) -> int:
         """Tokens that are run for a case besides what its questions share."""
         if self.runner.obstacle is None or self.runner.backbone.runs_levels:
             return count_nodes(one.asked)
@@ -301,7 +318,8 @@ class Asker:
             return PLAIN_TURN
         return replace(PLAIN_TURN, stop=ids[0]) if len(ids) == 1 else PLAIN_TURN
 
-    def _pad_id(self) -> int:
+    @property
+    def pad_id(self) -> int:
         """Some id that has an embedding."""
         pad = self.tokenizer.pad_token_id
         return pad if pad is not None and pad < self.runner.backbone.vocabulary_size else 0

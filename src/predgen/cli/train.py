@@ -1,7 +1,8 @@
 """`predgen train`."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -16,6 +17,12 @@ from predgen.ranks import is_first_rank, require_whole_weights, world_size
 @with_settings()
 @readable_errors
 def train_command(
+    cases: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(
+            help="File of decisions (.jsonl: state, questions, answers with probabilities) to train on, instead of rows with a target."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the run: log, checkpoints, saved model.", rich_help_panel="Run"),
@@ -29,6 +36,13 @@ def train_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run that is in the folder.", rich_help_panel="Run")
     ] = False,
+    ask_format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="How questions of CASES are put: plain, or chat for an instruct model's own template. [default: plain]",
+            rich_help_panel="Run",
+        ),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -43,7 +57,20 @@ def train_command(
     `predgen train --data my.csv --prompt 'Review: {text}\nScore:' --target score --kind regression --out RUN`
 
     `predgen train --data my.csv --prompt 'Review: {text}' --target mood:classification --target stars:regression --out RUN`
+
+    `predgen train cases.jsonl --model smollm2 --out RUN`
     """
+    if cases is not None:
+        if config or preset or resume:
+            raise ConfigError(
+                "a file of decisions is trained on by flags alone: leave out --config, --preset and --resume."
+            )
+        _train_decisions(cases, out, ask_format, overwrite, given)
+        return
+    if ask_format is not None:
+        raise ConfigError(
+            "--ask-format says how questions of a file of decisions are put: give the file, or leave it out."
+        )
     run_config, out_of_file = settings(config, given, preset)
     folder = out or (Path(out_of_file) if out_of_file else None)
     if folder is None:
@@ -94,3 +121,40 @@ def train_command(
         f"  predgen predict {shown} new.csv -o predictions.csv",
         soft_wrap=True,
     )
+
+
+def _train_decisions(
+    cases: Path, out: Path | None, ask_format: str | None, overwrite: bool, given: dict[str, Any]
+) -> None:
+    """Train on a file of decisions."""
+    from predgen.questions.decisions import read_decisions
+
+    if out is None:
+        raise ConfigError("`out` is missing: give --out FOLDER.")
+    decisions = read_decisions(cases)
+    other = given.pop("validation_data", None)
+    validation = None if other is None else read_decisions(other)
+    from predgen.asking.learning import REPORT, decisions_config, train_decisions
+    from predgen.figures import number
+    from predgen.terminal import PlainConsole
+    from predgen.threads import use_available_threads
+
+    use_available_threads()
+    console = PlainConsole(stderr=True)
+    train_decisions(
+        decisions_config(given),
+        decisions,
+        out,
+        validation=validation,
+        format=ask_format,
+        overwrite=overwrite,
+        console=console,
+    )
+    report = json.loads((out / REPORT).read_text(encoding="utf-8"))
+    console.print(
+        f"Trained on {report['questions']} questions of {report['cases']} cases in {report['optimizer_steps']} optimizer steps."
+    )
+    for name, value in report["validation"].items():
+        console.print(f"  validation {name} {number(value, 4)} ({report['validation_cases']} cases)")
+    shown, how = in_line(str(out)), "" if ask_format is None else f" --ask-format {ask_format}"
+    console.print(f"Saved in {shown}, as a base. Next:\n  predgen evaluate {shown} cases.jsonl{how}", soft_wrap=True)

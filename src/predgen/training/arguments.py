@@ -1,5 +1,6 @@
 """A run's settings as transformers' Trainer takes them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,17 @@ from transformers import TrainingArguments
 
 from predgen.config import RunConfig
 from predgen.metrics.base import metric_of
+
+OF_PREDICTION_TRAINER: Mapping[str, Any] = {
+    "restore_callback_states_from_checkpoint": True,
+    "logging_nan_inf_filter": False,
+    "remove_unused_columns": False,
+    "train_sampling_strategy": "sequential",  # the data set itself has an order for each epoch
+    "label_names": [],
+    "accelerator_config": {"even_batches": False, "use_seedable_sampler": False},
+    "average_tokens_across_devices": False,
+}
+"""What `loop.PredictionTrainer` has to be told, whatever it trains."""
 
 
 def trainer_arguments(

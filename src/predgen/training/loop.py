@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from predgen.data.buckets import split_by_length
 from predgen.data.collate import Batch, collate
-from predgen.data.encode import Encoded
-from predgen.data.questions import QuestionBatch, RowQuestions, collate_questions
+from predgen.data.questions import QuestionBatch, collate_questions
 from predgen.directors.heads import feature_norms
 from predgen.errors import TrainingError
-from predgen.models.base import PredictionModel, Reduction, RowLosses
+from predgen.models.base import Reduction, RowLosses, RowRunner
 from predgen.models.targets import TargetsModel
 from predgen.peft_methods.base import PeftMethod
 from predgen.sampling.draws import SamplingPlan
@@ -31,11 +30,25 @@ from predgen.training.checkpoints import PEFT_STATE, STATE, WEIGHTS, last_checkp
 _INDEPENDENT_FORWARDS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
-AnyBatch = Batch | QuestionBatch
-"""Rows of one target, or rows' questions about several."""
+@runtime_checkable
+class AnyBatch(Protocol):
+    """Rows of one target, rows' questions about several, or whatever else a model has a loss for."""
 
-AnyRow = Encoded | RowQuestions
-"""One of them."""
+    @property
+    def weight(self) -> Tensor:
+        """What each of them counts."""
+
+    @property
+    def row_id(self) -> Tensor:
+        """Key of each one's random draws."""
+
+
+@runtime_checkable
+class AnyRow(Protocol):
+    """One of them."""
+
+    def unweighted(self) -> "AnyRow":
+        """The row as one that counts nothing."""
 
 
 class TrainingRows(Dataset[AnyRow]):
@@ -67,7 +80,7 @@ class TrainingRows(Dataset[AnyRow]):
 
 
 class PredictionTrainer(Trainer):
-    """Trains a `PredictionModel`, or a `TargetsModel`, whose rows are the pairs of row and question.
+    """Trains a `PredictionModel`, a `TargetsModel`, whose rows are the pairs of row and question, or another one with losses per row.
 
     Differs from Trainer: the loss is a sum over rows divided by the summed weights of the *global* batch, so that
     accumulation, ranks and batch size leave gradients unchanged; evaluation predicts as users do; checkpoints hold what
@@ -85,6 +98,7 @@ class PredictionTrainer(Trainer):
         reduction: See `models.base.joined`.
         evaluator: Returns validation metrics by predicting; None without validation rows.
         callbacks: Further callbacks.
+        collator: Makes a batch of rows; None: that of the model's kind.
 
     Attributes:
         keeps_checkpoints: Whether the folder outlives the run, so that errors may point to it.
@@ -92,7 +106,7 @@ class PredictionTrainer(Trainer):
 
     def __init__(
         self,
-        model: PredictionModel | TargetsModel,
+        model: RowRunner,
         args: TrainingArguments,
         rows: Sequence[AnyRow],
         *,
@@ -103,6 +117,7 @@ class PredictionTrainer(Trainer):
         reduction: Reduction,
         evaluator: Any,  # noqa: ANN401  (a callable of the trainer; typed where it is made)
         callbacks: list[Any],
+        collator: Any = None,  # noqa: ANN401  (Trainer says dict, and hands on what comes)
     ) -> None:
         self.method = method
         self.schedule = schedule
@@ -112,15 +127,14 @@ class PredictionTrainer(Trainer):
         self._logged = {"writer_loss": [0.0, 0.0], "director_loss": [0.0, 0.0]}
         self.prediction_model = model
         self.run_folder = run_folder
-        # Trainer says dict, and hands on what comes
-        data_collator: Any = partial(collate_questions if isinstance(model, TargetsModel) else collate, pad_id=pad_id)
+        usual: Any = collate_questions if isinstance(model, TargetsModel) else collate
         data = TrainingRows(rows, args.per_device_train_batch_size * args.world_size, args.world_size, args.seed)
         super().__init__(
             model=model,
             args=args,
             train_dataset=data,
             eval_dataset=rows if evaluator is not None else None,  # only its presence matters: see `evaluate`
-            data_collator=data_collator,
+            data_collator=partial(collator or usual, pad_id=pad_id),
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)  # our progress display says it all

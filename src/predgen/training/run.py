@@ -30,7 +30,7 @@ from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
-from predgen.training.arguments import trainer_arguments
+from predgen.training.arguments import OF_PREDICTION_TRAINER, trainer_arguments
 from predgen.training.checkpoints import last_checkpoint, rows_of_step
 from predgen.training.folder import CHECKPOINTS, CONFIG, LOG, TRACKERS, claim_folder, finish, look_at, settings_of_start
 from predgen.training.forecast import Forecast, seconds_per_row
@@ -344,15 +344,9 @@ class _Run:
             self.folder / TRACKERS,  # checkpoints, which do not outlive the run, are moved beside it
             self.subject.metric if self.subject.validation else None,
             greater_is_better=self.subject.greater_is_better,
-            restore_callback_states_from_checkpoint=True,
-            logging_nan_inf_filter=False,
-            remove_unused_columns=False,
-            train_sampling_strategy="sequential",  # the data set itself has an order for each epoch
-            label_names=[],
-            accelerator_config={"even_batches": False, "use_seedable_sampler": False},
+            **OF_PREDICTION_TRAINER,
             # The Predictor and the loss `director_only` give the output layer no gradient, and a batch may lack a question.
             ddp_find_unused_parameters=self.method.trains == "everything" or self.config.targets is not None,
-            average_tokens_across_devices=False,
         )
 
     def _trainer(
