@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,16 @@ from predgen.data.questions import RowQuestions
 from predgen.data.sources import rows_of
 from predgen.errors import ConfigError, DataError
 from predgen.evaluation import Evaluation, called, evaluate, refuse_trained_rows, whole_of
-from predgen.inference.targets import TrainedTargets
+from predgen.inference.calibration import calibrate
+from predgen.inference.guarantees import groups_of
+from predgen.inference.targets import TrainedTargets, load_targets
 from predgen.metrics.joint import divergence_from, figures_of_label_sets, figures_of_levels
+from predgen.near_names import near_matches
+from predgen.saved.saving import write_calibrations
 from predgen.targets import YES_NO, TargetSpec
 from predgen.training.rows import RowSource
 from predgen.training.target_rows import TargetQuestion, load_target_rows
+from predgen.uncertainty.calibrate import CalibrationRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +152,14 @@ def evaluate_targets(
 
 
 def _predicted(
-    trained: TrainedTargets, answers: RowAnswers, batch_size: int | None, on_batch: Callable[[int], None] | None
+    trained: TrainedTargets,
+    answers: RowAnswers,
+    batch_size: int | None,
+    on_batch: Callable[[int], None] | None,
+    *,
+    at_one: bool = False,
 ) -> dict[str, list[Prediction]]:
-    """Predictions of all questions with what is known of their distributions."""
+    """Predictions of all questions with what is known of their distributions; with `at_one`, at temperature 1."""
     names = trained.model.names
     encoders = [trained.parts[name].encoder for name in names]
     rows = [
@@ -159,8 +170,93 @@ def _predicted(
         for of_row in zip(*(answers[name] for name in names), strict=True)
     ]
     decodings = [whole_of(trained.parts[name]) for name in names]
-    found = trained.predict_questions(rows, decodings, batch_size=batch_size, on_batch=on_batch)
+    models = [trained.parts[name].model for name in names] if at_one else []
+    before = [model.temperature for model in models]
+    try:
+        for model in models:
+            model.temperature = 1.0
+        found = trained.predict_questions(rows, decodings, batch_size=batch_size, on_batch=on_batch)
+    finally:
+        for model, temperature in zip(models, before, strict=True):
+            model.temperature = temperature
     return {name: [of_row[n] for of_row in found] for n, name in enumerate(names)}
+
+
+def calibrate_targets(
+    trained: TrainedTargets,
+    data: Any,  # noqa: ANN401
+    *,
+    targets: Sequence[str] = (),
+    by: str | None = None,
+    with_trained_rows: bool = False,
+    on_batch: Callable[[int], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Calibrate a model with several targets on rows of the user's, each question on the rows that have an answer to it.
+
+    Args:
+        trained: The model.
+        data: A file, or rows in memory, with the run's columns.
+        targets: Names of the targets to calibrate; none: all of them.
+        by: See `evaluation.calibrate_on`, as all that follow.
+        with_trained_rows: See there.
+        on_batch: See there.
+
+    Returns:
+        Name of each question -> what its report says.
+
+    Raises:
+        ConfigError: If a target is unknown.
+        DataError: See there; the question is named.
+    """
+    known = {spec.name for spec in trained.specs}
+    for name in targets:
+        if name not in known:
+            raise ConfigError(
+                f"the model has no target {name!r}.{near_matches(name, known)} It has: {', '.join(known)}."
+            )
+    names = [n for spec in trained.specs for n in spec.part_names if not targets or spec.name in targets]
+    given: list[Row] = list(rows_of(data))
+    answers = target_rows_to_measure(trained, data=given, with_trained_rows=with_trained_rows)
+    told = _predicted(trained, answers, None, on_batch, at_one=True)
+    groups = () if by is None else tuple(groups_of(given, by))
+    found = {}
+    for name in names:
+        part = trained.parts[name]
+        pairs = [(e, p) for e, p in zip(answers[name], told[name], strict=True) if e.target is not None]
+        rows = CalibrationRows(
+            [e.target.value for e, _ in pairs if e.target is not None],
+            by,
+            () if by is None else tuple(groups[e.row_id] for e, _ in pairs),
+        )
+        encoded = [part.encoder.encode(e, with_answer=False) for e, _ in pairs]
+        try:
+            found[name] = calibrate(part, encoded, rows, plain=[p for _, p in pairs])
+        except DataError as error:
+            raise DataError(f"target {name!r}: {error}") from error
+    return found
+
+
+def calibrate_targets_folder(
+    folder: str | Path,
+    data: Any,  # noqa: ANN401
+    *,
+    base: str | None = None,
+    trust_remote_code: bool = False,
+    **asked: Any,  # noqa: ANN401
+) -> dict[str, dict[str, Any]]:
+    """Calibrate a saved model with several targets anew, and its folder says so, in one step; see `evaluation.calibrate_folder`.
+
+    Args:
+        folder: The saved model.
+        data: See `calibrate_targets`, as of `asked`.
+        base: See `predgen.load`.
+        trust_remote_code: See `predgen.load`.
+        asked: Further arguments of `calibrate_targets`.
+    """
+    trained = load_targets(folder, base=base, trust_remote_code=trust_remote_code)
+    found = calibrate_targets(trained, data, **asked)
+    write_calibrations(trained, Path(folder))
+    return found
 
 
 def _joint(

@@ -10,6 +10,7 @@ from predgen.errors import ConfigError, SavedModelError
 from predgen.saved.exchange import MANIFEST
 
 if TYPE_CHECKING:
+    from predgen.inference.guarantees import Promised
     from predgen.inference.stream import RowMaker
 
 
@@ -86,7 +87,6 @@ class PredictionRequest:
         """
         from predgen.asking.asker import Asker
         from predgen.asking.rows import Asking
-        from predgen.inference.guarantees import Promised
         from predgen.inference.stream import Predicting
         from predgen.inference.trained import load
 
@@ -107,9 +107,15 @@ class PredictionRequest:
             merge_adapter=True,
             trust_remote_code=self.trust_remote_code,
         )
-        promised = Promised(self.coverage, self.conformal, self.by, self.max_error, self.min_confidence)
-        predicting = Predicting(trained, self.proba, self.quantiles, self.batch_size, self.decoding, promised)
+        predicting = Predicting(trained, self.proba, self.quantiles, self.batch_size, self.decoding, self._promised)
         return Asking(Asker(trained, format=self.ask_format), self.ask, predicting) if self.ask else predicting
+
+    @property
+    def _promised(self) -> "Promised":
+        """What is promised of predictions."""
+        from predgen.inference.guarantees import Promised
+
+        return Promised(self.coverage, self.conformal, self.by, self.max_error, self.min_confidence)
 
     def _has_targets(self) -> bool:
         from predgen.saved.manifest import has_targets
@@ -121,13 +127,13 @@ class PredictionRequest:
         from predgen.inference.target_columns import PredictingTargets
         from predgen.inference.targets import load_targets
 
-        if self.ask or self._asks_more:
+        if self.ask or self.quantiles or self.decoding != Decoding():
             raise ConfigError(
-                f"{self.run!r} holds a model with several targets, of which all are predicted, and no more is asked. Name one of"
-                " them with --target, or leave --ask, --decode, distributions, quantiles, sets, intervals and abstention out."
+                f"{self.run!r} holds a model with several targets, which are all predicted by their own way. Name one of them with"
+                " --target, or leave --ask, --decode, distributions and quantiles out."
             )
         targets = load_targets(self.run, base=self.base, merge_adapter=True, trust_remote_code=self.trust_remote_code)
-        return PredictingTargets(targets, self.proba, self.batch_size)
+        return PredictingTargets(targets, self.proba, self.batch_size, self._promised)
 
     def _sealed(self) -> str:
         """Digest of the model's manifest, which holds those of its files; empty where there is none."""

@@ -1,7 +1,7 @@
 """`predgen calibrate`."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -10,6 +10,9 @@ from predgen.cli.errors import readable_errors
 from predgen.cli.options import TrustRemoteCode
 from predgen.escaping import in_line
 
+if TYPE_CHECKING:
+    from predgen.terminal import PlainConsole
+
 
 @readable_errors
 def calibrate_command(
@@ -17,7 +20,10 @@ def calibrate_command(
     data: Annotated[str, typer.Option(help="File with the run's columns: rows that neither trained it nor chose it.")],
     target: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Column of --data with the answers; default: the run's."),
+        typer.Option(
+            help="Column of --data with the answers; default: the run's. Of a model with several targets, the one to calibrate;"
+            " default: all."
+        ),
     ] = None,
     by: Annotated[
         Optional[str],  # noqa: UP045
@@ -38,27 +44,35 @@ def calibrate_command(
     check_saved(run)
     check_readable(data)
     from predgen.evaluation import calibrate_folder
-    from predgen.figures import number
     from predgen.progress import row_progress
+    from predgen.saved.manifest import has_targets
+    from predgen.target_evaluation import calibrate_targets_folder
     from predgen.terminal import PlainConsole
     from predgen.threads import use_available_threads
 
     use_available_threads()
     console = PlainConsole(stderr=True)
+    how: dict[str, Any] = {
+        "by": by,
+        "base": base,
+        "trust_remote_code": trust_remote_code,
+        "with_trained_rows": with_trained_rows,
+    }
     with row_progress(console, "calibrate", None) as advance:
-        found = calibrate_folder(
-            run,
-            data,
-            target=target,
-            by=by,
-            base=base,
-            trust_remote_code=trust_remote_code,
-            with_trained_rows=with_trained_rows,
-            on_batch=advance,
-        )
-    console.print(
-        f"Calibrated {in_line(str(run))} on {found['rows']} rows, temperature {number(found['temperature'], 4)}."
-    )
+        if has_targets(run):
+            of_targets = () if target is None else (target,)
+            told = calibrate_targets_folder(run, data, targets=of_targets, on_batch=advance, **how)
+        else:
+            told = {"": calibrate_folder(run, data, target=target, on_batch=advance, **how)}
+    for name, found in told.items():
+        _show(console, in_line(f"{run}, target {name}" if name else str(run)), found)
+
+
+def _show(console: "PlainConsole", what: str, found: dict[str, Any]) -> None:
+    """Say what a calibration did."""
+    from predgen.figures import number
+
+    console.print(f"Calibrated {what} on {found['rows']} rows, temperature {number(found['temperature'], 4)}.")
     for name, before in found["before"].items():
         if isinstance(before, float) and found["after"].get(name) is not None:
             console.print(f"  {name} {number(before, 4)} -> {number(found['after'][name], 4)}")

@@ -147,6 +147,7 @@ class TrainedTargets(TargetContents):
         *,
         batch_size: int | None = None,
         on_batch: Callable[[int], None] | None = None,
+        decodings: Mapping[str, Decoding] | None = None,
     ) -> dict[str, list[Prediction]]:
         """Predict examples of each question; values are texts of labels, as targets are.
 
@@ -154,6 +155,7 @@ class TrainedTargets(TargetContents):
             examples: Name of a question -> the same rows with its prompt's fields.
             batch_size: Rows per batch.
             on_batch: Called with the number of rows after each batch.
+            decodings: Name of a question -> what to ask of its model; its own prediction where there is none.
         """
         numbers = {name: self.model.names.index(name) for name in examples}
         of_rows = [
@@ -166,7 +168,8 @@ class TrainedTargets(TargetContents):
             )
             for row in zip(*examples.values(), strict=True)
         ]
-        found = self.predict_questions(of_rows, batch_size=batch_size, on_batch=on_batch)
+        asked = [(decodings or {}).get(name, PLAIN) for name in self.model.names]
+        found = self.predict_questions(of_rows, asked, batch_size=batch_size, on_batch=on_batch)
         return {name: [of_row[place] for of_row in found] for place, name in enumerate(examples)}
 
     def predict_questions(

@@ -34,6 +34,7 @@ from predgen.saved.manifest import (
     codec_digest,
     data_digest,
     read_manifest,
+    read_manifest_of_targets,
     task_data,
 )
 from predgen.saved.model_card import card_of_targets, model_card
@@ -168,3 +169,30 @@ def write_calibration(trained: Contents, folder: Path) -> None:
         write_text(
             folder / MANIFEST, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True) + "\n", is_held=True
         )
+
+
+def write_calibrations(trained: TargetContents, folder: Path) -> None:
+    """The same for a model with several targets: the calibration of each question.
+
+    Raises:
+        SavedModelError: If another model lies there now.
+        StorageError: See `write_calibration`.
+        BusyError: See `write_calibration`.
+    """
+    with told_in_words(folder), locked(folder):
+        _, data = read_manifest_of_targets(folder)
+        mine = [(part.model.setup.to_dict(), codec_data(part.encoder.codec)) for part in trained.parts.values()]
+        there = [(question["setup"], question["codec"]) for question in data["questions"]]
+        if data_digest({"of": mine}) != data_digest({"of": there}):
+            raise SavedModelError(
+                f"the model in {str(folder)!r} was exchanged while it was being calibrated. Calibrate the one that is there now."
+            )
+        for question, (name, part) in zip(data["questions"], trained.parts.items(), strict=True):
+            question["calibration"] = calibration_data(part.calibration)
+            if "calibration" in part.report:
+                data["report"].setdefault("targets", {}).setdefault(name, {})["calibration"] = part.report[
+                    "calibration"
+                ]
+        data["digests"][QUESTIONS] = data_digest({"questions": data["questions"]})
+        text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True)
+        write_text(folder / MANIFEST, text + "\n", is_held=True)
