@@ -20,6 +20,7 @@ import typer
 
 import predgen
 from predgen import registries
+from predgen.asking.learning import decisions_config
 from predgen.config import all_settings, config_from
 from predgen.lookup import Registry
 
@@ -167,7 +168,8 @@ def test_command_parses(block: Block, words: list[str], monkeypatch: pytest.Monk
     name, parameters = parsed(words)
     known = all_settings()
     if name in ("train", "validate") and parameters.get("config") is None:
-        config_from({key: value for key, value in parameters.items() if key in known and value is not None})
+        given = {key: value for key, value in parameters.items() if key in known and value is not None}
+        (config_from if parameters.get("cases") is None else decisions_config)(given)
 
 
 @pytest.mark.parametrize("words", [["train", "--lernrate", "1"], ["trian"], ["predict", "RUN"]], ids=" ".join)
