@@ -58,6 +58,7 @@ NAVIGATION = {
         "docs/targets",
         "docs/saved_model",
         "docs/export",
+        "docs/trackers",
         "docs/compare",
         "docs/report",
     ),

@@ -95,7 +95,7 @@ class RunConfig(Settings):
     metric: str | None = setting(None, "Validation metric that selects the best checkpoint; default: the task's first.", group="Evaluation", choices=registries.metrics)
     calibrate: bool = setting(True, "After training, fit a temperature and keep conformal scores on the half of the validation rows that chose no checkpoint (100 validation rows or more; labels and numbers).", group="Evaluation")
     patience: int | None = setting(None, "Stop after this many evaluations without an improvement of the metric.", group="Evaluation", low=1)
-    report_to: str = setting("none", "Trackers that transformers knows, separated by commas, e.g. 'tensorboard' or 'wandb'.", group="Evaluation")
+    report_to: str = setting("none", "Trackers, separated by commas: mlflow, tensorboard, wandb (extras of these names), or others that transformers knows.", group="Evaluation")
 
     # Several targets instead of `target` and `kind`, as `targets.read_targets` takes them. No setting of one value: `--target`,
     # given for each, is its flag, and what runs of one target record does not have it.

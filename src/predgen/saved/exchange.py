@@ -19,7 +19,8 @@ from predgen.files import locked, sync
 
 MANIFEST = "predgen.json"
 TRAINED_ROWS = "trained-rows.json"
-MODEL_PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, "README.md")
+CARD = "README.md"
+MODEL_PARTS = ("adapter", "base", "head.safetensors", TRAINED_ROWS, CARD)
 _STAGING, _LEAVING, _OLD = ".saving-", "leaving", "old"
 
 

@@ -25,7 +25,7 @@ from predgen.files import locked, told_in_words, write_text
 from predgen.peft_methods.base import save_adapter
 from predgen.saved.contents import Contents, TargetContents
 from predgen.saved.digests import CALIBRATION, QUESTIONS, digests_inside, digests_of
-from predgen.saved.exchange import MANIFEST, TRAINED_ROWS, exchanging
+from predgen.saved.exchange import CARD, MANIFEST, TRAINED_ROWS, exchanging
 from predgen.saved.manifest import (
     MANIFEST_VERSION,
     TARGETS_VERSION,
@@ -70,7 +70,7 @@ def _write_parts(trained: Contents | TargetContents, folder: Path) -> None:
         card, data = card_of_targets(trained), manifest_of_targets(trained, folder)
     else:
         card, data = model_card(trained), manifest(trained, folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

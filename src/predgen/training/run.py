@@ -28,6 +28,7 @@ from predgen.ranks import require_whole_weights
 from predgen.sampling.draws import SamplingPlan
 from predgen.sampling.schedule import SamplingSchedule, linear
 from predgen.sampling.settings import SampledSettings
+from predgen.saved.exchange import CARD
 from predgen.terminal import PlainConsole
 from predgen.training import callbacks as cb
 from predgen.training.arguments import OF_PREDICTION_TRAINER, trainer_arguments
@@ -226,7 +227,7 @@ class _Run:
         self.config = config
         self.folder = folder
         self.console = console or PlainConsole(quiet=True)
-        self.trackers = trackers(config.report_to)
+        self.trackers = trackers(config)
         self.subject = subject
         self.method: PeftMethod = registries.peft_methods.get(config.peft)
 
@@ -249,7 +250,11 @@ class _Run:
             PartialState().wait_for_everyone()
         is_kept = (self.folder / CONFIG).is_file()
         with told_in_words(self.folder, "go on with --resume" if is_kept else ""):
-            self._fit(trained, rows, args, lengths, checkpoint)
+            try:
+                self._fit(trained, rows, args, lengths, checkpoint)
+            finally:
+                for tracker in self.trackers:
+                    tracker.finish([self.folder / name for name in (CARD, CONFIG, LOG)])
         return trained
 
     def untrained(self) -> TrainedModel | TrainedTargets:
