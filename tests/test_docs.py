@@ -168,7 +168,7 @@ def test_command_parses(block: Block, words: list[str], monkeypatch: pytest.Monk
     name, parameters = parsed(words)
     known = all_settings()
     if name in ("train", "validate") and parameters.get("config") is None:
-        given = {key: value for key, value in parameters.items() if key in known and value not in (None, [])}
+        given = {key: value for key, value in parameters.items() if key in known and value not in (None, ())}
         (config_from if parameters.get("cases") is None else decisions_config)(given)
 
 
