@@ -104,6 +104,8 @@ def test_what_is_there_is_not_made_again_and_other_settings_are_refused(
         Sharing(SharingPlan({**other.settings, "epochs": 2.0}, other.methods, (0,)), made[0]).run()
     with pytest.raises(ConfigError, match="twice or more"):
         plan(base, data, TARGETS[:1])
+    with pytest.raises(ConfigError, match="`test_data`"):
+        SharingPlan({**other.settings, "validation_data": str(data)}, other.methods, (0,))
     with pytest.raises(ConfigError, match="`seeds`"):
         plan(base, data, seeds=())
 

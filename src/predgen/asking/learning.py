@@ -50,7 +50,7 @@ _LEAST_HELD = 2  # fewer say nothing
 _OWN_SETTINGS = (
     "model dtype peft epochs max_steps batch_size gradient_accumulation learning_rate lr_schedule warmup_ratio warmup_steps"
     " weight_decay optimizer max_grad_norm bf16 seed split_seed limit max_length eval_steps gradient_checkpointing adapt_layers"
-    " eval_batch_tokens max_tree_nodes"
+    " eval_batch_tokens"
 ).split()  # settings that such a run has, beside those of its PEFT method
 
 

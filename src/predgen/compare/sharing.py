@@ -35,7 +35,9 @@ from predgen.figures import number
 from predgen.files import holdings, locked_folder, write_text
 from predgen.inference.targets import TrainedTargets
 from predgen.records import PLAN_FILE, Measurement, Record, find_record, find_records, write_record
+from predgen.saved.exchange import MANIFEST
 from predgen.terminal import PlainConsole
+from predgen.training.folder import CONFIG
 from predgen.training.run import train_targets
 from predgen.training.target_rows import TargetsData, load_target_rows, of_targets, without_test_rows
 
@@ -71,6 +73,10 @@ class SharingPlan:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"`seeds` is {list(self.seeds)}; give one or more different numbers, such as 0,1,2.")
+        if self.settings.get("validation_data") is not None and self.test_data is None:
+            raise ConfigError(
+                "`validation_data` is a file, so that rows for the test are to be one, too: give `test_data`, or leave it out."
+            )
         for method in self.methods:
             if len(self.config(method, self.seeds[0]).target_specs) < 2:
                 raise ConfigError("one target alone shares nothing. Give `target` twice or more, each as NAME:KIND.")
@@ -155,7 +161,7 @@ class Sharing:
             read = {one.name: one.read(given, source=f"`test_data` {plan.test_data!r}") for one in self.data.questions}
             test = {n: [e for e in of_one.values() if e.target is not None] for n, of_one in read.items()}
         else:
-            whole = load_target_rows(replace(config, limit=None, validation_data=None), fraction=_TEST_SHARE)
+            whole = load_target_rows(replace(config, limit=None), fraction=_TEST_SHARE)
             self.data, test = without_test_rows(config, whole)
         for name, rows in test.items():
             if not rows or not self.data.parts[name].validation:
@@ -188,7 +194,9 @@ class Sharing:
         work = self.folder / "work" / _file_name("+".join(names), variant, config.seed)
         forget_peak()
         own = replace(config, targets=asked, data=None)
-        trained = train_targets(own, work, data=data, resume=(work / "config.yaml").is_file(), console=None)
+        is_finished = (work / MANIFEST).is_file()  # by a call that was killed before it wrote the records
+        goes_on = not is_finished and (work / CONFIG).is_file()
+        trained = train_targets(own, work, data=data, resume=goes_on, overwrite=is_finished)
         for record in wanted:
             self._write(self._measured(record, trained, data, len(wanted)))
 
