@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from predgen import __version__
+from predgen.serving.api_page import api_page
 from predgen.serving.bases import ServedBase
 from predgen.serving.guard import Guard
 from predgen.serving.page import serve_page
@@ -28,7 +29,7 @@ from predgen.serving.served import ServedModel
 from predgen.serving.server import Server
 from predgen.serving.settings import ServeSettings
 
-_OPEN = ("/", "/health")
+_OPEN = ("/", "/docs", "/health")
 _DESCRIPTION = (
     "Predictions of trained language models, with exact probabilities. Requests of all clients are run together."
 )
@@ -69,6 +70,7 @@ def make_app(models: Sequence[ServedModel | ServedBase], settings: ServeSettings
     _add_errors(app)
     _add_paths(app, server)
     add_protocols(app, server)
+    _add_description(app)
     return app
 
 
@@ -137,3 +139,13 @@ def _add_paths(app: FastAPI, server: Server) -> None:
         return Response(
             server.figures.text(server.batcher.n_items), media_type="text/plain; version=1.0.0; charset=utf-8"
         )
+
+
+def _add_description(app: FastAPI) -> None:
+    """Add the page about all paths; it says what the source says, so that it needs no key."""
+    text, headers = api_page(app.openapi())
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Give the page."""
+        return HTMLResponse(text, headers=headers)
