@@ -21,6 +21,10 @@ def report_command(
     tables: Annotated[
         bool, typer.Option("--tables", help="Print the tables as Markdown instead, for notes and documents.")
     ] = False,
+    report_to: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Hand the page to a tracker, too, as an artefact of a run of its own: mlflow or wandb."),
+    ] = None,
 ) -> None:
     """Write one HTML page about an experiment: figures, drawings, errors, cost, and where it all comes from.
 
@@ -28,8 +32,8 @@ def report_command(
 
     `predgen report EXP --tables`
     """
-    if tables and output is not None:
-        raise ConfigError("--tables prints Markdown, --output writes a page: give one of them.")
+    if tables and (output is not None or report_to is not None):
+        raise ConfigError("--tables prints Markdown, --output and --report-to need a page: give one of them.")
     if tables:
         from predgen.findings.make import findings
         from predgen.findings.study_tables import study_tables
@@ -40,5 +44,11 @@ def report_command(
         say(markdown([*tables_of(found), *study_tables(found)]))
         return
     from predgen.report.page import write_report
+    from predgen.report.sharing import check_tracker, share_page
 
-    say(f"Page: {in_line(str(write_report(experiment, output)))}")
+    if report_to is not None:
+        check_tracker(report_to)
+    page = write_report(experiment, output)
+    say(f"Page: {in_line(str(page))}")
+    if report_to is not None:
+        share_page(page, report_to, experiment.resolve().name)
