@@ -11,6 +11,7 @@ from predgen import __version__, registries
 from predgen.cli.calibrate import calibrate_command
 from predgen.cli.compare import compare_command
 from predgen.cli.demo import demo_command
+from predgen.cli.estimate import estimate_command
 from predgen.cli.evaluate import evaluate_command
 from predgen.cli.explain import explain_command
 from predgen.cli.export import export_command
@@ -117,6 +118,7 @@ def main(
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_command,
+    "estimate": estimate_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
     "explain": explain_command,

@@ -1,6 +1,5 @@
 """About how long an experiment's runs are going to take."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from predgen.baselines.base import make_baseline
@@ -9,7 +8,7 @@ from predgen.compare.rows import CellRows
 from predgen.config import RunConfig
 from predgen.errors import PredgenError
 from predgen.progress import duration_in_words
-from predgen.training.pace import Pace, characters, measure_pace
+from predgen.training.pace import Amounts, Pace, characters, measure_pace
 
 Times = Sequence[tuple[Cell, float | None]]
 """Runs with their expected seconds; None where a run is not timed."""
@@ -54,13 +53,9 @@ def _pace(cell: Cell, rows: CellRows) -> Pace | None:
 
 def _amounts(config: RunConfig, cell: Cell, rows: CellRows) -> tuple[float, int]:
     """Rows that a run trains on, all passes counted, and rows that it predicts."""
-    n_rows = len(rows.training.train)
-    per_step = config.batch_size * config.gradient_accumulation
-    per_epoch = math.ceil(n_rows / per_step)
-    steps = config.max_steps or math.ceil(config.epochs * per_epoch)
-    looks = math.ceil(steps / (config.eval_steps or per_epoch))  # the last one's rows are not predicted again
+    amounts = Amounts.of(config, len(rows.training.train), len(rows.training.validation))
     measured = sum(map(len, rows.tests.values())) if cell.stage == "final" else 0
-    return steps / per_epoch * n_rows, looks * len(rows.training.validation) + measured
+    return amounts.trained, amounts.predicted + measured
 
 
 def time_in_words(seconds: float | None) -> str:

@@ -1,5 +1,6 @@
 """How fast a run is on this machine, measured on a few of its own rows before it begins."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,35 @@ class Pace:
 
     train_s: float
     predict_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How much a run does; steps that an early stop saves are counted.
+
+    Attributes:
+        steps: Optimizer steps.
+        trained: Rows that are trained on, all passes counted.
+        predicted: Validation rows that are predicted while training; the last look's are not predicted again.
+    """
+
+    steps: int
+    trained: float
+    predicted: int
+
+    @classmethod
+    def of(cls, config: RunConfig, n_train: int, n_validation: int) -> "Amounts":
+        """Count.
+
+        Args:
+            config: The run's settings.
+            n_train: Training rows.
+            n_validation: Validation rows.
+        """
+        per_epoch = math.ceil(n_train / (config.batch_size * config.gradient_accumulation))
+        steps = config.max_steps or math.ceil(config.epochs * per_epoch)
+        looks = math.ceil(steps / (config.eval_steps or per_epoch))
+        return cls(steps, steps / per_epoch * n_train, looks * n_validation)
 
 
 def measure_pace(config: RunConfig, data: TrainingData) -> Pace:
