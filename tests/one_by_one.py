@@ -15,12 +15,12 @@ from predgen.engine.answer_tree import AnswerTree
 from predgen.engine.backbone import Backbone
 from predgen.engine.level_pass import LevelPass
 from predgen.engine.prompt_pass import run_prompts
-from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
+from predgen.engine.tree_pass import FusedPass, JointPass, NodePass, PathPass, TreePass
 from predgen.engine.walk import GoldFeed
 from tiny_models import END_ID, FAMILIES, SLIDING_WINDOW, tiny_model
 
 STOP = END_ID
-PASSES = ("tree", "joint", "paths")
+PASSES = ("tree", "fused", "joint", "paths")
 ARCHITECTURES = (*FAMILIES, *CAPABLE)
 LENGTHS = (4, SLIDING_WINDOW + 5, 1)
 Answer = tuple[int, ...]
@@ -58,10 +58,12 @@ def padded(rows: Sequence[Sequence[int]], side: str = "left", extra: int = 0, pa
 
 
 def start_pass(kind: str, backbone: Backbone, ids: Tensor, mask: Tensor, head: Sequence[int] = ()) -> NodePass:
-    """One of the four passes over trie nodes."""
+    """One of the five passes over trie nodes."""
     if kind == "tree":
         return TreePass(backbone, run_prompts(backbone, ids, mask, head))
-    return {"joint": JointPass, "levels": LevelPass, "paths": PathPass}[kind](backbone, ids, mask, head)
+    return {"fused": FusedPass, "joint": JointPass, "levels": LevelPass, "paths": PathPass}[kind](
+        backbone, ids, mask, head
+    )
 
 
 def spelled(space: FiniteSpace) -> list[Answer]:

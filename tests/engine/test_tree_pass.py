@@ -11,8 +11,8 @@ from torch import Tensor
 from one_by_one import ARCHITECTURES, PASSES, backbone_of, padded, prompts, start_pass
 from other_models import INCAPABLE, other_model
 from predgen.engine.backbone import Backbone, positions_of
-from predgen.engine.prompt_pass import run_prompts
-from predgen.engine.tree_pass import JointPass, TreePass, find_obstacle
+from predgen.engine.prompt_pass import run_prompts, share_prefix
+from predgen.engine.tree_pass import FusedPass, JointPass, TreePass, find_obstacle
 from tiny_models import FAMILIES, SLIDING_WINDOW, tiny_model
 
 TOLERANCE = 1e-5
@@ -62,6 +62,27 @@ def test_every_node_equals_a_plain_forward_over_its_way(name: str, kind: str) ->
         expected = torch.stack([state_of(backbone, [*row, *head[:n]]) for n in range(3)])
         torch.testing.assert_close(nodes.tail[b], expected, atol=TOLERANCE, rtol=0)
     assert torch.equal(nodes.parents[:, 1:], PARENTS)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.no_grad()
+def test_prompts_that_are_run_with_their_nodes_go_on_behind_a_prefix(name: str, side: str) -> None:
+    # Nodes in two steps: with the prompts, then on their cache; and the prompts alone, where their states are asked for first.
+    backbone, rows, head = backbone_of(name), prompts(), (30, 31)
+    start = prompts(seed=5, lengths=(SLIDING_WINDOW + 3,))[0]
+    prefix = share_prefix(backbone, start)
+    for asks_first in (False, True):
+        nodes = FusedPass(backbone, *padded(rows, side, 2), head, prefix)
+        if asks_first:
+            assert nodes.tail.shape[1] == 3
+        found = torch.cat([nodes.grow(TOKENS[:, part], PARENTS[:, part]) for part in (slice(2), slice(2, None))], dim=1)
+        assert_states(backbone, found, [[*start, *row, *head] for row in rows], TOKENS, PARENTS)
+        for b, row in enumerate(rows):
+            expected = torch.stack([state_of(backbone, [*start, *row, *head[:n]]) for n in range(3)])
+            torch.testing.assert_close(nodes.tail[b], expected, atol=TOLERANCE, rtol=0)
+            assert nodes.prompts.states[b][nodes.prompts.mask[b]].shape[0] == len(start) + len(row) + len(head)
+    assert prefix.cache.get_seq_length() == len(start), "the prefix is left as it is"
 
 
 trees = st.integers(1, 7).flatmap(
@@ -139,7 +160,7 @@ def test_passes_on_the_same_prompts_do_not_disturb_each_other() -> None:
 # --- windows, precisions, attention implementations -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tree", "joint"])
+@pytest.mark.parametrize("kind", ["tree", "fused", "joint"])
 @pytest.mark.parametrize("name", SLIDING)
 @torch.no_grad()
 def test_windows_slide_along_a_branch(name: str, kind: str) -> None:
@@ -157,7 +178,7 @@ def test_windows_slide_along_a_branch(name: str, kind: str) -> None:
     assert (seen - found)[1].abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("kind", ["tree", "joint"])
+@pytest.mark.parametrize("kind", ["tree", "fused", "joint"])
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "gemma2"])
 @torch.no_grad()
 def test_eager_attention_gives_the_same_as_sdpa(name: str, kind: str) -> None:
@@ -247,7 +268,7 @@ def test_all_passes_have_the_same_gradients(name: str) -> None:
     expected = gradients("paths", backbone)
     zero = {name for name, gradient in expected.items() if not gradient.any()}
     assert not any("attn" in name and name.endswith("q_proj.weight") for name in zero)
-    for kind in ("tree", "joint"):
+    for kind in ("tree", "fused", "joint"):
         assert_same_gradients(gradients(kind, backbone), expected)
 
 

@@ -26,7 +26,7 @@ from predgen.engine.expansion import rectangle
 from predgen.engine.level_pass import LevelPass
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
 from predgen.engine.scores import AnswerScores
-from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
+from predgen.engine.tree_pass import FusedPass, JointPass, NodePass, PathPass, TreePass
 
 _CPU = torch.device("cpu")
 
@@ -205,20 +205,25 @@ def run_forest(
     if obstacle is not None and not by_level:
         return _alone(backbone, prompt_ids, prompt_mask, asked, everything)
 
-    prompts = None if by_level or backbone.drops_caches else run_prompts(backbone, prompt_ids, prompt_mask, (), prefix)
-
-    def start(rows: Int[Tensor, " R"]) -> NodePass:
-        if by_level:
-            return LevelPass(backbone, prompt_ids[rows], prompt_mask[rows])
-        if prompts is None:
-            return JointPass(backbone, prompt_ids[rows], prompt_mask[rows])
-        return TreePass(backbone, prompts if len(rows) == len(prompt_ids) else prompts.fork(rows))
-
     known: dict[tuple[Asked, ...], list[_Plan]] = {}
     for questions in asked:
         if tuple(questions) not in known:
             known[tuple(questions)] = _plans(questions, everything, max_nodes)
     plans = [known[tuple(questions)] for questions in asked]
+    # Where one pass has all questions of all rows, the prompts are run along with it; else several passes read their cache.
+    has_trees = not (by_level or backbone.drops_caches)
+    is_fused = has_trees and backbone.takes_any_mask and all(len(of_row) == 1 for of_row in plans)
+    prompts = run_prompts(backbone, prompt_ids, prompt_mask, (), prefix) if has_trees and not is_fused else None
+
+    def start(rows: Int[Tensor, " R"]) -> NodePass:
+        if by_level:
+            return LevelPass(backbone, prompt_ids[rows], prompt_mask[rows])
+        if is_fused:
+            return FusedPass(backbone, prompt_ids, prompt_mask, (), prefix)
+        if prompts is None:
+            return JointPass(backbone, prompt_ids[rows], prompt_mask[rows])
+        return TreePass(backbone, prompts if len(rows) == len(prompt_ids) else prompts.fork(rows))
+
     passes = []
     for index in range(max(map(len, plans), default=0)):
         rows = [row for row, of_row in enumerate(plans) if index < len(of_row)]
@@ -292,17 +297,21 @@ class _Pass:
     ) -> None:
         self.nodes = start(torch.tensor(rows, device=device))
         self.rows, self.plans = rows, plans
-        self.states: Float[Tensor, "R N H"] = self.nodes.tail[:, -1:]
         self.pairs = [(row, question) for row, plan in zip(rows, plans, strict=True) for question in plan.questions]
-        self.add([plan.tokens for plan in plans], [plan.parents for plan in plans])
+        # In this order: prompts may be run along with the first nodes.
+        grown = self._grow([plan.tokens for plan in plans], [plan.parents for plan in plans])
+        self.states: Float[Tensor, "R N H"] = torch.cat([self.nodes.tail[:, -1:], *grown], dim=1)
 
     def add(self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]) -> None:
         """Grow nodes of all rows; short rows are padded with nodes that hang on the root, where nobody looks."""
+        self.states = torch.cat([self.states, *self._grow(tokens, parents)], dim=1)
+
+    def _grow(self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]) -> list[Tensor]:
+        """States of new nodes; empty where no row has any."""
         if not any(tokens):
-            return
-        device = self.states.device
-        grown = self.nodes.grow(rectangle(tokens).to(device), rectangle(parents).to(device))
-        self.states = torch.cat([self.states, grown], dim=1)
+            return []
+        device = self.nodes.parents.device
+        return [self.nodes.grow(rectangle(tokens).to(device), rectangle(parents).to(device))]
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from predgen.engine.backbone import Backbone
 from predgen.engine.level_pass import LevelPass
 from predgen.engine.prompt_pass import SharedPrefix, run_prompts
-from predgen.engine.tree_pass import JointPass, NodePass, PathPass, TreePass
+from predgen.engine.tree_pass import FusedPass, JointPass, NodePass, PathPass, TreePass
 
 
 def start_pass(
@@ -35,4 +35,6 @@ def start_pass(
         return PathPass(backbone, prompt_ids, prompt_mask, head)
     if backbone.drops_caches:
         return JointPass(backbone, prompt_ids, prompt_mask, head)
+    if backbone.takes_any_mask:
+        return FusedPass(backbone, prompt_ids, prompt_mask, head, prefix)
     return TreePass(backbone, run_prompts(backbone, prompt_ids, prompt_mask, head, prefix))

@@ -77,6 +77,64 @@ class CachedPrompts:
         return replace(self, cache=full_cache(layers))
 
 
+@dataclass(frozen=True, slots=True)
+class Unrun:
+    """Prompts before they are run.
+
+    Attributes:
+        ids: Prompt tokens (what follows the prefix) and the head's.
+        mask: True for real tokens, those of the prefix included.
+        last: Column of the prompt's last token.
+        n_head: Tokens of the head, which stand in the last columns.
+        prefix: Tokens before them, already run.
+    """
+
+    ids: Int[Tensor, "B S"]
+    mask: Bool[Tensor, "B C"]
+    last: Int[Tensor, " B"]
+    n_head: int
+    prefix: SharedPrefix | None
+
+    @classmethod
+    def of(
+        cls,
+        prompt_ids: Int[Tensor, "B P"],
+        prompt_mask: Bool[Tensor, "B P"],
+        head: Sequence[int] = (),
+        prefix: SharedPrefix | None = None,
+    ) -> "Unrun":
+        """Put prompts and head together; see `run_prompts`."""
+        batch = len(prompt_ids)
+        start = torch.tensor(list(head), dtype=torch.long, device=prompt_ids.device).expand(batch, -1)
+        parts = [prompt_mask, torch.ones_like(start, dtype=torch.bool)]
+        if prefix is not None:
+            parts.insert(0, prompt_mask.new_ones(batch, len(prefix.ids)))
+        ids, mask = torch.cat([prompt_ids, start], dim=1), torch.cat(parts, dim=1)
+        return cls(ids, mask, last_position(prompt_mask), len(head), prefix)
+
+    def cache(self) -> Any:  # noqa: ANN401
+        """A cache with the prefix in it, to be grown."""
+        if self.prefix is None:
+            return full_cache()
+        batch = len(self.ids)
+        return full_cache(
+            (None, None) if keys is None else (keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1))
+            for keys, values, *_ in self.prefix.cache
+        )
+
+    def run(self, backbone: Backbone) -> CachedPrompts:
+        """Run them, with gradient where it is enabled."""
+        return self.told(*backbone.states(self.ids, self.mask, cache=self.cache()))
+
+    def told(self, states: Float[Tensor, "B S H"], cache: Any) -> CachedPrompts:  # noqa: ANN401
+        """Put what the model made of `ids` behind what it had made of the prefix."""
+        rows, width = torch.arange(len(states), device=states.device), states.shape[1]
+        tail = torch.cat([states[rows, self.last][:, None], states[:, width - self.n_head :]], dim=1)
+        if self.prefix is not None:
+            states = torch.cat([self.prefix.states.expand(len(states), -1, -1), states], dim=1)
+        return CachedPrompts(states, self.mask, tail, cache)
+
+
 def run_prompts(
     backbone: Backbone,
     prompt_ids: Int[Tensor, "B P"],
@@ -94,20 +152,4 @@ def run_prompts(
         head: Content tokens with which every answer starts; they are run along.
         prefix: Tokens before `prompt_ids`, already run.
     """
-    batch, width = prompt_ids.shape
-    start = torch.tensor(list(head), dtype=torch.long, device=prompt_ids.device).expand(batch, -1)
-    ids = torch.cat([prompt_ids, start], dim=1)
-    real = torch.cat([prompt_mask, torch.ones_like(start, dtype=torch.bool)], dim=1)
-    mask, cache = real, full_cache()
-    if prefix is not None:
-        mask = torch.cat([real.new_ones(batch, len(prefix.ids)), real], dim=1)
-        cache = full_cache(
-            (None, None) if keys is None else (keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1))
-            for keys, values, *_ in prefix.cache
-        )
-    states, cache = backbone.states(ids, mask, cache=cache)
-    rows = torch.arange(batch, device=ids.device)
-    tail = torch.cat([states[rows, last_position(prompt_mask)][:, None], states[:, width:]], dim=1)
-    if prefix is not None:
-        states = torch.cat([prefix.states.expand(batch, -1, -1), states], dim=1)
-    return CachedPrompts(states, mask, tail, cache)
+    return Unrun.of(prompt_ids, prompt_mask, head, prefix).run(backbone)

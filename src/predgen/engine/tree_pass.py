@@ -18,7 +18,7 @@ from torch import Tensor
 
 from predgen.engine.answer_pass import answer_states, last_position
 from predgen.engine.backbone import Backbone, eval_state, positions_of
-from predgen.engine.prompt_pass import CachedPrompts, run_prompts
+from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, Unrun, run_prompts
 
 _CHECKED_WINDOW = 64  # sliding attention wider than this is not reached by the check's prompts
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}
@@ -129,6 +129,72 @@ class TreePass(NodePass):
         )  # B S+K; node i stands in column S + i - 1
         self._key_positions = self._key_positions.gather(1, columns)
         self._prompts = self._prompts.with_columns(columns)
+
+
+class FusedPass(TreePass):
+    """Nodes on prompts that are run along with the first of them: one forward where `TreePass` takes two.
+
+    A forward of few nodes reads all weights again, so that it costs far more than their share of the work.
+
+    Args:
+        backbone: The language model.
+        prompt_ids: Prompt tokens (what follows `prefix`), as `run_prompts` takes them.
+        prompt_mask: True for prompt tokens.
+        head: Content tokens with which every answer starts.
+        prefix: Tokens before the prompts, already run.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompt_ids: Int[Tensor, "B P"],
+        prompt_mask: Bool[Tensor, "B P"],
+        head: Sequence[int] = (),
+        prefix: SharedPrefix | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self._asked = Unrun.of(prompt_ids, prompt_mask, head, prefix)
+        self._run: CachedPrompts | None = None
+        self.parents = torch.zeros(len(prompt_ids), 1, dtype=torch.long, device=prompt_ids.device)
+
+    @property
+    def _prompts(self) -> CachedPrompts:
+        """The prompts; run now, where no node has been grown."""
+        if self._run is None:
+            self._run = self._asked.run(self.backbone)
+            self._key_positions = positions_of(self._run.mask)
+        return self._run
+
+    @_prompts.setter
+    def _prompts(self, prompts: CachedPrompts) -> None:
+        self._run = prompts
+
+    def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
+        if self._run is not None:
+            return super().grow(tokens, parents)
+        # Keys are the prefix (F), the prompt with its head (S), and the nodes (M); queries are the last two. A prompt token
+        # sees the real columns up to its own, a node the real columns of all of its prompt, and its ancestors. Padding sees
+        # itself: a softmax over nothing is not a number, and would spread through the cache.
+        #
+        #            F prefix   S prompt        M nodes
+        #   prompt  [ 1        | causal, real  | 0     ]
+        #   nodes   [ 1        | real          | seen  ]
+        seen, depth = self._lineage(parents)
+        asked, new = self._asked, tokens.shape[1]
+        mask = asked.mask
+        columns = torch.arange(mask.shape[1], device=mask.device)
+        own = columns[mask.shape[1] - asked.ids.shape[1] :, None]
+        prompt = (columns <= own) & mask[:, None] | (columns == own)  # B S F+S
+        hidden = prompt.new_zeros(*prompt.shape[:2], new)
+        nodes = torch.cat([mask[:, None].expand(-1, new, -1), seen], dim=2)
+        visible = torch.cat([torch.cat([prompt, hidden], dim=2), nodes], dim=1)
+        node_positions = mask.sum(dim=1, keepdim=True) - 1 + depth
+        positions = torch.cat([positions_of(mask), node_positions], dim=1)
+        cache, ids = asked.cache(), torch.cat([asked.ids, tokens], dim=1)
+        at = positions[:, -ids.shape[1] :]
+        states = self.backbone.masked_states(ids, at, visible, positions, cache=cache)
+        self._run, self._key_positions = asked.told(states[:, :-new], cache), positions
+        return states[:, -new:]
 
 
 class JointPass(NodePass):
@@ -299,7 +365,8 @@ def find_obstacle(backbone: Backbone) -> str | None:
         return f"its context of {backbone.context} tokens is too short for the check"
     try:
         with eval_state(backbone.lm):
-            error = relative_error(*tree_and_paths(backbone, width, partial(_started, backbone)))
+            ways = partial(_started, backbone), partial(FusedPass, backbone)
+            error = max(relative_error(*tree_and_paths(backbone, width, start)) for start in ways)
     except Exception as refusal:  # whatever a model's code raises when it meets a 4-D mask: it cannot run trees
         return reason_of(refusal)
     allowed = tolerance_of(backbone)
@@ -358,7 +425,8 @@ def tree_and_paths(
     parents = torch.tensor(_CHECKED_TREE, device=device).expand(2, -1)
     head = [9 % vocabulary]
     tree = start(ids, mask, head)
-    ours = torch.cat([tree.tail, tree.grow(tokens, parents)], dim=1)
+    grown = tree.grow(tokens, parents)  # first: some run their prompts along with it
+    ours = torch.cat([tree.tail, grown], dim=1)
     n = len(_CHECKED_PATHS)
     ways = [[*head, *(int(tokens[0, node - 1]) for node in way)] for way in _CHECKED_PATHS]
     fed = torch.tensor(ways, device=device).repeat(2, 1)
