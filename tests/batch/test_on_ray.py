@@ -23,6 +23,11 @@ FILES, ROWS = 8, 60
 DRIVER = [sys.executable, "-m", "predgen", "predict"]
 
 
+def at_home(place: str) -> dict[str, str]:
+    """An environment whose home is a place of its own: Ray keeps there what lets a driver into its cluster."""
+    return {**os.environ, "HOME": place}
+
+
 def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
     """Wait for something to come true."""
     end = time.monotonic() + seconds
@@ -54,18 +59,19 @@ def workers_of(cluster: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[str, int]]:
-    """A cluster of one machine and two processors: its address, and its first process."""
+def cluster() -> Iterator[tuple[str, int, str]]:
+    """A cluster of one machine and two processors: its address, its first process, and the home of all that belongs to it."""
     place = tempfile.mkdtemp(prefix="ray-")  # short: a socket's path may have 107 characters
     ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
     port = 20000 + os.getpid() % 20000
     options = f"start --head --block --num-cpus 2 --include-dashboard=false --port {port} --temp-dir {place}"
     options += " --disable-usage-stats --object-store-memory 100000000"
     with open(f"{place}/log", "w") as log:
-        process = subprocess.Popen([*ray, *options.split()], stdout=log, stderr=log, start_new_session=True)
+        words = [*ray, *options.split()]
+        process = subprocess.Popen(words, env=at_home(place), stdout=log, stderr=log, start_new_session=True)
     try:
         wait_until(lambda: "started" in Path(f"{place}/log").read_text())
-        yield f"127.0.0.1:{port}", process.pid
+        yield f"127.0.0.1:{port}", process.pid, place
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -87,10 +93,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def begin(made: Path, out: Path, address: str) -> "subprocess.Popen[str]":
+def begin(made: Path, out: Path, address: str, home: str) -> "subprocess.Popen[str]":
     """Start a driver."""
     command = [*DRIVER, made / "run", made / "in", "-o", out, "--proba", "--engine", "ray", "--workers", "2"]
-    environment = {**os.environ, "RAY_ADDRESS": address}
+    environment = {**at_home(home), "RAY_ADDRESS": address}
     return subprocess.Popen(
         [str(word) for word in command], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -110,10 +116,10 @@ def require_the_same(made: Path, out: Path) -> None:
     assert {path.name for path in out.iterdir()} == {path.name for path in (made / "plain").iterdir()}
 
 
-def test_a_killed_worker_loses_and_repeats_no_row(cluster: tuple[str, int], made: Path, tmp_path: Path) -> None:
-    address, first = cluster
+def test_a_killed_worker_loses_and_repeats_no_row(cluster: tuple[str, int, str], made: Path, tmp_path: Path) -> None:
+    address, first, home = cluster
     out = tmp_path / "out"
-    driver = begin(made, out, address)
+    driver = begin(made, out, address, home)
     wait_until(lambda: finished(out) or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()[1]
     before = workers_of(first)
@@ -126,18 +132,18 @@ def test_a_killed_worker_loses_and_repeats_no_row(cluster: tuple[str, int], made
 
 
 def test_a_killed_and_restarted_driver_loses_and_repeats_no_row(
-    cluster: tuple[str, int], made: Path, tmp_path: Path
+    cluster: tuple[str, int, str], made: Path, tmp_path: Path
 ) -> None:
-    address, _ = cluster
+    address, _, home = cluster
     out = tmp_path / "out"
-    driver = begin(made, out, address)
+    driver = begin(made, out, address, home)
     wait_until(lambda: finished(out) or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()[1]
     driver.kill()
     driver.communicate()
     early = {path: path.stat().st_mtime_ns for path in finished(out)}
     assert 0 < len(early) < FILES
-    again = begin(made, out, address)  # at once: workers of the first one may still be at it
+    again = begin(made, out, address, home)  # at once: workers of the first one may still be at it
     _, said = again.communicate(timeout=200)
     assert again.returncode == 0, said
     assert "of them from earlier calls" in said
@@ -147,7 +153,7 @@ def test_a_killed_and_restarted_driver_loses_and_repeats_no_row(
 
 def test_without_a_cluster_one_is_started_and_ended(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    driver = begin(made, out, "")
+    driver = begin(made, out, "", str(tmp_path))
     _, said = driver.communicate(timeout=200)
     assert driver.returncode == 0, said
     require_the_same(made, out)
