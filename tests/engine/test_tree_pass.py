@@ -10,6 +10,7 @@ from torch import Tensor
 
 from one_by_one import ARCHITECTURES, PASSES, backbone_of, padded, prompts, start_pass
 from other_models import INCAPABLE, other_model
+from predgen.engine import tree_pass
 from predgen.engine.backbone import Backbone, positions_of
 from predgen.engine.prompt_pass import run_prompts, share_prefix
 from predgen.engine.tree_pass import FusedPass, JointPass, TreePass, find_obstacle
@@ -83,6 +84,22 @@ def test_prompts_that_are_run_with_their_nodes_go_on_behind_a_prefix(name: str, 
             torch.testing.assert_close(nodes.tail[b], expected, atol=TOLERANCE, rtol=0)
             assert nodes.prompts.states[b][nodes.prompts.mask[b]].shape[0] == len(start) + len(row) + len(head)
     assert prefix.cache.get_seq_length() == len(start), "the prefix is left as it is"
+
+
+@torch.no_grad()
+def test_many_nodes_are_a_forward_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, batch = backbone_of("llama"), padded(prompts())
+    widths: list[int] = []
+    hook = backbone.decoder.register_forward_pre_hook(
+        lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    fused = FusedPass(backbone, *batch).grow(TOKENS, PARENTS)
+    monkeypatch.setattr(tree_pass, "MOST_FUSED", TOKENS.numel() - 1)
+    apart = FusedPass(backbone, *batch).grow(TOKENS, PARENTS)
+    hook.remove()
+    prompt, nodes = batch[0].shape[1], TOKENS.shape[1]
+    assert widths == [prompt + nodes, prompt, nodes]
+    torch.testing.assert_close(fused, apart, atol=TOLERANCE, rtol=0)
 
 
 trees = st.integers(1, 7).flatmap(
