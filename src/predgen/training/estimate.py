@@ -88,7 +88,7 @@ class RunEstimate:
 
 
 def estimate_run(config: RunConfig, data: TrainingData, *, tflops: float | None = None) -> RunEstimate:
-    """RunEstimate a run from a few probes of its own rows on its own base; nothing is trained.
+    """Estimate a run from a few probes of its own rows on its own base; nothing is trained.
 
     Args:
         config: The run's settings.
