@@ -86,15 +86,20 @@ def test_prompts_that_are_run_with_their_nodes_go_on_behind_a_prefix(name: str, 
     assert prefix.cache.get_seq_length() == len(start), "the prefix is left as it is"
 
 
+@pytest.mark.parametrize(
+    ("limit", "least"), [("MOST_FUSED", TOKENS.numel()), ("LONGEST_FUSED", max(map(len, prompts())))]
+)
 @torch.no_grad()
-def test_many_nodes_are_a_forward_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_nodes_and_long_prompts_are_forwards_of_their_own(
+    limit: str, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backbone, batch = backbone_of("llama"), padded(prompts())
     widths: list[int] = []
     hook = backbone.decoder.register_forward_pre_hook(
         lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
     )
     fused = FusedPass(backbone, *batch).grow(TOKENS, PARENTS)
-    monkeypatch.setattr(tree_pass, "MOST_FUSED", TOKENS.numel() - 1)
+    monkeypatch.setattr(tree_pass, limit, least - 1)
     apart = FusedPass(backbone, *batch).grow(TOKENS, PARENTS)
     hook.remove()
     prompt, nodes = batch[0].shape[1], TOKENS.shape[1]

@@ -29,6 +29,10 @@ MOST_FUSED = 256
 """Most nodes, over all rows of a batch, that are run along with their prompts. On a CPU 96 beside 800 prompt tokens cost 4 % less in
 one forward than in two, and 480 cost 8 % more (SmolLM2, medians of alternating rounds)."""
 
+LONGEST_FUSED = 256
+"""Longest prompts, in tokens, that nodes are run along with: under a mask attention looks at all columns, where a causal kernel skips half
+of them, and the longer prompts are, the more that is beside what a forward of few nodes costs (by arithmetic: about even here)."""
+
 
 class NodePass(ABC):
     """Grows a tree behind each prompt of a batch. Node 0 is the root: the prompt's last token, or the head's.
@@ -139,8 +143,8 @@ class TreePass(NodePass):
 class FusedPass(TreePass):
     """Nodes on prompts that are run along with the first of them: one forward where `TreePass` takes two.
 
-    A forward of few nodes reads all weights again, so that it costs far more than their share of the work. Many nodes are worth a
-    forward of their own (`MOST_FUSED`).
+    A forward of few nodes reads all weights again, so that it costs far more than their share of the work. Many nodes, or long
+    prompts, are worth forwards of their own (`MOST_FUSED`, `LONGEST_FUSED`).
 
     Args:
         backbone: The language model.
@@ -176,7 +180,8 @@ class FusedPass(TreePass):
         self._run = prompts
 
     def grow(self, tokens: Int[Tensor, "B M"], parents: Int[Tensor, "B M"]) -> Float[Tensor, "B M H"]:
-        if self._run is not None or tokens.numel() > MOST_FUSED:
+        is_apart = tokens.numel() > MOST_FUSED or self._asked.mask.shape[1] > LONGEST_FUSED
+        if self._run is not None or is_apart:
             return super().grow(tokens, parents)
         # Keys are the prefix (F), the prompt with its head (S), and the nodes (M); queries are the last two. A prompt token
         # sees the real columns up to its own, a node the real columns of all of its prompt, and its ancestors. Padding sees
