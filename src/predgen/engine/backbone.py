@@ -27,6 +27,20 @@ def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
+def seen_by_rows(mask: Bool[Tensor, "B S"], n_queries: int) -> Bool[Tensor, "B L S"]:
+    """What the last tokens of rows see of them: the real ones up to their own column.
+
+    Padding sees itself: a softmax over nothing is not a number, and would spread through a cache.
+
+    Args:
+        mask: True for real tokens.
+        n_queries: How many columns at the end are asked about, L.
+    """
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    own = columns[mask.shape[1] - n_queries :, None]
+    return (columns <= own) & mask[:, None] | (columns == own)
+
+
 @contextmanager
 def eval_state(module: nn.Module) -> Iterator[None]:
     """Put a module into eval state, and afterwards every submodule back into the state in which it was found."""
@@ -182,13 +196,10 @@ class Backbone:
         """One forward of rows in which padding stands between tokens, for layers that slide.
 
         The model's own sliding masks count columns, so that a window behind padding would be narrower than it is; these
-        count positions. Padding sees itself: a softmax over nothing is not a number, and would spread through the cache.
+        count positions.
         """
-        positions = positions_of(mask)
-        columns = torch.arange(mask.shape[1], device=mask.device)
-        own = columns[-ids.shape[1] :, None]
-        visible = (columns <= own) & mask[:, None, :] | (columns == own)
-        return self.masked_states(ids, positions[:, -ids.shape[1] :], visible, positions, cache=cache)
+        positions, new = positions_of(mask), ids.shape[1]
+        return self.masked_states(ids, positions[:, -new:], seen_by_rows(mask, new), positions, cache=cache)
 
     def _replayed(
         self,

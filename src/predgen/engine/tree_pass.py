@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from predgen.engine.answer_pass import answer_states, last_position
-from predgen.engine.backbone import Backbone, eval_state, positions_of
+from predgen.engine.answer_pass import answer_states
+from predgen.engine.backbone import Backbone, eval_state, positions_of, seen_by_rows
 from predgen.engine.prompt_pass import CachedPrompts, SharedPrefix, Unrun, run_prompts
 
 _CHECKED_WINDOW = 64  # sliding attention wider than this is not reached by the check's prompts
@@ -184,8 +184,7 @@ class FusedPass(TreePass):
         if self._run is not None or is_apart:
             return super().grow(tokens, parents)
         # Keys are the prefix (F), the prompt with its head (S), and the nodes (M); queries are the last two. A prompt token
-        # sees the real columns up to its own, a node the real columns of all of its prompt, and its ancestors. Padding sees
-        # itself: a softmax over nothing is not a number, and would spread through the cache.
+        # sees the real columns up to its own, a node the real columns of all of its prompt, and its ancestors.
         #
         #            F prefix   S prompt        M nodes
         #   prompt  [ 1        | causal, real  | 0     ]
@@ -193,9 +192,7 @@ class FusedPass(TreePass):
         seen, depth = self._lineage(parents)
         asked, new = self._asked, tokens.shape[1]
         mask = asked.mask
-        columns = torch.arange(mask.shape[1], device=mask.device)
-        own = columns[mask.shape[1] - asked.ids.shape[1] :, None]
-        prompt = (columns <= own) & mask[:, None] | (columns == own)  # B S F+S
+        prompt = seen_by_rows(mask, asked.ids.shape[1])  # B S F+S
         hidden = prompt.new_zeros(*prompt.shape[:2], new)
         nodes = torch.cat([mask[:, None].expand(-1, new, -1), seen], dim=2)
         visible = torch.cat([torch.cat([prompt, hidden], dim=2), nodes], dim=1)
@@ -226,22 +223,12 @@ class JointPass(NodePass):
         head: Sequence[int] = (),
     ) -> None:
         self.backbone = backbone
-        start = torch.tensor(list(head), dtype=torch.long, device=prompt_ids.device).expand(len(prompt_ids), -1)
-        self._ids = torch.cat([prompt_ids, start], dim=1)
-        self._mask = torch.cat([prompt_mask, torch.ones_like(start, dtype=torch.bool)], dim=1)
-        width = self._ids.shape[1]
+        asked = Unrun.of(prompt_ids, prompt_mask, head)
+        self._ids, self._mask, self._width = asked.ids, asked.mask, asked.ids.shape[1]
         self._positions = positions_of(self._mask)
-        causal = torch.ones(width, width, dtype=torch.bool, device=prompt_ids.device).tril()
-        own = torch.eye(width, dtype=torch.bool, device=prompt_ids.device)  # padding sees itself, or would see nothing
-        self._visible = causal & self._mask[:, None] | own
-        self._at = torch.cat(
-            [
-                last_position(prompt_mask)[:, None],
-                torch.arange(len(head), device=start.device).expand(len(start), -1) + width - len(head),
-            ],
-            dim=1,
-        )
-        self._width = width
+        self._visible = seen_by_rows(self._mask, self._width)
+        behind = torch.arange(self._width - len(head), self._width, device=prompt_ids.device)
+        self._at = torch.cat([asked.last[:, None], behind.expand(len(prompt_ids), -1)], dim=1)
         self._states: Tensor | None = None
         self.parents = torch.zeros(len(prompt_ids), 1, dtype=torch.long, device=prompt_ids.device)
 
